@@ -1,0 +1,68 @@
+//! The result: a table for people, JSON for programs.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use serde::Serialize;
+
+/// One comparison. Larger is better, and a ratio above 1 means that we are faster.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    pub name: String,
+    pub ours: f64,
+    pub baseline: f64,
+    pub baseline_name: String,
+    pub unit: String,
+    /// ours / baseline
+    pub ratio: f64,
+}
+
+impl Row {
+    pub fn new(name: &str, ours: f64, baseline: f64, baseline_name: &str, unit: &str) -> Self {
+        Row {
+            name: name.to_owned(),
+            ours,
+            baseline,
+            baseline_name: baseline_name.to_owned(),
+            unit: unit.to_owned(),
+            ratio: ours / baseline,
+        }
+    }
+}
+
+/// The middle value, the mean of the two middle ones where their number is even; NaN for none.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        n if n % 2 == 1 => values[n / 2],
+        n => (values[n / 2 - 1] + values[n / 2]) / 2.0,
+    }
+}
+
+pub fn table(rows: &[Row]) -> String {
+    let width = |text: fn(&Row) -> &str| rows.iter().map(|row| text(row).len()).max().unwrap_or(0);
+    let (name, baseline) = (width(|row| &row.name), width(|row| &row.baseline_name));
+    rows.iter().fold(String::new(), |mut text, row| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "{:name$}  regun {:>9.1} {unit}  {:baseline$} {:>9.1} {unit}  ratio {:.3}",
+            row.name,
+            row.ours,
+            row.baseline_name,
+            row.baseline,
+            row.ratio,
+            unit = row.unit,
+        );
+        text
+    })
+}
+
+/// Writes the list of rows, making the folder where it is missing.
+pub fn write_json(rows: &[Row], path: &Path) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::write(path, serde_json::to_string_pretty(rows)? + "\n")
+}

@@ -1,0 +1,85 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "regun", version, about, max_term_width = 110)]
+pub struct Cli {
+    /// Folder searched for configuration files before the built-in ones.
+    #[arg(long, short = 'c', global = true, value_name = "DIR")]
+    pub config_dir: Option<PathBuf>,
+
+    /// Configuration file to start from, without `.yaml`.
+    #[arg(long, global = true, value_name = "NAME", default_value = "config")]
+    pub config_name: String,
+
+    /// Print the result as one JSON object.
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// Say more: -v for details, -vv for everything.
+    #[arg(long, short, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train reference model N on retain data (step 1); RMIA is calibrated with them.
+    #[command(alias = "run1", after_help = "Example: regun reference --run-idx 1 data=cifar10 split.forget_frac=0.1")]
+    Reference {
+        /// Which reference model, from 1 to mul_eval.mia_num_models.
+        #[arg(long, value_name = "N")]
+        run_idx: usize,
+        /// Configuration overrides: group=choice, key=value, +key=value, ~key.
+        overrides: Vec<String>,
+    },
+    /// Train the base and the retrained model and evaluate both (step 2).
+    #[command(alias = "run2", after_help = "Example: regun base data=cifar10 split.forget_frac=0.1")]
+    Base {
+        /// Configuration overrides: group=choice, key=value, +key=value, ~key.
+        overrides: Vec<String>,
+    },
+    /// Make the base model forget with one method and evaluate it (step 3).
+    #[command(alias = "run3", after_help = "Example: regun unlearn unlearn=regun data=cifar10 split.forget_frac=0.1")]
+    Unlearn {
+        /// Configuration overrides: group=choice, key=value, +key=value, ~key.
+        overrides: Vec<String>,
+    },
+    /// Evaluate any checkpoint of a setup.
+    #[command(after_help = "Example: regun evaluate --checkpoint outputs/2026-11-23/10-00-00/unlearned.safetensors")]
+    Evaluate {
+        #[arg(long, value_name = "PATH")]
+        checkpoint: PathBuf,
+        /// Configuration overrides: group=choice, key=value, +key=value, ~key.
+        overrides: Vec<String>,
+    },
+    /// All steps in one go, skipping models that are there already; ends with a table.
+    #[command(after_help = "Example: regun pipeline experiment=demo --methods regun,finetune")]
+    Pipeline {
+        /// Unlearning methods, separated by commas; without it the configured one.
+        #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+        methods: Vec<String>,
+        /// Configuration overrides: group=choice, key=value, +key=value, ~key.
+        overrides: Vec<String>,
+    },
+    /// Print which training images are retained, forgotten, held out and validated on, as JSON.
+    #[command(after_help = "Example: regun splits data=digits split.scheme=stratified")]
+    Splits {
+        /// Configuration overrides: group=choice, key=value, +key=value, ~key.
+        overrides: Vec<String>,
+    },
+    /// Print the configuration that a run would use, as YAML.
+    #[command(after_help = "Example: regun config --resolve unlearn=regun model=resnet20")]
+    Config {
+        /// Resolve interpolations and check every value.
+        #[arg(long)]
+        resolve: bool,
+        /// Configuration overrides: group=choice, key=value, +key=value, ~key.
+        overrides: Vec<String>,
+    },
+}

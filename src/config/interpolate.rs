@@ -1,0 +1,281 @@
+//! Interpolations: `${a.b}`, `${.sibling}`, `${resolver:arguments}`, alone (the value keeps its type) or inside text.
+//!
+//! Each is resolved at the place where it stands, against the tree as composed, as OmegaConf does: a reference to a
+//! section copies it with its own interpolations resolved where they stand. What is being resolved is remembered, so
+//! that a cycle is named instead of followed.
+
+use std::borrow::Cow;
+use std::env::VarError;
+
+use jiff::Zoned;
+
+use super::compose::nearest;
+use super::grammar::{Cursor, Parsed, interpolation_end};
+use super::node::{MANDATORY, join};
+use super::{Environment, Node, Origin, Value, eval};
+use crate::error::{Error, Result, did_you_mean};
+
+const RESOLVERS: &[&str] = &["oc.env", "oc.select", "oc.decode", "eval", "now", "hydra"];
+
+pub(super) struct Resolver<'a> {
+    pub root: &'a Node,
+    /// One moment for all `${now:...}` of a run.
+    pub now: &'a Zoned,
+    pub environment: Environment,
+}
+
+/// The value that is being resolved: its path, its origin, and whose turn led here.
+struct Site<'a> {
+    path: &'a str,
+    origin: &'a Origin,
+    caller: Option<&'a Site<'a>>,
+}
+
+impl Site<'_> {
+    fn fail(&self, message: impl std::fmt::Display) -> Error {
+        Error::usage(format!("{}: `{}`: {message}", self.origin, self.path))
+    }
+
+    /// The chain from `path`, if it is being resolved, to here.
+    fn cycle_from(&self, path: &str) -> Option<String> {
+        let mut chain = vec![path.to_owned()];
+        let mut site = Some(self);
+        while let Some(current) = site {
+            chain.push(current.path.to_owned());
+            if current.path == path {
+                return Some(chain.into_iter().rev().collect::<Vec<_>>().join(" -> "));
+            }
+            site = current.caller;
+        }
+        None
+    }
+}
+
+impl Resolver<'_> {
+    /// The tree at `path` without interpolations.
+    ///
+    /// # Errors
+    /// A missing key or a cycle (both ends named), an unknown resolver, a resolver that fails.
+    pub fn resolve(&self, path: &str, node: &Node) -> Result<Node> {
+        self.node(node, path, None)
+    }
+
+    fn node(&self, node: &Node, path: &str, caller: Option<&Site>) -> Result<Node> {
+        let value = match &node.value {
+            Value::Str(text) if text.contains("${") => {
+                let site = Site { path, origin: &node.origin, caller };
+                if let Some(cycle) = caller.and_then(|caller| caller.cycle_from(path)) {
+                    return Err(site.fail(format!("interpolations form a cycle: {cycle}")));
+                }
+                return self.text(text, &site);
+            }
+            Value::List(items) => {
+                let item = |(index, item)| self.node(item, &join(path, &format!("{index}")), caller);
+                Value::List(items.iter().enumerate().map(item).collect::<Result<_>>()?)
+            }
+            Value::Map(map) => {
+                let mut resolved = super::Map::new();
+                for (key, node) in map.iter() {
+                    resolved.insert(key, self.node(node, &join(path, key), caller)?);
+                }
+                Value::Map(resolved)
+            }
+            value => value.clone(),
+        };
+        Ok(Node::new(value, node.origin.clone()))
+    }
+
+    /// A text with interpolations. `\${` stands for `${` itself.
+    fn text(&self, text: &str, site: &Site) -> Result<Node> {
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some(start) = rest.find("${") {
+            let before = rest[..start].trim_end_matches('\\');
+            let backslashes = start - before.len();
+            out.push_str(before);
+            out.extend(std::iter::repeat_n('\\', backslashes / 2));
+            if backslashes % 2 == 1 {
+                out.push_str("${");
+                rest = &rest[start + 2..];
+                continue;
+            }
+            let Some(length) = interpolation_end(&rest[start..]) else {
+                return Err(site.fail(format!("the `}}` of an interpolation is missing in \"{text}\"")));
+            };
+            let inner = &rest[start + 2..start + length - 1];
+            let mut resolved = self.interpolation(inner, site)?;
+            if start == 0 && length == text.len() {
+                resolved.origin = site.origin.clone();
+                return Ok(resolved);
+            }
+            out.push_str(&resolved.value.python_str());
+            rest = &rest[start + length..];
+        }
+        out.push_str(rest);
+        Ok(Node::new(Value::Str(out), site.origin.clone()))
+    }
+
+    fn interpolation(&self, inner: &str, site: &Site) -> Result<Node> {
+        let inner = inner.trim_matches([' ', '\t']);
+        match resolver_name(inner) {
+            Some((name, arguments)) => {
+                let name = self.nested(name, site)?;
+                let value = self.call(&name, arguments, site)?;
+                Ok(Node::new(value, site.origin.clone()))
+            }
+            None => self.reference(&self.nested(inner, site)?, site),
+        }
+    }
+
+    /// A key or name that may itself hold interpolations.
+    fn nested<'t>(&self, text: &'t str, site: &Site) -> Result<Cow<'t, str>> {
+        if text.contains("${") {
+            Ok(Cow::Owned(self.text(text, site)?.value.python_str()))
+        } else {
+            Ok(Cow::Borrowed(text))
+        }
+    }
+
+    fn reference(&self, key: &str, site: &Site) -> Result<Node> {
+        let path = absolute(key, site.path).ok_or_else(|| {
+            site.fail(format!("`${{{key}}}` does not name a key: wanted `${{a.b}}` or `${{.sibling}}`"))
+        })?;
+        match self.select(&path, site)? {
+            Some(Node { value: Value::Str(text), origin }) if text == MANDATORY => Err(site
+                .fail(format!("refers to `{path}`, which must be given ({origin})"))
+                .hint(format!("write `{path}=...`"))),
+            Some(node) => Ok(node),
+            None => Err(site.fail(format!("refers to `{path}`, which does not exist")).hint(nearest(self.root, &path))),
+        }
+    }
+
+    /// The resolved value at a path, if there is one. Interpolations on the way are followed.
+    fn select(&self, path: &str, site: &Site) -> Result<Option<Node>> {
+        let mut node = Cow::Borrowed(self.root);
+        let mut walked = String::new();
+        for key in path.split('.').filter(|key| !key.is_empty()) {
+            if matches!(&node.value, Value::Str(text) if text.contains("${")) {
+                node = Cow::Owned(self.node(&node, &walked, Some(site))?);
+            }
+            walked = join(&walked, key);
+            node = match node {
+                Cow::Borrowed(parent) => match parent.child(key) {
+                    Some(child) => Cow::Borrowed(child),
+                    None => return Ok(None),
+                },
+                Cow::Owned(parent) => match parent.child(key) {
+                    Some(child) => Cow::Owned(child.clone()),
+                    None => return Ok(None),
+                },
+            };
+        }
+        self.node(&node, path, Some(site)).map(Some)
+    }
+
+    fn call(&self, name: &str, arguments: &str, site: &Site) -> Result<Value> {
+        let call = format!("${{{name}:{arguments}}}");
+        let mut values = Vec::new();
+        let parsed = Cursor::in_resolver(arguments).arguments();
+        for value in parsed.map_err(|syntax| site.fail(format!("`{call}`: {}", syntax.message)))? {
+            let node = Node::new(value, site.origin.clone());
+            values.push(self.argument(&node, site)?.value);
+        }
+        let fail = |message: String| site.fail(format!("`{call}`: {message}"));
+        match (name, values.as_slice()) {
+            ("oc.env", [Value::Str(variable), rest @ ..]) if rest.len() <= 1 => {
+                match ((self.environment)(variable), rest.first()) {
+                    (Ok(text), _) => Ok(Value::Str(text)),
+                    (Err(_), Some(Value::Null)) => Ok(Value::Null),
+                    (Err(_), Some(default)) => Ok(Value::Str(default.python_str())),
+                    (Err(VarError::NotUnicode(_)), None) => {
+                        Err(fail(format!("the environment variable `{variable}` is not valid Unicode")))
+                    }
+                    (Err(VarError::NotPresent), None) => {
+                        Err(fail(format!("the environment variable `{variable}` is not set"))
+                            .hint(format!("set it, or give a default: `${{oc.env:{variable},default}}`")))
+                    }
+                }
+            }
+            ("oc.select", [Value::Str(key), rest @ ..]) if rest.len() <= 1 => {
+                let path = absolute(key, site.path).ok_or_else(|| fail(format!("`{key}` is not a key")))?;
+                let found = self.select(&path, site)?.map(|node| node.value);
+                let missing = |value: &Value| matches!(value, Value::Str(text) if text == MANDATORY);
+                Ok(found.filter(|value| !missing(value)).or_else(|| rest.first().cloned()).unwrap_or(Value::Null))
+            }
+            ("oc.decode", [Value::Str(text)]) => match Cursor::new(text).value() {
+                Ok(Parsed::Value(value)) => {
+                    self.argument(&Node::new(value, site.origin.clone()), site).map(|node| node.value)
+                }
+                Ok(Parsed::Sweep(_)) => Err(fail("a list needs brackets".into())),
+                Err(syntax) => Err(fail(syntax.message)),
+            },
+            ("oc.decode", [value]) => Ok(value.clone()),
+            ("eval", [Value::Str(expression)]) => eval::evaluate(expression).map_err(fail),
+            ("eval", [number @ (Value::Int(_) | Value::Float(_) | Value::Bool(_))]) => Ok(number.clone()),
+            ("now", []) => self.time("%Y-%m-%d_%H-%M-%S").map_err(fail),
+            ("now", [format]) => self.time(&format.python_str()).map_err(fail),
+            ("hydra", [Value::Str(key)]) => {
+                let path = join("hydra", key);
+                match self.select(&path, site)? {
+                    Some(node) => Ok(node.value),
+                    // A group that no defaults list has, or that was deleted.
+                    None if key.starts_with("runtime.choices.") => Ok(Value::Null),
+                    None => Err(fail(format!("there is no `{key}`")).hint(nearest(self.root, &path))),
+                }
+            }
+            _ if RESOLVERS.contains(&name) => Err(fail("wrong number or type of arguments".into())),
+            _ => Err(fail(format!("unknown resolver `{name}`")).hint(did_you_mean(name, RESOLVERS.iter().copied()))),
+        }
+    }
+
+    /// An argument with interpolations, which are relative to the value that holds the call.
+    fn argument(&self, node: &Node, site: &Site) -> Result<Node> {
+        let value = match &node.value {
+            Value::Str(text) if text.contains("${") => return self.text(text, site),
+            Value::List(items) => {
+                Value::List(items.iter().map(|item| self.argument(item, site)).collect::<Result<_>>()?)
+            }
+            value => value.clone(),
+        };
+        Ok(Node::new(value, site.origin.clone()))
+    }
+
+    fn time(&self, format: &str) -> std::result::Result<Value, String> {
+        jiff::fmt::strtime::format(format, self.now).map(Value::Str).map_err(|error| error.to_string())
+    }
+}
+
+/// `name:arguments`, where the text is a resolver's call rather than a key.
+fn resolver_name(inner: &str) -> Option<(&str, &str)> {
+    let mut end = 0;
+    while let Some(c) = inner[end..].chars().next() {
+        match c {
+            ':' => return (end > 0).then(|| (inner[..end].trim_end(), &inner[end + 1..])),
+            '$' if inner[end..].starts_with("${") => end += interpolation_end(&inner[end..])?,
+            _ if c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ') => end += 1,
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// The absolute path of a key as it stands in the value at `site`: `.x` is a sibling, each further dot goes one section
+/// up, `a[b]` is `a.b`.
+fn absolute(key: &str, site: &str) -> Option<String> {
+    let name = key.trim_start_matches('.');
+    let dots = key.len() - name.len();
+    let name = name.replace('[', ".").replace(']', "");
+    let name = name.strip_prefix('.').unwrap_or(&name);
+    if name.is_empty() || name.split('.').any(str::is_empty) || name.contains([' ', ':', '{', '}']) {
+        return None;
+    }
+    let mut parent = site;
+    for _ in 0..dots {
+        parent = match parent.rsplit_once('.') {
+            Some((parent, _)) => parent,
+            None if !parent.is_empty() => "",
+            None => return None,
+        };
+    }
+    Some(if dots == 0 { name.to_owned() } else { join(parent, name) })
+}

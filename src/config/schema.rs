@@ -1,0 +1,347 @@
+//! The typed configuration: what the composed tree is read into. Plain data, no logic.
+//!
+//! Field names are the keys that a user types. Every type rejects keys that it does not list. Lengths of time are in
+//! epochs unless a name says otherwise. What a method alone understands stays a [`Section`] until the method reads it.
+
+use serde::{Deserialize, Deserializer};
+use std::path::PathBuf;
+
+use super::Section;
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Config {
+    pub data: Data,
+    pub model: ModelGroup,
+    /// Absent where no method is chosen.
+    pub unlearn: Option<Unlearn>,
+    pub seed: u64,
+    pub paths: Paths,
+    pub run: Run,
+    pub mul_eval: MulEval,
+    pub trainer: Trainer,
+    pub split: Split,
+    pub logging: Logging,
+    pub checkpoint: Checkpoint,
+    pub compat: Compat,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Data {
+    pub name: DatasetName,
+    pub data_dir: PathBuf,
+    pub download: bool,
+    /// Number of classes of the data set; `model.model.num_classes` follows it.
+    pub num_classes: i64,
+    /// Samples of one micro-step, over all ranks (`global`) or on each (`per_rank`): see `batch_scope`.
+    pub batch_size: usize,
+    pub batch_scope: BatchScope,
+    /// Samples of one evaluation batch on one rank.
+    pub eval_batch_size: usize,
+    /// Only the first N of train and of test.
+    pub debug_subset_size: Option<usize>,
+    pub transforms: Transforms,
+    // Accepted for configurations of the Python program; no loader processes exist here.
+    pub num_workers: Option<i64>,
+    pub pin_memory: Option<bool>,
+    pub persistent_workers: Option<bool>,
+    pub prefetch_factor: Option<i64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DatasetName {
+    Digits,
+    Cifar10,
+    Cifar100,
+    TinyImagenet,
+    ImageFolder,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BatchScope {
+    Global,
+    PerRank,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Transforms {
+    pub normalize: Normalize,
+    pub random_crop: RandomCrop,
+    pub horizontal_flip: HorizontalFlip,
+    pub imagenet_resize: ImagenetResize,
+    pub color_jitter: Option<ColorJitter>,
+    pub randaugment: Option<RandAugment>,
+    pub random_erasing: Option<RandomErasing>,
+}
+
+/// Per-channel statistics, in units where a pixel is in [0, 1].
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Normalize {
+    pub mean: Vec<f64>,
+    pub std: Vec<f64>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct RandomCrop {
+    pub enabled: bool,
+    pub size: i64,
+    pub padding: i64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct HorizontalFlip {
+    pub enabled: bool,
+    pub p: f64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct ImagenetResize {
+    pub enabled: bool,
+    pub train_size: i64,
+    pub eval_resize: i64,
+    pub eval_crop: i64,
+    pub normalize: Normalize,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct ColorJitter {
+    pub enabled: bool,
+    pub brightness: f64,
+    pub contrast: f64,
+    pub saturation: f64,
+    pub hue: f64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct RandAugment {
+    pub enabled: bool,
+    pub num_ops: i64,
+    pub magnitude: i64,
+    pub num_magnitude_bins: i64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct RandomErasing {
+    pub enabled: bool,
+    pub p: f64,
+    pub scale: Vec<f64>,
+    pub ratio: Vec<f64>,
+    /// A number, or `random`.
+    pub value: Section,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct ModelGroup {
+    pub model: Model,
+    pub optim: Optim,
+    pub scheduler: Scheduler,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Model {
+    /// A name of `models::REGISTRY`.
+    pub name: String,
+    pub num_classes: i64,
+    pub pretrained: bool,
+    pub stem: Option<Stem>,
+    pub freeze_backbone: bool,
+    pub label_smoothing: Option<f64>,
+    /// Side of the input in pixels (Swin, ViT).
+    pub image_size: Option<i64>,
+}
+
+/// First layers of a ResNet: the paper's for ImageNet (`none`), or a 3x3 convolution without max-pool of stride 1
+/// (`cifar`) or 2 (`tiny_imagenet`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stem {
+    None,
+    Cifar,
+    TinyImagenet,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Optim {
+    pub name: OptimName,
+    pub lr: Option<f64>,
+    pub weight_decay: Option<f64>,
+    pub momentum: Option<f64>,
+    pub nesterov: Option<bool>,
+    pub betas: Option<[f64; 2]>,
+    /// AdamW: no weight decay for biases and for norm layers (where parameter names are given).
+    pub exclude_wd_norm_bias: Option<bool>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OptimName {
+    Sgd,
+    Adamw,
+    /// No training (SSD).
+    None,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Scheduler {
+    pub name: SchedulerName,
+    pub step_size: Option<i64>,
+    pub gamma: Option<f64>,
+    pub milestones: Option<Vec<i64>>,
+    pub t_max: Option<i64>,
+    pub warmup_epochs: Option<i64>,
+    pub warmup_start_lr: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SchedulerName {
+    None,
+    Step,
+    Multistep,
+    Cosine,
+}
+
+/// The part of `unlearn` that all methods share; `method` is the whole group as written, for the method to read with
+/// `Section::decode_ignoring(Unlearn::SHARED_KEYS)`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Unlearn {
+    /// A name of `unlearn::REGISTRY`.
+    pub name: String,
+    pub evaluate_each_epoch: bool,
+    /// `unlearn.trainer.max_epochs`; 0 where the group has no `trainer` (one-shot methods).
+    #[serde(rename = "trainer", default, deserialize_with = "max_epochs")]
+    pub max_epochs: usize,
+    pub optim: Optim,
+    pub scheduler: Option<Scheduler>,
+    /// The deserializer puts the whole group here.
+    #[serde(rename = "$self")]
+    pub method: Section,
+}
+
+impl Unlearn {
+    /// The keys that a method leaves to this struct.
+    pub const SHARED_KEYS: &[&str] = &["name", "evaluate_each_epoch", "trainer", "optim", "scheduler"];
+}
+
+fn max_epochs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    #[derive(Deserialize)]
+    struct UnlearnTrainer {
+        max_epochs: usize,
+    }
+    UnlearnTrainer::deserialize(deserializer).map(|trainer| trainer.max_epochs)
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Paths {
+    pub cache_dir: PathBuf,
+    pub data_dir: PathBuf,
+    pub outputs_dir: PathBuf,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Run {
+    pub experiment_id: Option<String>,
+    pub base_weights: PathBuf,
+    pub retrain_weights: PathBuf,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct MulEval {
+    /// How many reference models calibrate RMIA.
+    pub mia_num_models: usize,
+    pub cache: PathBuf,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Trainer {
+    pub max_epochs: usize,
+    pub accelerator: Accelerator,
+    pub devices: Section,
+    pub precision: Precision,
+    pub log_every_n_steps: usize,
+    pub enable_checkpointing: bool,
+    pub enable_progress_bar: bool,
+    pub accumulate_grad_batches: usize,
+    /// Largest norm of the whole gradient (null: no clipping).
+    pub gradient_clip_val: Option<f64>,
+    pub sync_batchnorm: bool,
+    pub deterministic: bool,
+    /// TF32 for float32 matrix products on a GPU.
+    pub allow_tf32: bool,
+    /// CPU threads of one rank (null: cores of the node / its ranks).
+    pub threads: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Accelerator {
+    Auto,
+    Gpu,
+    Cpu,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum Precision {
+    #[serde(rename = "32", alias = "32-true")]
+    F32,
+    #[serde(rename = "64", alias = "64-true")]
+    F64,
+    #[serde(rename = "bf16-mixed", alias = "bf16")]
+    Bf16Mixed,
+    #[serde(rename = "16-mixed", alias = "16")]
+    F16Mixed,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Split {
+    pub seed: u64,
+    pub scheme: Scheme,
+    pub heldout_frac: f64,
+    pub validation_frac: f64,
+    pub retain_frac: f64,
+    pub forget_frac: f64,
+    pub forget_classes: Vec<i64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scheme {
+    Random,
+    Stratified,
+    Class,
+}
+
+impl Scheme {
+    /// As it is typed, and as it stands in file names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Scheme::Random => "random",
+            Scheme::Stratified => "stratified",
+            Scheme::Class => "class",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Logging {
+    pub enable: bool,
+    pub entity: Option<String>,
+    pub project: Option<String>,
+    pub name: Option<String>,
+    pub tags: Vec<String>,
+    pub offline: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Checkpoint {
+    pub monitor: String,
+    pub mode: String,
+}
+
+/// Switches that bring back faults of the Python program whose mending changes numbers.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Compat {
+    /// SCRUB's teacher follows the student into train mode from the second epoch on.
+    pub scrub_teacher_mode: bool,
+}

@@ -1,0 +1,17 @@
+//! From files to batches on the rank's device.
+//!
+//! [`source`] reads a data set into host memory, [`split`] cuts its indices into roles, [`resident`] keeps the pixels
+//! as uint8 tensors, [`augment`] turns a batch of them into network input, [`feed`] says which samples come when.
+
+pub mod augment;
+pub mod cifar;
+pub mod digits;
+pub mod feed;
+pub mod pickle;
+pub mod resident;
+pub mod source;
+pub mod split;
+
+pub use augment::View;
+pub use feed::{Batch, Feed, Feeder, Pool};
+pub use resident::{Corpus, Role};

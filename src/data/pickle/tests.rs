@@ -1,0 +1,281 @@
+//! Real pickles in every protocol, and hostile ones. The files: `tests/fixtures/make_pickles.py`.
+
+use super::numpy::{Array, Dtype, Numpy, Object};
+use super::{Heap, Id, Pickle, Value, load};
+use crate::error::{Kind, Result};
+
+macro_rules! fixture {
+    ($name:literal) => {
+        include_bytes!(concat!("../../../tests/fixtures/pickle/", $name, ".pkl")).as_slice()
+    };
+}
+
+const BATCHES: [(&str, &[u8]); 5] = [
+    ("python2", fixture!("batch_python2")),
+    ("0", fixture!("batch_0")),
+    ("2", fixture!("batch_2")),
+    ("4", fixture!("batch_4")),
+    ("5", fixture!("batch_5")),
+];
+
+fn unfold(input: &[u8]) -> Result<Pickle<Object>> {
+    load(input, &mut Numpy)
+}
+
+/// The message of a refusal, which must be of kind `Missing`.
+fn refusal(input: &[u8]) -> String {
+    let error = unfold(input).unwrap_err();
+    assert_eq!(error.kind(), Kind::Missing);
+    assert!(error.hint_text().is_some());
+    error.message().to_string()
+}
+
+fn ints(heap: &Heap<Object>, id: Id) -> Vec<i128> {
+    heap.items(id).unwrap().iter().map(|&id| heap.int(id).unwrap()).collect()
+}
+
+fn array(pickle: &Pickle<Object>, key: &str) -> Array {
+    match pickle.heap.get(pickle.heap.entry(pickle.root, key).unwrap()) {
+        Value::Object(Object::Array(array)) => array.clone(),
+        other => panic!("{key} is a {}", other.type_name()),
+    }
+}
+
+fn joined(parts: &[&[u8]]) -> Vec<u8> {
+    parts.concat()
+}
+
+#[test]
+fn plain_data_in_every_protocol() {
+    for (protocol, input) in [
+        fixture!("plain_0"),
+        fixture!("plain_1"),
+        fixture!("plain_2"),
+        fixture!("plain_3"),
+        fixture!("plain_4"),
+        fixture!("plain_5"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let Pickle { heap, root, length } = unfold(input).unwrap_or_else(|e| panic!("protocol {protocol}: {e}"));
+        assert_eq!(length, input.len());
+        let id = |key| heap.entry(root, key).unwrap_or_else(|| panic!("protocol {protocol}: no {key}"));
+        let get = |key| heap.get(id(key));
+        let member = |key, i: usize| heap.get(heap.items(id(key)).unwrap()[i]);
+
+        assert!(matches!(get("none"), Value::None));
+        assert!(matches!(member("booleans", 0), Value::Bool(true)));
+        assert!(matches!(member("booleans", 1), Value::Bool(false)));
+        let integers = [0, 255, 256, 65535, 65536, -1, -(1 << 31), 1 << 40, -(1 << 100)];
+        assert_eq!(ints(&heap, id("integers")), integers);
+        for (i, wanted) in [1.5_f64, -0.0, 1e300].into_iter().enumerate() {
+            let Value::Float(value) = member("floats", i) else { panic!("protocol {protocol}: no float") };
+            assert_eq!(value.to_bits(), wanted.to_bits());
+        }
+        assert_eq!(heap.text(id("text")), Some("grün €\n\\u0041"));
+        let all: Vec<u8> = (0..=255).collect();
+        for (key, wanted) in [("bytes", all.as_slice()), ("no bytes", b""), ("bytearray", b"ab")] {
+            let Value::Bytes(bytes) = get(key) else { panic!("protocol {protocol}: {key} is no bytes") };
+            assert_eq!(**bytes, *wanted);
+        }
+        for (i, &tuple) in heap.items(id("tuples")).unwrap().iter().enumerate() {
+            assert!(matches!(heap.get(tuple), Value::Tuple(_)));
+            assert_eq!(ints(&heap, tuple), (1..=i as i128).collect::<Vec<_>>());
+        }
+        for (key, wanted) in [("set", 7), ("frozenset", 8)] {
+            let Value::Set(members) = get(key) else { panic!("protocol {protocol}: {key} is no set") };
+            assert_eq!(members.iter().map(|&id| heap.int(id)).collect::<Vec<_>>(), [Some(wanted)]);
+        }
+        let Value::Dict(ordered) = get("ordered") else { panic!("protocol {protocol}: no OrderedDict") };
+        let ordered: Vec<_> = ordered.iter().map(|&(k, v)| (heap.text(k), heap.int(v))).collect();
+        assert_eq!(ordered, [(Some("b"), Some(1)), (Some("a"), Some(2))]);
+        let shared = heap.items(id("shared")).unwrap();
+        assert_eq!(shared[0], shared[1]);
+        assert_eq!(heap.items(heap.entry(id("cycle"), "self").unwrap()), Some([id("cycle")].as_slice()));
+        assert_eq!(ints(&heap, id("many")), (0..2500).collect::<Vec<_>>());
+        assert!(heap.entry(root, "absent").is_none());
+    }
+}
+
+#[test]
+fn cifar_batches_in_every_protocol() {
+    let pixels: Vec<u8> = (0..3).flat_map(|i| (0..3072).map(move |j| (31 * i + j) as u8)).collect();
+    for (protocol, input) in BATCHES {
+        let batch = unfold(input).unwrap_or_else(|e| panic!("protocol {protocol}: {e}"));
+        let data = array(&batch, "data");
+        assert_eq!((data.dtype, data.shape.as_slice()), (Dtype::U8, [3, 3072].as_slice()));
+        assert_eq!(*data.row_major(), *pixels, "protocol {protocol}");
+        assert_eq!(ints(&batch.heap, batch.heap.entry(batch.root, "labels").unwrap()), [3, 0, 9]);
+    }
+}
+
+#[test]
+fn arrays_of_other_types_and_orders() {
+    let arrays = unfold(fixture!("arrays")).unwrap();
+    let fortran = array(&arrays, "fortran");
+    assert_eq!((fortran.dtype.to_string().as_str(), fortran.shape.as_slice()), ("i2", [2, 3, 4].as_slice()));
+    let wanted: Vec<u8> = (0..24_i16).flat_map(i16::to_le_bytes).collect();
+    assert_eq!(*fortran.row_major(), *wanted);
+    let big = array(&arrays, "big_endian");
+    assert_eq!((big.dtype.to_string().as_str(), &*big.row_major()), (">i4", [0, 0, 0, 1, 0, 0, 0, 2].as_slice()));
+    assert_eq!(*array(&arrays, "float").row_major(), 0.5_f32.to_le_bytes());
+    assert_eq!((array(&arrays, "scalar").shape, &*array(&arrays, "scalar").row_major()), (vec![], [7].as_slice()));
+    assert_eq!((array(&arrays, "empty").shape, &*array(&arrays, "empty").row_major()), (vec![0, 3], [].as_slice()));
+    let same = arrays.heap.items(arrays.heap.entry(arrays.root, "same").unwrap()).unwrap();
+    assert_eq!(same[0], same[1]);
+    assert!(matches!(arrays.heap.get(same[0]), Value::Object(Object::Array(_))));
+}
+
+#[test]
+fn a_command_is_named_and_not_run() {
+    for (input, name) in [(fixture!("system_2"), "posix.system"), (fixture!("system_4"), "posix.system")] {
+        assert!(refusal(input).contains(name), "{}", refusal(input));
+    }
+    for (input, name) in [
+        (b"cos\nsystem\n(S'ls'\ntR.".as_slice(), "os.system"),
+        (b"(cos\nsystem\nS'ls'\no.", "os.system"),
+        (b"(S'ls'\nios\nsystem\n.", "os.system"),
+        (b"\x80\x02cbuiltins\neval\nX\x01\x00\x00\x001\x85\x81.", "builtins.eval"),
+        (b"\x80\x04\x8c\x02os\x8c\x06system\x93)}\x92.", "os.system"),
+        (b"cnumpy.core.multiarray\n_reconstruct\n(cos\nsystem\n(tS'b'\ntR.", "os.system"),
+    ] {
+        assert!(refusal(input).contains(name), "{}", refusal(input));
+    }
+    // Only naming it is harmless, and calling what is no name is damage.
+    assert!(matches!(
+        unfold(b"cos\nsystem\n.").unwrap().heap.get(unfold(b"cos\nsystem\n.").unwrap().root),
+        Value::Global(_)
+    ));
+    assert!(refusal(b"I1\n(tR.").contains("calls a int"));
+    // A name from the input must not steer the terminal.
+    assert!(!refusal(b"co\x1b[2Js\nsystem\n(tR.").contains('\x1b'));
+}
+
+#[test]
+fn every_truncation_is_refused() {
+    for (protocol, input) in BATCHES {
+        for end in 0..input.len() {
+            assert!(unfold(&input[..end]).is_err(), "protocol {protocol} cut at {end}");
+        }
+    }
+}
+
+/// No single flipped byte may panic, hang or allocate without bound; many go unnoticed, as pixels do.
+#[test]
+fn no_flipped_byte_panics() {
+    for (_, input) in BATCHES.into_iter().chain([("", fixture!("arrays")), ("", fixture!("plain_0"))]) {
+        // Pixels say nothing: the bytes around them do.
+        for at in (0..input.len()).filter(|&at| at < 400 || at + 400 > input.len()) {
+            for flip in [0x01, 0x08, 0x80, 0xff] {
+                let mut damaged = input.to_vec();
+                damaged[at] ^= flip;
+                if let Ok(pickle) = unfold(&damaged) {
+                    drop(pickle);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn claimed_lengths_are_not_believed() {
+    let huge = u64::MAX.to_le_bytes();
+    for opcode in [0x8d, 0x8e, 0x95, 0x96] {
+        assert!(refusal(&joined(&[b"\x80\x05", &[opcode], &huge, b"abc."])).contains("ends too early"));
+    }
+    for opcode in [b'T', b'B', b'X', 0x8b] {
+        assert!(refusal(&joined(&[b"\x80\x03", &[opcode], &[0xff; 4], b"abc."])).contains("ends too early"));
+    }
+    // A memo key is a key, not a size.
+    assert!(unfold(b"Nr\xff\xff\xff\xff0j\xff\xff\xff\xff.").is_ok());
+    assert!(refusal(b"h\x07.").contains("never stored"));
+    // Sizes whose product overflows, and a shape that its bytes do not fill.
+    let shaped =
+        |shape: &str| format!("cnumpy.core.numeric\n_frombuffer\n(S'abc'\ncnumpy\ndtype\n(S'u1'\ntR({shape}tS'C'\ntR.");
+    assert!(unfold(shaped("I3\n").as_bytes()).is_ok());
+    assert!(refusal(shaped("I4\n").as_bytes()).contains("has 3 bytes, wanted 4"));
+    assert!(refusal(shaped(&"I4294967296\n".repeat(3)).as_bytes()).contains("more than memory can hold"));
+    assert!(refusal(shaped("I-3\n").as_bytes()).contains("shape"));
+    assert!(refusal(shaped(&"I1\n".repeat(65)).as_bytes()).contains("up to 64"));
+}
+
+#[test]
+fn deep_nesting_and_cycles_cost_no_stack() {
+    let depth = 1_000_000;
+    let nested = joined(&[b"]", &b"\x85".repeat(depth), b"."]);
+    let Pickle { heap, root, .. } = unfold(&nested).unwrap();
+    let mut id = root;
+    for _ in 0..depth {
+        id = heap.items(id).unwrap()[0];
+    }
+    assert!(matches!(heap.get(id), Value::List(items) if items.is_empty()));
+    drop(heap);
+
+    // A list that holds itself, and a tuple that holds the list that holds the tuple.
+    let Pickle { heap, root, .. } = unfold(b"]q\x00h\x00a.").unwrap();
+    assert_eq!(heap.items(root), Some([root].as_slice()));
+    let Pickle { heap, root, .. } = unfold(b"]q\x00h\x00\x85a.").unwrap();
+    let tuple = heap.items(root).unwrap()[0];
+    assert_eq!(heap.items(tuple), Some([root].as_slice()));
+}
+
+#[test]
+fn small_inputs_do_not_unfold_to_large_ones() {
+    // One text of 1 MiB, encoded a thousand times.
+    let text = vec![b'a'; 1 << 20];
+    let once = b"h\x00h\x01X\x06\x00\x00\x00latin1\x86R0";
+    let bomb = joined(&[
+        b"\x80\x02c_codecs\nencode\nq\x00X",
+        &(text.len() as u32).to_le_bytes(),
+        &text,
+        b"q\x01",
+        &once.repeat(1000),
+        b"N.",
+    ]);
+    assert!(refusal(&bomb).contains("unfold to more than"), "{}", refusal(&bomb));
+    assert!(refusal(&b"N".repeat(5_000_000)).contains("opcodes"));
+
+    // Lists that hold each other twice are 2^60 elements on paper, and 60 values here.
+    let doubled = joined(&[b"]", &b"2\x86".repeat(60), b"."]);
+    assert!(unfold(&doubled).is_ok());
+}
+
+#[test]
+fn nonsense_is_refused() {
+    for (input, what) in [
+        (b"".as_slice(), "ends too early"),
+        (b".", "empty stack"),
+        (b"\x80\x06N.", "protocol 6"),
+        (b"\xff.", "no opcode"),
+        (b"t.", "never set"),
+        (b"N(\x85.", "no 1 values"),
+        (b"N(R.", "empty stack"),
+        (b"NNa.", "appends to a None"),
+        (b"NNs.", "empty stack"),
+        (b"NNNs.", "sets items of a None"),
+        (b"}(Nu.", "without a value"),
+        (b"NNb.", "state of a None"),
+        (b"I12x\n.", "integer"),
+        (b"I12", "within a line"),
+        (b"S'abc\n.", "quoted string"),
+        (b"S'a\\q'\n.", "quoted string"),
+        (b"V\\u12\n.", "text line"),
+        (b"X\x01\x00\x00\x00\xff.", "UTF-8"),
+        (b"\x82\x01.", "extension"),
+        (b"\x97.", "outside"),
+        (b"Pname\n.", "outside of itself"),
+        (b"cnumpy\ndtype\n(S'O8'\ntR.", "not a number type"),
+        (b"c_codecs\nencode\n(VA\nVrot13\ntR.", "_codecs.encode"),
+        (b"c_codecs\nencode\n(V\\u20ac\nVlatin1\ntR.", "_codecs.encode"),
+        (b"cnumpy\ndtype\n(S'f4'\ntR(I3\nS'<'\nN(S'x'\ntNtb.", "records"),
+    ] {
+        assert!(refusal(input).contains(what), "{:?}: {}", String::from_utf8_lossy(input), refusal(input));
+    }
+    // POP takes a mark, too, where one is on top.
+    assert!(unfold(b"N(0.").is_ok());
+    // What follows STOP is not read.
+    let Pickle { heap, root, length } = unfold(b"U\x02ab.trailing").unwrap();
+    assert!(matches!(heap.get(root), Value::Bytes(bytes) if **bytes == *b"ab"));
+    assert_eq!(length, 5);
+}

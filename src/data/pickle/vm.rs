@@ -1,0 +1,484 @@
+//! The stack machine: opcodes in, a heap of values out. What names mean is the dialect's.
+
+use std::collections::HashMap;
+
+use super::damaged;
+use super::reader::{Reader, decimal, long, quoted, raw_unicode, utf8};
+use super::value::{Global, Heap, Id, Value};
+use crate::error::Result;
+
+/// Most opcodes that one pickle may have. Each makes at most a few small things, so that this bounds our memory to some
+/// hundred megabytes; a batch of CIFAR has about 60 thousand.
+const MAX_OPCODES: usize = 1 << 22;
+/// Text and bytes may unfold to this many times the pickle: bytes that Python 3 writes by protocol 2 exist three times.
+const MAX_UNFOLDING: usize = 4;
+/// Small pickles may unfold to this many bytes.
+const MIN_UNFOLDING: usize = 1 << 20;
+
+/// What the names in a pickle stand for.
+pub trait Dialect {
+    /// What only this dialect knows.
+    type Object;
+
+    /// The value of `callable(*args)`, or of `callable.__new__(callable, *args)`. An error for every callable that is
+    /// not known to make data.
+    fn reduce(&mut self, heap: &Heap<Self::Object>, callable: &Global, args: &[Id]) -> Result<Value<Self::Object>>;
+
+    /// `object` after `object.__setstate__(state)`.
+    fn build(&mut self, heap: &Heap<Self::Object>, object: &Self::Object, state: Id) -> Result<Self::Object>;
+
+    /// The object that is stored outside of the pickle under the name `id`.
+    fn persistent(&mut self, _heap: &Heap<Self::Object>, _id: Id) -> Result<Value<Self::Object>> {
+        Err(damaged("the pickle refers to an object outside of itself"))
+    }
+}
+
+/// One unfolded pickle.
+#[derive(Debug)]
+pub struct Pickle<O> {
+    pub heap: Heap<O>,
+    pub root: Id,
+    /// Bytes of the input that belong to it: others may follow.
+    pub length: usize,
+}
+
+/// Unfolds the pickle at the start of `input`. Errors are of kind `Missing` and name the place in the input.
+pub fn load<D: Dialect>(input: &[u8], dialect: &mut D) -> Result<Pickle<D::Object>> {
+    let mut machine = Machine {
+        input: Reader::new(input),
+        heap: Heap::new(),
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: HashMap::new(),
+        unfolding_left: unfolding_limit(input.len()),
+        dialect,
+    };
+    for _ in 0..MAX_OPCODES {
+        let start = machine.input.at();
+        match machine.step() {
+            Ok(None) => {}
+            Ok(Some(root)) => return Ok(Pickle { heap: machine.heap, root, length: machine.input.at() }),
+            Err(error) => return Err(error.context(format!("pickle, byte {start}"))),
+        }
+    }
+    Err(damaged(format!("the pickle has more than {MAX_OPCODES} opcodes")))
+}
+
+struct Machine<'a, D: Dialect> {
+    input: Reader<'a>,
+    heap: Heap<D::Object>,
+    stack: Vec<Id>,
+    /// Heights of the stack where a MARK was set.
+    marks: Vec<usize>,
+    memo: HashMap<u64, Id>,
+    /// Bytes of text and bytes values that may still be made.
+    unfolding_left: usize,
+    dialect: &'a mut D,
+}
+
+impl<'a, D: Dialect> Machine<'a, D> {
+    /// Executes one opcode. Gives the root once the pickle stops.
+    fn step(&mut self) -> Result<Option<Id>> {
+        let opcode = self.input.byte()?;
+        if opcode == b'.' {
+            return self.pop().map(Some);
+        }
+        match self.value(opcode)? {
+            Some(value) => self.push(value),
+            None => self.act(opcode)?,
+        }
+        Ok(None)
+    }
+
+    /// What the opcode puts on the stack, where it makes a new value.
+    fn value(&mut self, opcode: u8) -> Result<Option<Value<D::Object>>> {
+        let value = match opcode {
+            b'N' => Value::None,
+            0x88 => Value::Bool(true),
+            0x89 => Value::Bool(false),
+            b'K' => Value::Int(self.input.number::<1>()?.into()), // BININT1
+            b'M' => Value::Int(self.input.number::<2>()?.into()), // BININT2
+            b'J' => Value::Int(i32::from_le_bytes(self.input.array()?).into()), // BININT
+            b'I' => self.text_int()?,                             // INT
+            b'L' => self.text_long()?,                            // LONG
+            0x8a => Value::Int(long(self.input.sized::<1>()?)?),  // LONG1
+            0x8b => Value::Int(long(self.input.sized::<4>()?)?),  // LONG4
+            b'F' => self.text_float()?,                           // FLOAT
+            b'G' => Value::Float(f64::from_be_bytes(self.input.array()?)), // BINFLOAT
+
+            b'S' => self.quoted_string()?,     // STRING
+            b'U' | b'C' => self.bytes::<1>()?, // SHORT_BINSTRING, SHORT_BINBYTES
+            b'T' | b'B' => self.bytes::<4>()?, // BINSTRING, BINBYTES
+            0x8e | 0x96 => self.bytes::<8>()?, // BINBYTES8, BYTEARRAY8
+            b'V' => self.escaped_text()?,      // UNICODE
+            0x8c => self.text::<1>()?,         // SHORT_BINUNICODE
+            b'X' => self.text::<4>()?,         // BINUNICODE
+            0x8d => self.text::<8>()?,         // BINUNICODE8
+
+            b']' => Value::List(Vec::new()),                   // EMPTY_LIST
+            b'}' => Value::Dict(Vec::new()),                   // EMPTY_DICT
+            b')' => Value::Tuple(Vec::new()),                  // EMPTY_TUPLE
+            0x8f => Value::Set(Vec::new()),                    // EMPTY_SET
+            b'l' => Value::List(self.pop_to_mark()?),          // LIST
+            b't' => Value::Tuple(self.pop_to_mark()?),         // TUPLE
+            0x91 => Value::Set(self.pop_to_mark()?),           // FROZENSET
+            b'd' => Value::Dict(pairs(&self.pop_to_mark()?)?), // DICT
+            0x85 => self.tuple(1)?,                            // TUPLE1
+            0x86 => self.tuple(2)?,                            // TUPLE2
+            0x87 => self.tuple(3)?,                            // TUPLE3
+
+            b'c' => Value::Global(self.global_lines()?), // GLOBAL
+            0x93 => self.stack_global()?,                // STACK_GLOBAL
+            b'R' | 0x81 => self.reduce()?,               // REDUCE, NEWOBJ
+            0x92 => self.new_object_with_keywords()?,    // NEWOBJ_EX
+            b'o' => self.object()?,                      // OBJ
+            b'i' => self.instance()?,                    // INST
+            b'P' => self.text_persistent()?,             // PERSID
+            b'Q' => self.persistent()?,                  // BINPERSID
+            _ => return Ok(None),
+        };
+        Ok(Some(value))
+    }
+
+    /// The opcodes that change something instead.
+    fn act(&mut self, opcode: u8) -> Result<()> {
+        match opcode {
+            0x80 => self.protocol(),
+            0x95 => self.frame(),
+
+            b'(' => self.mark(),
+            b'0' => self.pop_or_mark(),           // POP
+            b'1' => self.pop_to_mark().map(drop), // POP_MARK
+            b'2' => self.duplicate(),             // DUP
+
+            b'a' => self.append(),    // APPEND
+            b'e' => self.appends(),   // APPENDS
+            0x90 => self.add_items(), // ADDITEMS
+            b's' => self.set_item(),  // SETITEM
+            b'u' => self.set_items(), // SETITEMS
+            b'b' => self.build(),     // BUILD
+
+            b'p' => self.input.text_number().and_then(|key| self.put(key)), // PUT
+            b'q' => self.input.number::<1>().and_then(|key| self.put(key)), // BINPUT
+            b'r' => self.input.number::<4>().and_then(|key| self.put(key)), // LONG_BINPUT
+            0x94 => self.put(self.memo.len() as u64),                       // MEMOIZE
+            b'g' => self.input.text_number().and_then(|key| self.recall(key)), // GET
+            b'h' => self.input.number::<1>().and_then(|key| self.recall(key)), // BINGET
+            b'j' => self.input.number::<4>().and_then(|key| self.recall(key)), // LONG_BINGET
+
+            0x82..=0x84 => Err(damaged("extension codes have no meaning outside of one Python process")),
+            0x97 | 0x98 => Err(damaged("the pickle keeps buffers outside of itself")),
+            _ => Err(damaged(format!("0x{opcode:02x} is no opcode"))),
+        }
+    }
+
+    // The input itself.
+
+    fn protocol(&mut self) -> Result<()> {
+        match self.input.byte()? {
+            0..=5 => Ok(()),
+            version => Err(damaged(format!("the pickle is of protocol {version}, wanted at most 5"))),
+        }
+    }
+
+    /// Frames only tell how much to read ahead.
+    fn frame(&mut self) -> Result<()> {
+        let length = self.input.number::<8>()?;
+        let rest = self.input.len() - self.input.at();
+        if length > rest as u64 {
+            return Err(damaged(format!("the input ends too early: got {rest} more bytes, wanted {length}")));
+        }
+        Ok(())
+    }
+
+    // Stack and memo.
+
+    fn push(&mut self, value: Value<D::Object>) {
+        let id = self.heap.push(value);
+        self.stack.push(id);
+    }
+
+    fn mark(&mut self) -> Result<()> {
+        self.marks.push(self.stack.len());
+        Ok(())
+    }
+
+    /// Values below the last mark are out of reach.
+    fn floor(&self) -> usize {
+        self.marks.last().copied().unwrap_or(0)
+    }
+
+    fn pop(&mut self) -> Result<Id> {
+        if self.stack.len() <= self.floor() {
+            return Err(damaged("the pickle takes a value from an empty stack"));
+        }
+        self.stack.pop().ok_or_else(|| damaged("the stack is empty"))
+    }
+
+    fn top(&self) -> Result<Id> {
+        match self.stack[self.floor()..].last() {
+            Some(&id) => Ok(id),
+            None => Err(damaged("the pickle looks at an empty stack")),
+        }
+    }
+
+    fn pop_to_mark(&mut self) -> Result<Vec<Id>> {
+        let mark = self.marks.pop().ok_or_else(|| damaged("the pickle goes back to a mark that it never set"))?;
+        Ok(self.stack.split_off(mark))
+    }
+
+    fn pop_or_mark(&mut self) -> Result<()> {
+        if self.marks.last() == Some(&self.stack.len()) {
+            self.marks.pop();
+            return Ok(());
+        }
+        self.pop().map(drop)
+    }
+
+    fn duplicate(&mut self) -> Result<()> {
+        let id = self.top()?;
+        self.stack.push(id);
+        Ok(())
+    }
+
+    fn put(&mut self, key: u64) -> Result<()> {
+        let id = self.top()?;
+        self.memo.insert(key, id);
+        Ok(())
+    }
+
+    fn recall(&mut self, key: u64) -> Result<()> {
+        let Some(&id) = self.memo.get(&key) else {
+            return Err(damaged(format!("the pickle recalls value {key}, which it never stored")));
+        };
+        self.stack.push(id);
+        Ok(())
+    }
+
+    // Numbers and text.
+
+    /// `00` and `01` are protocol 0's booleans.
+    fn text_int(&mut self) -> Result<Value<D::Object>> {
+        match self.input.text_line()? {
+            "00" => Ok(Value::Bool(false)),
+            "01" => Ok(Value::Bool(true)),
+            digits => decimal(digits).map(Value::Int),
+        }
+    }
+
+    fn text_long(&mut self) -> Result<Value<D::Object>> {
+        let line = self.input.text_line()?;
+        decimal(line.strip_suffix('L').unwrap_or(line)).map(Value::Int)
+    }
+
+    fn text_float(&mut self) -> Result<Value<D::Object>> {
+        let value = self.input.text_line()?.parse().map_err(|_| damaged("a float is malformed"))?;
+        Ok(Value::Float(value))
+    }
+
+    fn bytes<const N: usize>(&mut self) -> Result<Value<D::Object>> {
+        let bytes = self.input.sized::<N>()?;
+        self.account(bytes.len())?;
+        Ok(Value::Bytes(bytes.into()))
+    }
+
+    fn text<const N: usize>(&mut self) -> Result<Value<D::Object>> {
+        let text = utf8(self.input.sized::<N>()?)?;
+        self.account(text.len())?;
+        Ok(Value::Str(text.into()))
+    }
+
+    fn quoted_string(&mut self) -> Result<Value<D::Object>> {
+        let bytes = quoted(self.input.line()?)?;
+        self.account(bytes.len())?;
+        Ok(Value::Bytes(bytes.into()))
+    }
+
+    fn escaped_text(&mut self) -> Result<Value<D::Object>> {
+        let text = raw_unicode(self.input.line()?)?;
+        self.account(text.len())?;
+        Ok(Value::Str(text.into()))
+    }
+
+    /// Bounds what values that repeat others can make of a small input.
+    fn account(&mut self, bytes: usize) -> Result<()> {
+        match self.unfolding_left.checked_sub(bytes) {
+            Some(left) => {
+                self.unfolding_left = left;
+                Ok(())
+            }
+            None => Err(damaged(format!(
+                "{} bytes of pickle unfold to more than {} bytes of content",
+                self.input.len(),
+                unfolding_limit(self.input.len())
+            ))),
+        }
+    }
+
+    // Containers.
+
+    fn tuple(&mut self, n: usize) -> Result<Value<D::Object>> {
+        match self.stack.len().checked_sub(n) {
+            Some(start) if start >= self.floor() => Ok(Value::Tuple(self.stack.split_off(start))),
+            _ => Err(damaged(format!("the stack has no {n} values for a tuple"))),
+        }
+    }
+
+    fn append(&mut self) -> Result<()> {
+        let item = self.pop()?;
+        self.extend_list(vec![item])
+    }
+
+    fn appends(&mut self) -> Result<()> {
+        let items = self.pop_to_mark()?;
+        self.extend_list(items)
+    }
+
+    fn extend_list(&mut self, new: Vec<Id>) -> Result<()> {
+        let list = self.top()?;
+        match self.heap.get_mut(list) {
+            Value::List(items) => items.extend(new),
+            other => return Err(damaged(format!("the pickle appends to a {}", other.type_name()))),
+        }
+        Ok(())
+    }
+
+    fn add_items(&mut self) -> Result<()> {
+        let new = self.pop_to_mark()?;
+        let set = self.top()?;
+        match self.heap.get_mut(set) {
+            Value::Set(items) => items.extend(new),
+            other => return Err(damaged(format!("the pickle adds members to a {}", other.type_name()))),
+        }
+        Ok(())
+    }
+
+    fn set_item(&mut self) -> Result<()> {
+        let value = self.pop()?;
+        let key = self.pop()?;
+        self.extend_dict(vec![(key, value)])
+    }
+
+    fn set_items(&mut self) -> Result<()> {
+        let new = pairs(&self.pop_to_mark()?)?;
+        self.extend_dict(new)
+    }
+
+    fn extend_dict(&mut self, new: Vec<(Id, Id)>) -> Result<()> {
+        let dict = self.top()?;
+        match self.heap.get_mut(dict) {
+            Value::Dict(entries) => entries.extend(new),
+            other => return Err(damaged(format!("the pickle sets items of a {}", other.type_name()))),
+        }
+        Ok(())
+    }
+
+    // Names, and what is made of them.
+
+    fn global_lines(&mut self) -> Result<Global> {
+        let (module, name) = (self.input.text_line()?, self.input.text_line()?);
+        self.account(module.len() + name.len())?;
+        Ok(Global { module: module.into(), name: name.into() })
+    }
+
+    fn stack_global(&mut self) -> Result<Value<D::Object>> {
+        let name = self.pop()?;
+        let module = self.pop()?;
+        match (self.heap.get(module), self.heap.get(name)) {
+            (Value::Str(module), Value::Str(name)) => {
+                Ok(Value::Global(Global { module: module.clone(), name: name.clone() }))
+            }
+            _ => Err(damaged("a global is named by something other than text")),
+        }
+    }
+
+    fn reduce(&mut self) -> Result<Value<D::Object>> {
+        let args = self.pop()?;
+        let callable = self.pop()?;
+        let Value::Tuple(args) = self.heap.get(args) else {
+            return Err(damaged(format!("the arguments of a call are a {}", self.heap.get(args).type_name())));
+        };
+        let value = match self.heap.get(callable) {
+            Value::Global(callable) => self.dialect.reduce(&self.heap, callable, args)?,
+            other => return Err(damaged(format!("the pickle calls a {}", other.type_name()))),
+        };
+        self.accounted(value)
+    }
+
+    fn new_object_with_keywords(&mut self) -> Result<Value<D::Object>> {
+        let keywords = self.pop()?;
+        match self.heap.get(keywords) {
+            Value::Dict(entries) if entries.is_empty() => self.reduce(),
+            _ => Err(damaged("an object is made with keyword arguments")),
+        }
+    }
+
+    fn object(&mut self) -> Result<Value<D::Object>> {
+        let items = self.pop_to_mark()?;
+        let Some((&class, args)) = items.split_first() else {
+            return Err(damaged("an object is made without a class"));
+        };
+        let value = match self.heap.get(class) {
+            Value::Global(class) => self.dialect.reduce(&self.heap, class, args)?,
+            other => return Err(damaged(format!("the class of an object is a {}", other.type_name()))),
+        };
+        self.accounted(value)
+    }
+
+    fn instance(&mut self) -> Result<Value<D::Object>> {
+        let class = self.global_lines()?;
+        let args = self.pop_to_mark()?;
+        let value = self.dialect.reduce(&self.heap, &class, &args)?;
+        self.accounted(value)
+    }
+
+    fn text_persistent(&mut self) -> Result<Value<D::Object>> {
+        let text = self.input.text_line()?;
+        self.account(text.len())?;
+        self.push(Value::Str(text.into()));
+        self.persistent()
+    }
+
+    fn persistent(&mut self) -> Result<Value<D::Object>> {
+        let id = self.pop()?;
+        let value = self.dialect.persistent(&self.heap, id)?;
+        self.accounted(value)
+    }
+
+    /// A value that the dialect made of others.
+    fn accounted(&mut self, value: Value<D::Object>) -> Result<Value<D::Object>> {
+        self.account(match &value {
+            Value::Bytes(bytes) => bytes.len(),
+            Value::Str(text) => text.len(),
+            Value::List(ids) | Value::Tuple(ids) | Value::Set(ids) => size_of_val(ids.as_slice()),
+            Value::Dict(entries) => size_of_val(entries.as_slice()),
+            _ => 0,
+        })?;
+        Ok(value)
+    }
+
+    fn build(&mut self) -> Result<()> {
+        let state = self.pop()?;
+        let target = self.top()?;
+        let built = match self.heap.get(target) {
+            Value::Object(object) => self.dialect.build(&self.heap, object, state)?,
+            // Attributes that Python hangs on an OrderedDict are not items of it.
+            Value::Dict(_) => return Ok(()),
+            other => return Err(damaged(format!("the pickle sets the state of a {}", other.type_name()))),
+        };
+        *self.heap.get_mut(target) = Value::Object(built);
+        Ok(())
+    }
+}
+
+/// Most bytes of text and bytes values that a pickle may unfold to.
+fn unfolding_limit(input_len: usize) -> usize {
+    input_len.saturating_mul(MAX_UNFOLDING).max(MIN_UNFOLDING)
+}
+
+fn pairs(flat: &[Id]) -> Result<Vec<(Id, Id)>> {
+    match flat.as_chunks::<2>() {
+        (pairs, []) => Ok(pairs.iter().map(|&[key, value]| (key, value)).collect()),
+        _ => Err(damaged("a dict has a key without a value")),
+    }
+}

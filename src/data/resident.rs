@@ -1,0 +1,163 @@
+//! The whole data set as tensors, and which of its samples play which role.
+
+use tch::{Device, Kind, Tensor};
+
+use super::augment::{Augment, SampleKeys};
+use super::source::{Dataset, Images};
+use super::split::Parts;
+use crate::config::schema as config;
+use crate::error::Result;
+use crate::torch::to_channels_last;
+
+/// A part of the data, by what it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    Retain,
+    Forget,
+    /// Retain and forget together: what the base model trains on.
+    Train,
+    /// As many retain samples as there are forget samples.
+    RetainSubset,
+    /// Disjoint from all training data: ReGUn's reference images.
+    HeldOut,
+    Val,
+    Test,
+}
+
+impl Role {
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Retain => "retain",
+            Role::Forget => "forget",
+            Role::Train => "train",
+            Role::RetainSubset => "retain_subset",
+            Role::HeldOut => "heldout",
+            Role::Val => "val",
+            Role::Test => "test",
+        }
+    }
+}
+
+/// Images on the rank's device, with their labels here and there. uint8, unless they are network input already.
+pub struct Resident {
+    /// [N, C, H, W].
+    pixels: Tensor,
+    /// int64 [N] on the device.
+    labels: Tensor,
+    host_labels: Vec<i64>,
+}
+
+impl Resident {
+    /// `pixels` [N, C, H, W], one label per image.
+    pub fn new(pixels: Tensor, labels: Vec<i64>) -> Self {
+        Resident { labels: Tensor::from_slice(&labels).to_device(pixels.device()), pixels, host_labels: labels }
+    }
+
+    fn upload(images: &Images, device: Device) -> Self {
+        let shape = [images.labels.len(), images.channels, images.height, images.width].map(|side| side as i64);
+        Self::new(Tensor::from_slice(&images.pixels).view(shape).to_device(device), images.labels.clone())
+    }
+
+    pub fn labels(&self) -> &[i64] {
+        &self.host_labels
+    }
+}
+
+/// Everything a run knows about its data: the resident sets, the roles, and the transforms.
+pub struct Corpus {
+    train: Resident,
+    test: Resident,
+    parts: Parts,
+    train_full: Vec<usize>,
+    test_indices: Vec<usize>,
+    /// None where the images are network input already.
+    augment: Option<Augment>,
+    num_classes: usize,
+    eval_batch_size: usize,
+    device: Device,
+}
+
+impl Corpus {
+    /// Moves `dataset` to `device`; batches come out in `kind`.
+    pub fn new(dataset: &Dataset, parts: Parts, config: &config::Data, kind: Kind, device: Device) -> Result<Self> {
+        let augment = Augment::new(&config.transforms, (dataset.train.height, dataset.train.width), kind, device)?;
+        let [train, test] = [&dataset.train, &dataset.test].map(|images| Resident::upload(images, device));
+        let mut corpus = Self::prepared(train, test, parts, dataset.num_classes, config.eval_batch_size);
+        corpus.augment = Some(augment);
+        Ok(corpus)
+    }
+
+    /// Data that is network input already: no transforms. `eval_batch_size` is the samples of one evaluation batch.
+    pub fn prepared(train: Resident, test: Resident, parts: Parts, num_classes: usize, eval_batch_size: usize) -> Self {
+        Corpus {
+            test_indices: (0..test.host_labels.len()).collect(),
+            device: train.pixels.device(),
+            train,
+            test,
+            train_full: parts.train(),
+            parts,
+            augment: None,
+            num_classes,
+            eval_batch_size,
+        }
+    }
+
+    pub fn num_classes(&self) -> usize {
+        self.num_classes
+    }
+
+    /// Samples of one evaluation batch on one rank. Part of the numbers' identity: another size may change last bits.
+    pub fn eval_batch_size(&self) -> usize {
+        self.eval_batch_size
+    }
+
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Indices of a role, sorted, into the training set (`Role::Test`: into the test set).
+    pub fn indices(&self, role: Role) -> &[usize] {
+        match role {
+            Role::Retain => &self.parts.retain,
+            Role::Forget => &self.parts.forget,
+            Role::Train => &self.train_full,
+            Role::RetainSubset => &self.parts.retain_subset,
+            Role::HeldOut => &self.parts.heldout,
+            Role::Val => &self.parts.val,
+            Role::Test => &self.test_indices,
+        }
+    }
+
+    /// Labels of the samples of a role, in the order of [`Corpus::indices`].
+    pub fn labels(&self, role: Role) -> Vec<i64> {
+        let labels = self.set(role).labels();
+        self.indices(role).iter().map(|&index| labels[index]).collect()
+    }
+
+    pub fn label(&self, role: Role, index: usize) -> i64 {
+        self.set(role).host_labels[index]
+    }
+
+    fn set(&self, role: Role) -> &Resident {
+        match role {
+            Role::Test => &self.test,
+            _ => &self.train,
+        }
+    }
+
+    /// Network input and labels of the samples `indices` (into the set that `role` belongs to): images
+    /// [n, C, S, S] channels-last, labels int64 [n]. With `keys` the training transforms, drawn by them; without,
+    /// those of evaluation.
+    pub fn fetch(&self, role: Role, indices: &[usize], keys: Option<&SampleKeys<'_>>) -> Result<(Tensor, Tensor)> {
+        let set = self.set(role);
+        let rows: Vec<i64> = indices.iter().map(|&index| index as i64).collect();
+        let rows = Tensor::from_slice(&rows).to_device(self.device);
+        let pixels = set.pixels.index_select(0, &rows);
+        let images = match (&self.augment, keys) {
+            (Some(augment), Some(keys)) => augment.train(&pixels, keys)?,
+            (Some(augment), None) => augment.eval(&pixels)?,
+            (None, _) => to_channels_last(&pixels)?,
+        };
+        Ok((images, set.labels.index_select(0, &rows)))
+    }
+}

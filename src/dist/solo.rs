@@ -1,0 +1,38 @@
+//! The transport of a single process: every sum is its own value.
+
+use tch::Tensor;
+
+use super::Transport;
+use crate::error::Result;
+
+pub struct Solo;
+
+impl Transport for Solo {
+    fn name(&self) -> &'static str {
+        "solo"
+    }
+
+    fn rank(&self) -> usize {
+        0
+    }
+
+    fn size(&self) -> usize {
+        1
+    }
+
+    fn all_reduce_sum(&self, _: &mut Tensor) -> Result<()> {
+        Ok(())
+    }
+
+    fn gather_rows(&self, rows: &Tensor) -> Result<Option<Tensor>> {
+        Ok(Some(rows.shallow_clone()))
+    }
+
+    fn barrier(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn abort(&self, code: i32) -> ! {
+        std::process::exit(code)
+    }
+}

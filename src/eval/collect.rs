@@ -1,0 +1,69 @@
+//! One forward pass over a part of the data.
+//!
+//! Whole batches of a fixed size are dealt to the ranks, so what a batch computes does not depend on how many ranks
+//! there are: gathered logits are equal to the last bit on any number of them.
+
+use tch::{Kind, Tensor, no_grad};
+
+use super::logits::Logits;
+use crate::data::{Corpus, Role};
+use crate::dist::World;
+use crate::error::Result;
+use crate::train::Model;
+
+/// Rows that `compute` makes of the images that this rank is dealt, in order, and the position of the first of them.
+fn local_rows(
+    world: &World,
+    corpus: &Corpus,
+    role: Role,
+    mut compute: impl FnMut(&Tensor) -> Result<Tensor>,
+) -> Result<(usize, Tensor)> {
+    let indices = corpus.indices(role);
+    let batch_size = corpus.eval_batch_size();
+    let batches = indices.len().div_ceil(batch_size);
+    let (mut first, mut rows) = (0, Vec::new());
+    for (number, batch) in indices.chunks(batch_size).enumerate() {
+        if world.deals(number, batches) {
+            if rows.is_empty() {
+                first = number * batch_size;
+            }
+            let (images, _) = corpus.fetch(role, batch, None)?;
+            rows.push(no_grad(|| compute(&images))?);
+            world.tally(&format!("evaluate/{}", role.name()), batch.len());
+        }
+    }
+    if rows.is_empty() {
+        // No batch for this rank: no rows, but of the width and dtype that the others have.
+        let (images, _) = corpus.fetch(role, &indices[..indices.len().min(1)], None)?;
+        rows.push(no_grad(|| compute(&images))?.narrow(0, 0, 0));
+    }
+    Ok((first, Tensor::cat(&rows, 0)))
+}
+
+/// Rows of all samples of a part, [n, D] in the order of its indices, on every rank.
+///
+/// `compute` maps images [b, C, H, W] to rows [b, D], each of which depends on nothing but its image.
+pub fn rows_everywhere(
+    world: &World,
+    corpus: &Corpus,
+    role: Role,
+    compute: impl FnMut(&Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let (first, rows) = local_rows(world, corpus, role, compute)?;
+    // Every row is computed by one rank; adding the others' zeros hands it to all.
+    let mut all = Tensor::zeros([corpus.indices(role).len() as i64, rows.size()[1]], (rows.kind(), rows.device()));
+    all.narrow(0, first as i64, rows.size()[0]).copy_(&rows);
+    world.sum(&mut all)?;
+    Ok(all)
+}
+
+/// Logits of a model on parts of the data, in the order of their indices: at rank 0; `None` elsewhere.
+pub fn logits(world: &World, corpus: &Corpus, model: &Model, role: Role) -> Result<Option<Logits>> {
+    if corpus.indices(role).is_empty() {
+        return world.is_root().then(|| Logits::new(vec![], vec![], corpus.num_classes())).transpose();
+    }
+    let (_, rows) = local_rows(world, corpus, role, model.folded()?)?;
+    let Some(rows) = world.gather_rows(&rows)? else { return Ok(None) };
+    let values: Vec<f32> = Vec::try_from(rows.to_kind(Kind::Float).flatten(0, -1))?;
+    Logits::new(values, corpus.labels(role), corpus.num_classes()).map(Some)
+}

@@ -1,0 +1,139 @@
+//! Evaluates models against the same yardsticks: the reference models that calibrate RMIA and the retrained model.
+//!
+//! What the yardsticks say of the data is computed once and cached on disk, under a key of everything it depends on.
+
+use std::path::Path;
+
+use tch::Tensor;
+
+use super::collect;
+use super::logits::Logits;
+use super::metrics::{Metrics, ModelLogits, References, check_comparable, evaluate};
+use crate::checkpoint::{self, Facts, Manifest};
+use crate::data::{Corpus, Role};
+use crate::dist::World;
+use crate::error::{Kind, Result};
+use crate::train::Model;
+
+const PARTS: [Role; 4] = [Role::Retain, Role::Forget, Role::Val, Role::Test];
+
+/// Logits of a model on retain, forget, val and test: one forward pass each. At rank 0.
+pub fn model_logits(world: &World, corpus: &Corpus, model: &Model) -> Result<Option<ModelLogits>> {
+    let [retain, forget, val, test] = PARTS.map(|role| collect::logits(world, corpus, model, role));
+    Ok(match (retain?, forget?, val?, test?) {
+        (retain @ Some(_), Some(forget), Some(val), Some(test)) => Some(ModelLogits { retain, forget, val, test }),
+        _ => None,
+    })
+}
+
+/// The yardsticks. Only rank 0 holds them.
+#[derive(Debug, Clone, Default)]
+pub struct Evaluator {
+    references: Option<References>,
+    retrained: Option<(ModelLogits, Metrics)>,
+}
+
+impl Evaluator {
+    /// With what there is: without references no RMIA, without the retrained model no divergence and no gap.
+    pub fn new(references: Option<References>, retrained: Option<ModelLogits>) -> Self {
+        let retrained = retrained.map(|logits| {
+            let metrics = evaluate(&logits, references.as_ref(), None);
+            (logits, metrics)
+        });
+        Evaluator { references, retrained }
+    }
+
+    /// All metrics of these logits.
+    pub fn metrics(&self, logits: &ModelLogits) -> Metrics {
+        let retrained = self.retrained.as_ref().map(|(logits, metrics)| (logits, metrics));
+        evaluate(logits, self.references.as_ref(), retrained)
+    }
+
+    /// All metrics of a model, at rank 0; called on all ranks.
+    pub fn evaluate(&self, world: &World, corpus: &Corpus, model: &Model) -> Result<Option<Metrics>> {
+        Ok(model_logits(world, corpus, model)?.map(|logits| self.metrics(&logits)))
+    }
+
+    /// The retrained model's own metrics.
+    pub fn retrained_metrics(&self) -> Option<&Metrics> {
+        self.retrained.as_ref().map(|(_, metrics)| metrics)
+    }
+
+    /// Reads the cache where its key is `key`.
+    ///
+    /// `None` where there is none or where it is of something else; a damaged file is named, set aside and forgotten.
+    pub fn read_cache(path: &Path, key: &Facts, corpus: &Corpus) -> Option<Self> {
+        if !path.exists() {
+            return None;
+        }
+        let read = || -> Result<Option<Self>> {
+            let file = checkpoint::load(path)?;
+            if file.manifest.identity != *key {
+                tracing::info!("{} is of other models or data: evaluating the references again", path.display());
+                return Ok(None);
+            }
+            decode(&file.tensors, corpus).map(Some)
+        };
+        read().unwrap_or_else(|error| {
+            let aside = path.with_extension("corrupt");
+            tracing::warn!("{}; set aside as {} and made again", error.message(), aside.display());
+            if let Err(error) = std::fs::rename(path, &aside) {
+                tracing::warn!("cannot rename {}: {error}", path.display());
+            }
+            None
+        })
+    }
+
+    /// Writes the cache. A failure is a warning: the next run computes the yardsticks again.
+    pub fn write_cache(&self, path: &Path, key: &Facts) {
+        let manifest = Manifest { identity: key.clone(), ..Manifest::default() };
+        if let Err(error) = checkpoint::save(path, &manifest, &self.encode()) {
+            tracing::warn!("the evaluation cache is not kept: {}", error.message());
+        }
+    }
+
+    fn encode(&self) -> Vec<(String, Tensor)> {
+        let mut tensors = Vec::new();
+        if let Some(references) = &self.references {
+            for (part, models) in [("forget", &references.forget), ("val", &references.val), ("test", &references.test)]
+            {
+                for (number, probabilities) in models.iter().enumerate() {
+                    tensors.push((format!("references/{part}/{:03}", number + 1), Tensor::from_slice(probabilities)));
+                }
+            }
+        }
+        if let Some((logits, _)) = &self.retrained {
+            let parts = [logits.retain.as_ref(), Some(&logits.forget), Some(&logits.val), Some(&logits.test)];
+            for (role, logits) in PARTS.into_iter().zip(parts) {
+                if let Some(logits) = logits {
+                    tensors.push((format!("retrained/{}", role.name()), Tensor::from_slice(&logits.values)));
+                }
+            }
+        }
+        tensors
+    }
+}
+
+/// From the tensors of a cache file, in the order of their names.
+fn decode(tensors: &[(String, Tensor)], corpus: &Corpus) -> Result<Evaluator> {
+    let values = |name: &str| -> Result<Option<Vec<f32>>> {
+        let tensor = tensors.iter().find(|(known, _)| known == name).map(|(_, tensor)| tensor);
+        Ok(tensor.map(Vec::try_from).transpose()?)
+    };
+    let models = |part: &str| -> Result<Vec<Vec<f32>>> {
+        let prefix = format!("references/{part}/");
+        tensors.iter().filter(|(name, _)| name.starts_with(&prefix)).map(|(_, t)| Ok(Vec::try_from(t)?)).collect()
+    };
+    let logits = |role: Role| -> Result<Option<Logits>> {
+        let values = values(&format!("retrained/{}", role.name()))?;
+        values.map(|values| Logits::new(values, corpus.labels(role), corpus.num_classes())).transpose()
+    };
+    let references = References { forget: models("forget")?, val: models("val")?, test: models("test")? };
+    let [retain, forget, val, test] = PARTS.map(logits);
+    let (Some(forget), Some(val), Some(test)) = (forget?, val?, test?) else {
+        return Err(crate::error::Error::new(Kind::Missing, "evaluation cache without the retrained model's logits"));
+    };
+    let retrained = ModelLogits { retain: retain?, forget, val, test };
+    check_comparable(&retrained, Some(&references), None)?;
+    Ok(Evaluator::new(Some(references), Some(retrained)))
+}

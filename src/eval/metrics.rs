@@ -1,0 +1,308 @@
+//! From the logits of a model to its metrics: names, order, and what needs what. The arithmetic is next door.
+
+use super::divergence::mean_jensen_shannon;
+use super::gap::{GAPS, average_gap};
+use super::logits::{Logits, Predictions};
+use super::performance::{accuracy, mean_entropy};
+use super::privacy::{Attack, LOW_FPRS, RMIA, Strength, measure, rmia_scores};
+use crate::error::{Error, Result};
+
+/// Metrics by name, in the order they were put in. A metric that is not defined (an attack without members, say) is
+/// NaN; one that was not asked for is absent.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics {
+    // Some hundred entries at most: a scan is as quick as a hash.
+    entries: Vec<(String, f64)>,
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a metric at the end, or replaces it where it stands.
+    pub fn insert(&mut self, name: impl Into<String>, value: f64) {
+        let name = name.into();
+        match self.entries.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, old)) => *old = value,
+            None => self.entries.push((name, value)),
+        }
+    }
+
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.entries.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
+    }
+
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, f64)> {
+        self.entries.iter().map(|(name, value)| (name.as_str(), *value))
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+impl<S: Into<String>> Extend<(S, f64)> for Metrics {
+    fn extend<I: IntoIterator<Item = (S, f64)>>(&mut self, metrics: I) {
+        for (name, value) in metrics {
+            self.insert(name, value);
+        }
+    }
+}
+
+impl<S: Into<String>> FromIterator<(S, f64)> for Metrics {
+    fn from_iter<I: IntoIterator<Item = (S, f64)>>(metrics: I) -> Self {
+        let mut all = Metrics::new();
+        all.extend(metrics);
+        all
+    }
+}
+
+/// The logits of one model on the parts of the data.
+#[derive(Debug, Clone)]
+pub struct ModelLogits {
+    /// `None` where retain was not evaluated (it is the large one): what needs it is left out.
+    pub retain: Option<Logits>,
+    pub forget: Logits,
+    pub val: Logits,
+    pub test: Logits,
+}
+
+impl ModelLogits {
+    /// Each part with the name it has in metric keys, in the order of the keys. The benchmark calls val `eval`.
+    fn parts(&self) -> [(&'static str, Option<&Logits>); 4] {
+        [
+            ("retain", self.retain.as_ref()),
+            ("eval", Some(&self.val)),
+            ("test", Some(&self.test)),
+            ("forget", Some(&self.forget)),
+        ]
+    }
+}
+
+/// p(y|x) under each reference model, one list of N values per model, for each part that RMIA looks at.
+#[derive(Debug, Clone, PartialEq)]
+pub struct References {
+    pub forget: Vec<Vec<f32>>,
+    pub val: Vec<Vec<f32>>,
+    pub test: Vec<Vec<f32>>,
+}
+
+/// Whether references and retrained model are about the samples of `target`, as [`evaluate`] takes for granted (it
+/// gives NaN otherwise). For what comes from a cache file.
+///
+/// # Errors
+/// The first part whose number of samples or classes differs, with both.
+pub fn check_comparable(
+    target: &ModelLogits,
+    references: Option<&References>,
+    retrained: Option<&ModelLogits>,
+) -> Result<()> {
+    let mismatch = |what: &str, part: &str, got: String, wanted: String| {
+        Err(Error::missing(format!("{what}: {part} has {got}, the evaluated model has {wanted}"))
+            .hint("they were made from another data set or split: remove the evaluation cache and evaluate again"))
+    };
+    if let Some(references) = references {
+        let parts = [
+            ("forget", &references.forget, &target.forget),
+            ("eval", &references.val, &target.val),
+            ("test", &references.test, &target.test),
+        ];
+        for (part, models, logits) in parts {
+            if models.is_empty() {
+                return mismatch("references", part, "no model".into(), format!("{} samples", logits.len()));
+            }
+            if let Some(model) = models.iter().find(|model| model.len() != logits.len()) {
+                let (got, wanted) = (format!("{} samples", model.len()), format!("{} samples", logits.len()));
+                return mismatch("references", part, got, wanted);
+            }
+        }
+    }
+    if let Some(retrained) = retrained {
+        for ((part, logits), (_, other)) in target.parts().into_iter().zip(retrained.parts()) {
+            let (Some(logits), Some(other)) = (logits, other) else { continue };
+            let shape = |logits: &Logits| format!("{} samples of {} classes", logits.len(), logits.num_classes);
+            if shape(other) != shape(logits) {
+                return mismatch("retrained model", part, shape(other), shape(logits));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// All metrics of `target`: first the keys of the Python benchmark in its order, then ours.
+///
+/// | keys | unit | need |
+/// |---|---|---|
+/// | `acc_<part>` | fraction | |
+/// | `forget_entropy` | nats | |
+/// | `forget_entropy_gap_retrained` | nats, signed | `retrained` |
+/// | `divergence_<part>` | nats | `retrained` |
+/// | `<attack>_acc`, `_auc`, `_jmax_abs`, `_tpr_at_fpr_0.01`, `_tpr_at_fpr_0.001` | fraction | `references` for `rmia` |
+/// | `average_gap*` | fraction | both |
+/// | `rmia_auc_se`, `rmia_eval_auc_se` | fraction | `references` |
+///
+/// Attacks tell forget from test samples; with `_eval` after their name, forget from val. `references` and `retrained`
+/// must be about the same samples, see [`check_comparable`]. `retrained` is the retrained model's logits and the
+/// metrics that this function gave for them.
+pub fn evaluate(
+    target: &ModelLogits,
+    references: Option<&References>,
+    retrained: Option<(&ModelLogits, &Metrics)>,
+) -> Metrics {
+    let retain = target.retain.as_ref().map(Logits::predict);
+    let (val, test, forget) = (target.val.predict(), target.test.predict(), target.forget.predict());
+    let parts = [("retain", retain.as_ref()), ("eval", Some(&val)), ("test", Some(&test)), ("forget", Some(&forget))];
+    let mut metrics = Metrics::new();
+
+    for (part, predictions) in parts {
+        if let Some(predictions) = predictions {
+            metrics.insert(format!("acc_{part}"), accuracy(predictions));
+        }
+    }
+    let entropy = mean_entropy(&forget);
+    metrics.insert("forget_entropy", entropy);
+
+    if let Some((logits, known)) = retrained {
+        if let Some(wanted) = known.get("forget_entropy") {
+            metrics.insert("forget_entropy_gap_retrained", entropy - wanted);
+        }
+        for ((part, predictions), (_, other)) in parts.into_iter().zip(logits.parts()) {
+            if let (Some(predictions), Some(other)) = (predictions, other) {
+                metrics.insert(format!("divergence_{part}"), mean_jensen_shannon(predictions, &other.predict()));
+            }
+        }
+    }
+
+    let of_references = |unseen: fn(&References) -> &[Vec<f32>]| references.map(|r| [r.forget.as_slice(), unseen(r)]);
+    let pairs = [
+        Pair { suffix: "", forget: &forget, unseen: &test, references: of_references(|r| &r.test) },
+        Pair { suffix: "_eval", forget: &forget, unseen: &val, references: of_references(|r| &r.val) },
+    ];
+    let mut attacks = Vec::new();
+    for pair in &pairs {
+        attacks.extend(Attack::BENCHMARK.map(|attack| pair.attack(attack)));
+        attacks.extend(pair.attack_by_rmia());
+    }
+    insert_strengths(&mut metrics, &attacks);
+
+    if let Some((_, known)) = retrained {
+        for (name, keys) in GAPS {
+            if let Some(gap) = average_gap(&metrics, known, keys) {
+                metrics.insert(name, gap);
+            }
+        }
+    }
+
+    // Ours, after the benchmark's.
+    let mentr = pairs.map(|pair| pair.attack(Attack::Mentr));
+    insert_strengths(&mut metrics, &mentr);
+    attacks.extend(mentr);
+    for (name, strength) in &attacks {
+        for ((_, key), tpr) in LOW_FPRS.iter().zip(strength.tpr_at_low_fprs) {
+            metrics.insert(format!("{name}_{key}"), tpr);
+        }
+    }
+    for (name, strength) in attacks.iter().filter(|(name, _)| name.starts_with(RMIA)) {
+        metrics.insert(format!("{name}_auc_se"), strength.auc_standard_error);
+    }
+    metrics
+}
+
+/// Members and nonmembers of one series of attacks.
+struct Pair<'a> {
+    /// Follows the attack's name in metric keys.
+    suffix: &'static str,
+    forget: &'a Predictions<'a>,
+    unseen: &'a Predictions<'a>,
+    /// Reference probabilities of `forget` and of `unseen`.
+    references: Option<[&'a [Vec<f32>]; 2]>,
+}
+
+impl Pair<'_> {
+    fn attack(&self, attack: Attack) -> (String, Strength) {
+        let strength = measure(&attack.scores(self.forget), &attack.scores(self.unseen));
+        (format!("{}{}", attack.name(), self.suffix), strength)
+    }
+
+    fn attack_by_rmia(&self) -> Option<(String, Strength)> {
+        let [of_forget, of_unseen] = self.references?;
+        let strength = measure(&rmia_scores(self.forget, of_forget), &rmia_scores(self.unseen, of_unseen));
+        Some((format!("{RMIA}{}", self.suffix), strength))
+    }
+}
+
+fn insert_strengths(metrics: &mut Metrics, attacks: &[(String, Strength)]) {
+    for (name, strength) in attacks {
+        metrics.insert(format!("{name}_acc"), strength.accuracy);
+        metrics.insert(format!("{name}_auc"), strength.auc);
+        metrics.insert(format!("{name}_jmax_abs"), strength.jmax_abs);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn logits(num_samples: usize) -> Logits {
+        let values = (0..3 * num_samples).map(|i| (i * i % 7) as f32).collect();
+        Logits { values, labels: (0..num_samples).map(|i| i as i64 % 3).collect(), num_classes: 3 }
+    }
+
+    fn model(retain: Option<Logits>) -> ModelLogits {
+        ModelLogits { retain, forget: logits(4), val: logits(5), test: logits(6) }
+    }
+
+    #[test]
+    fn a_metric_is_replaced_where_it_stands() {
+        let mut metrics = Metrics::from_iter([("a", 1.0), ("b", 2.0)]);
+        metrics.insert("a", 3.0);
+        assert_eq!(metrics.iter().collect::<Vec<_>>(), [("a", 3.0), ("b", 2.0)]);
+    }
+
+    #[test]
+    fn what_is_not_given_leaves_its_metrics_out() {
+        let alone = evaluate(&model(None), None, None);
+        assert!(alone.get("acc_forget").is_some() && alone.get("smia_loss_eval_auc").is_some());
+        for (key, _) in alone.iter() {
+            let needs_more = ["rmia", "average_gap", "divergence", "forget_entropy_gap", "acc_retain"];
+            assert!(!needs_more.iter().any(|start| key.starts_with(start)), "{key}");
+        }
+
+        let probabilities = |n: usize| vec![vec![0.5; n]; 2];
+        let references = References { forget: probabilities(4), val: probabilities(5), test: probabilities(6) };
+        let retrained = evaluate(&model(None), Some(&references), None);
+        let all = evaluate(&model(Some(logits(7))), Some(&references), Some((&model(None), &retrained)));
+        assert_eq!(all.get("divergence_forget"), Some(0.0));
+        assert_eq!(all.get("average_gap_test"), Some(0.0));
+        assert_eq!((all.get("divergence_retain"), all.get("average_gap")), (None, None));
+    }
+
+    #[test]
+    fn an_empty_forget_set_gives_nan_and_no_panic() {
+        let target = ModelLogits { forget: Logits::empty(3), ..model(None) };
+        let metrics = evaluate(&target, None, None);
+        assert!(metrics.get("acc_forget").is_some_and(f64::is_nan));
+        assert!(metrics.get("smia_loss_auc").is_some_and(f64::is_nan));
+        assert!(metrics.get("acc_test").is_some_and(f64::is_finite));
+    }
+
+    #[test]
+    fn references_or_a_retrained_model_of_another_split_are_named() {
+        let target = model(None);
+        let references = References { forget: vec![vec![0.5; 4]], val: vec![vec![0.5; 5]], test: vec![vec![0.5; 9]] };
+        let error = check_comparable(&target, Some(&references), None).unwrap_err();
+        assert_eq!(error.message(), "references: test has 9 samples, the evaluated model has 6 samples");
+
+        let retrained = ModelLogits { val: logits(2), ..model(Some(logits(3))) };
+        let error = check_comparable(&target, None, Some(&retrained)).unwrap_err();
+        let expected =
+            "retrained model: eval has 2 samples of 3 classes, the evaluated model has 5 samples of 3 classes";
+        assert_eq!(error.message(), expected);
+        assert!(check_comparable(&target, None, Some(&target)).is_ok());
+    }
+}

@@ -1,0 +1,58 @@
+//! Files that are complete or absent.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// Writes `path` through a temporary file in the same folder: a killed run leaves the old file or the new one, whole.
+/// Missing folders are made.
+pub fn write_atomic(path: &Path, contents: &[u8]) -> Result<()> {
+    let fail = |source: std::io::Error| Error::storage("cannot write", path, &source);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    create_folder(folder)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".writing-")
+        .permissions(fs::Permissions::from_mode(0o666)) // the umask takes its part, as for any other file
+        .tempfile_in(folder)
+        .map_err(fail)?;
+    let mut buffer = BufWriter::new(file.as_file_mut());
+    buffer.write_all(contents).and_then(|()| buffer.flush()).map_err(fail)?;
+    drop(buffer);
+    file.as_file().sync_all().map_err(fail)?;
+    file.persist(path).map_err(|error| fail(error.error))?;
+    // The rename itself must survive a power cut too.
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(fail)
+}
+
+/// Makes a folder and what is above it.
+pub fn create_folder(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(|source| Error::storage("cannot create folder", path, &source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replaces_whole_files_and_leaves_no_temporary_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/er/file.json");
+        for contents in ["first, and longer", "second"] {
+            write_atomic(&path, contents.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), contents);
+        }
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_failed_write_is_a_storage_error_that_names_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("file"), "x").unwrap();
+        let error = write_atomic(&folder.path().join("file/below"), b"y").unwrap_err();
+        assert_eq!(error.kind(), crate::error::Kind::Storage);
+        assert!(error.message().contains("file"), "{error}");
+    }
+}

@@ -1,0 +1,39 @@
+//! regun makes image classifiers forget chosen training data, and measures how well they forgot.
+//!
+//! Dependencies point downwards; `ARCHITECTURE.md` follows one batch through the program.
+//!
+//! | module | owns |
+//! | --- | --- |
+//! | [`cli`] | the command line |
+//! | [`run`] | the commands: straight-line recipes, the only place that sees everything |
+//! | [`unlearn`] | the unlearning methods, one file each |
+//! | [`eval`] | logits in, metrics out |
+//! | [`train`] | the only training loop, and what a method is |
+//! | [`report`] | tables and JSON |
+//! | [`optim`], [`models`], [`data`] | update rules, architectures, batches |
+//! | [`checkpoint`], [`names`] | model files and what they are called |
+//! | [`dist`] | the ranks: shares, sums, who writes |
+//! | [`config`] | the Hydra tree, typed and checked |
+//! | [`torch`] | what tch lacks; the only unsafe code |
+//! | [`random`] | keyed randomness, and CPython's |
+//! | [`error`], [`files`], [`digest`], [`log`] | messages with exit codes, atomic files, checksums, the log |
+
+pub mod checkpoint;
+pub mod cli;
+pub mod config;
+pub mod data;
+pub mod digest;
+pub mod dist;
+pub mod error;
+pub mod eval;
+pub mod files;
+pub mod log;
+pub mod models;
+pub mod names;
+pub mod optim;
+pub mod random;
+pub mod report;
+pub mod run;
+pub mod torch;
+pub mod train;
+pub mod unlearn;

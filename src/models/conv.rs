@@ -1,0 +1,73 @@
+//! Two-dimensional convolution, alone and with the BatchNorm behind it.
+
+use tch::Tensor;
+
+use super::forward::{Forward, Statistics};
+use super::init::Init;
+use super::layout::{Builder, Fold, Slot};
+use super::norm::BatchNorm;
+use crate::error::Result;
+
+/// Geometry of a square convolution without groups; the padding keeps the size at stride 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    pub inputs: i64,
+    pub outputs: i64,
+    pub kernel: i64,
+    pub stride: i64,
+}
+
+/// Convolution without bias: weight (out, in, k, k).
+#[derive(Debug)]
+pub struct Conv {
+    weight: Slot,
+    shape: Shape,
+}
+
+impl Conv {
+    pub fn new(builder: &mut Builder, shape: Shape) -> Self {
+        let size = [shape.outputs, shape.inputs, shape.kernel, shape.kernel];
+        Conv { weight: builder.parameter("weight", &size, Init::kaiming_normal_fan_out(size)), shape }
+    }
+
+    /// (N, in, H, W) to (N, out, H / stride, W / stride), rounded up.
+    pub fn forward(&self, ctx: &Forward<'_>, x: &Tensor) -> Result<Tensor> {
+        self.with_bias(ctx, x, None)
+    }
+
+    fn with_bias(&self, ctx: &Forward<'_>, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        let Shape { kernel, stride, .. } = self.shape;
+        let padding = (kernel - 1) / 2;
+        Ok(x.f_conv2d(ctx.weight(self.weight), bias, stride, padding, 1, 1)?)
+    }
+}
+
+/// Convolution, then BatchNorm. With folded weights both are one convolution with a bias.
+#[derive(Debug)]
+pub struct ConvNorm {
+    conv: Conv,
+    norm: BatchNorm,
+}
+
+impl ConvNorm {
+    /// Registered as `names.0` and `names.1`.
+    pub fn new(builder: &mut Builder, names: [&str; 2], shape: Shape) -> Self {
+        let conv = builder.scope(names[0], |builder| Conv::new(builder, shape));
+        let norm = builder.scope(names[1], |builder| BatchNorm::new(builder, shape.outputs));
+        builder.fold(Fold {
+            conv_weight: conv.weight,
+            norm_weight: norm.weight,
+            norm_bias: norm.bias,
+            running_mean: norm.running_mean,
+            running_var: norm.running_var,
+        });
+        ConvNorm { conv, norm }
+    }
+
+    pub fn forward(&self, ctx: &Forward<'_>, x: &Tensor) -> Result<Tensor> {
+        match ctx.statistics() {
+            Statistics::Folded => self.conv.with_bias(ctx, x, Some(ctx.weight(self.norm.bias))),
+            Statistics::Running | Statistics::Batch => self.norm.forward(ctx, &self.conv.forward(ctx, x)?),
+        }
+    }
+}

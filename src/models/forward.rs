@@ -1,0 +1,100 @@
+//! What a forward pass is given besides the images: whose weights, train or eval, where BatchNorm gets its statistics,
+//! and which intermediate outputs the caller wants to see.
+//!
+//! Layers hold no tensors. They look their weights up here by [`Slot`], so that the same code serves the network itself,
+//! a frozen copy, other weights of the same layout, and folded weights.
+
+use tch::Tensor;
+
+use super::folded::Folded;
+use super::layout::Slot;
+use super::state::State;
+
+/// The tap of the head's input, N x features: what the penultimate layer says about an image.
+pub const FEATURES: &str = "features";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Train,
+    Eval,
+}
+
+/// Where BatchNorm gets the mean and the variance that it normalises with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Statistics {
+    /// The running averages, which stay as they are.
+    Running,
+    /// This process's batch, which also moves the running averages.
+    Batch,
+    /// Nowhere: the weights are [`Folded`], the running averages are part of the convolutions.
+    Folded,
+}
+
+/// Intermediate outputs, kept by name where they were asked for.
+#[derive(Debug, Default)]
+struct Taps {
+    wanted: Vec<String>,
+    taken: Vec<(String, Tensor)>,
+}
+
+/// The context that every layer is handed.
+#[derive(Debug)]
+pub struct Forward<'a> {
+    weights: &'a [Tensor],
+    mode: Mode,
+    statistics: Statistics,
+    taps: Taps,
+}
+
+impl<'a> Forward<'a> {
+    /// With `weights`, one for each slot of the layout: not necessarily those of a state.
+    pub fn new(weights: &'a [Tensor], mode: Mode, statistics: Statistics) -> Self {
+        Forward { weights, mode, statistics, taps: Taps::default() }
+    }
+
+    /// Eval mode: running statistics.
+    pub fn eval(state: &'a State) -> Self {
+        Self::new(state.tensors(), Mode::Eval, Statistics::Running)
+    }
+
+    /// Train mode: BatchNorm uses this process's batch and moves the running averages.
+    pub fn train(state: &'a State) -> Self {
+        Self::new(state.tensors(), Mode::Train, Statistics::Batch)
+    }
+
+    /// Eval mode without BatchNorm, see [`Folded`]. No gradients.
+    pub fn folded(folded: &'a Folded) -> Self {
+        Self::new(folded.tensors(), Mode::Eval, Statistics::Folded)
+    }
+
+    /// Asks for the output called `name`: [`FEATURES`], or a layer's name as in torchvision.
+    pub fn tapping(mut self, name: &str) -> Self {
+        self.taps.wanted.push(name.to_owned());
+        self
+    }
+
+    /// The output asked for by [`Forward::tapping`], if the architecture has passed one of that name.
+    pub fn take(&mut self, name: &str) -> Option<Tensor> {
+        let at = self.taps.taken.iter().position(|(taken, _)| taken == name)?;
+        Some(self.taps.taken.swap_remove(at).1)
+    }
+
+    /// Called by architectures at each named output. What is kept must not be changed in place afterwards.
+    pub fn tap(&mut self, name: &str, output: &Tensor) {
+        if self.taps.wanted.iter().any(|wanted| wanted == name) {
+            self.taps.taken.push((name.to_owned(), output.shallow_clone()));
+        }
+    }
+
+    pub fn weight(&self, slot: Slot) -> &'a Tensor {
+        &self.weights[slot.index()]
+    }
+
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    pub fn statistics(&self) -> Statistics {
+        self.statistics
+    }
+}

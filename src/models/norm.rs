@@ -1,0 +1,69 @@
+//! Batch normalization (Ioffe and Szegedy 2015, arXiv 1502.03167).
+
+use std::sync::Once;
+
+use tch::Tensor;
+
+use super::forward::{Forward, Statistics};
+use super::init::Init;
+use super::layout::{Builder, Dtype, Slot};
+use crate::error::Result;
+
+/// Added to the variance.
+pub const EPS: f64 = 1e-5;
+/// Share of the newest batch in the running averages.
+pub const MOMENTUM: f64 = 0.1;
+
+/// Normalises each channel of (N, C, H, W), then scales by `weight` and shifts by `bias`.
+///
+/// With the batch's statistics it normalises by the biased variance and moves `running_mean` and `running_var` (the
+/// unbiased variance) in place.
+#[derive(Debug)]
+pub struct BatchNorm {
+    pub weight: Slot,
+    pub bias: Slot,
+    pub running_mean: Slot,
+    pub running_var: Slot,
+    pub num_batches_tracked: Slot,
+}
+
+impl BatchNorm {
+    pub fn new(builder: &mut Builder, channels: i64) -> Self {
+        let shape = [channels];
+        BatchNorm {
+            weight: builder.parameter("weight", &shape, Init::Constant(1.0)),
+            bias: builder.parameter("bias", &shape, Init::Constant(0.0)),
+            running_mean: builder.buffer("running_mean", &shape, Dtype::Float, Init::Constant(0.0)),
+            running_var: builder.buffer("running_var", &shape, Dtype::Float, Init::Constant(1.0)),
+            num_batches_tracked: builder.buffer("num_batches_tracked", &[], Dtype::Int64, Init::Constant(0.0)),
+        }
+    }
+
+    pub fn forward(&self, ctx: &Forward<'_>, x: &Tensor) -> Result<Tensor> {
+        let batch = match ctx.statistics() {
+            Statistics::Batch => true,
+            Statistics::Running => false,
+            Statistics::Folded => return Ok(x.shallow_clone()),
+        };
+        let running_mean = ctx.weight(self.running_mean);
+        let mut running_var = ctx.weight(self.running_var).shallow_clone();
+        if batch {
+            let _ = ctx.weight(self.num_batches_tracked).shallow_clone().f_add_scalar_(1)?;
+            if x.numel() as i64 == running_mean.size()[0] {
+                // One value per channel has no unbiased variance: let the operation spoil a copy.
+                warn_of_single_value();
+                running_var = running_var.f_detach_copy()?;
+            }
+        }
+        let (weight, bias) = (ctx.weight(self.weight), ctx.weight(self.bias));
+        let running = (Some(running_mean), Some(&running_var));
+        Ok(x.f_batch_norm(Some(weight), Some(bias), running.0, running.1, batch, MOMENTUM, EPS, true)?)
+    }
+}
+
+fn warn_of_single_value() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        tracing::warn!("BatchNorm met a batch of one value per channel: its variance is 0, running_var is left alone");
+    });
+}

@@ -1,0 +1,161 @@
+//! Names of checkpoint and cache files: the Python program's, so that either program finds what the other wrote.
+//!
+//! Neither the split seed nor the forgotten classes are part of a name; what a file really holds is told by the
+//! identity inside it. Two things differ between writers and are therefore searched for, see [`candidates`]: the
+//! extension, and how the forget fraction is spelled.
+
+use std::path::{Path, PathBuf};
+
+/// Extension of the checkpoints and caches that we write.
+pub const OURS: &str = "safetensors";
+/// Extension of the Python program's checkpoints.
+pub const PYTHON: &str = "ckpt";
+
+/// What the names of one experiment are made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Names<'a> {
+    pub cache_dir: &'a Path,
+    pub model: &'a str,
+    pub dataset: &'a str,
+    pub scheme: &'a str,
+    pub forget_frac: f64,
+    pub seed: u64,
+}
+
+/// The settings that AMUN's adversarial set depends on, as far as its file name tells.
+#[derive(Debug, Clone, Copy)]
+pub struct Attack {
+    pub epsilon_init: f64,
+    pub steps: usize,
+    pub step_factor: f64,
+    pub max_rounds: usize,
+}
+
+impl Names<'_> {
+    /// The model trained on retain and forget.
+    pub fn base(&self, extension: &str) -> PathBuf {
+        self.checkpoint("", "", extension)
+    }
+
+    /// The model trained on retain alone.
+    pub fn retrained(&self, extension: &str) -> PathBuf {
+        self.checkpoint("retrained_", "", extension)
+    }
+
+    /// Reference model `index`, counted from 1.
+    pub fn reference(&self, index: usize, extension: &str) -> PathBuf {
+        self.checkpoint("retrained_", &format!("-{index:03}"), extension)
+    }
+
+    fn checkpoint(&self, kind: &str, suffix: &str, extension: &str) -> PathBuf {
+        let stem = self.stem(&fraction(self.forget_frac));
+        self.cache_dir.join("models").join(format!("{stem}_{kind}{}{suffix}.{extension}", self.seed))
+    }
+
+    /// What the reference models say of every image. The Python program spells the fraction as its `str` here.
+    pub fn eval_cache(&self, extension: &str) -> PathBuf {
+        let stem = self.stem(&python_float(self.forget_frac));
+        self.cache_dir.join("eval").join(format!("{stem}_{}_cached_references.{extension}", self.seed))
+    }
+
+    /// AMUN's adversarial images.
+    pub fn adversarial_set(&self, attack: &Attack, extension: &str) -> PathBuf {
+        self.cache_dir.join("adv_sets").join(format!(
+            "amun_adv_{}_seed{}_eps{}_steps{}_stepf{}_rounds{}.{extension}",
+            self.stem(&fraction(self.forget_frac)),
+            self.seed,
+            fraction(attack.epsilon_init),
+            attack.steps,
+            fraction(attack.step_factor),
+            attack.max_rounds
+        ))
+    }
+
+    fn stem(&self, forget: &str) -> String {
+        format!("{}_{}_{}_forget{forget}", self.model, self.dataset, self.scheme)
+    }
+}
+
+/// Six decimals without trailing zeros: 0.1, 1, 0.00001.
+pub fn fraction(value: f64) -> String {
+    let text = format!("{value:.6}");
+    text.trim_end_matches('0').trim_end_matches('.').to_string()
+}
+
+/// Python's `str` of a float: 0.1, 1.0, 1e-05.
+fn python_float(value: f64) -> String {
+    if value == 0.0 || (1e-4..1e16).contains(&value.abs()) {
+        return format!("{value:?}");
+    }
+    let text = format!("{value:e}");
+    match text.split_once('e') {
+        Some((digits, exponent)) => match exponent.strip_prefix('-') {
+            Some(negative) => format!("{digits}e-{negative:0>2}"),
+            None => format!("{digits}e+{exponent:0>2}"),
+        },
+        None => text,
+    }
+}
+
+/// Where a file configured as `path` may be, best first: as given, with the other extension (`.ckpt`,
+/// `.safetensors`), and both again with the other spellings of the forget fraction (`forget1.0`, `forget1`).
+pub fn candidates(path: &Path) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = Vec::new();
+    for spelled in spellings(path) {
+        for candidate in [Some(spelled.clone()), other_extension(&spelled)].into_iter().flatten() {
+            if !found.contains(&candidate) {
+                found.push(candidate);
+            }
+        }
+    }
+    found
+}
+
+fn other_extension(path: &Path) -> Option<PathBuf> {
+    let extension = path.extension()?;
+    if extension == PYTHON {
+        Some(path.with_extension(OURS))
+    } else if extension == OURS {
+        Some(path.with_extension(PYTHON))
+    } else {
+        None
+    }
+}
+
+fn spellings(path: &Path) -> Vec<PathBuf> {
+    const MARK: &str = "_forget";
+    let mut spelled = vec![path.to_path_buf()];
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return spelled };
+    let Some(start) = name.rfind(MARK).map(|at| at + MARK.len()) else { return spelled };
+    let Some(length) = name[start..].find('_') else { return spelled };
+    let (before, number, after) = (&name[..start], &name[start..start + length], &name[start + length..]);
+    if let Ok(value) = number.parse::<f64>()
+        && value.is_finite()
+    {
+        spelled.push(path.with_file_name(format!("{before}{}{after}", fraction(value))));
+        spelled.push(path.with_file_name(format!("{before}{}{after}", python_float(value))));
+    }
+    spelled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_are_spelled_like_python() {
+        for (value, text) in [
+            (0.0, "0.0"),
+            (1.0, "1.0"),
+            (0.1, "0.1"),
+            (0.0001, "0.0001"),
+            (0.00001, "1e-05"),
+            (1.5e-7, "1.5e-07"),
+            (123456789.0, "123456789.0"),
+            (1e16, "1e+16"),
+            (1e-100, "1e-100"),
+        ] {
+            assert_eq!(python_float(value), text);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101), as in PyTorch: weight decay apart from the gradient.
+//!
+//!     w = w - lr weight_decay w
+//!     m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2
+//!     w = w - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
+
+use tch::{Kind, Tensor, no_grad};
+
+use super::Optimizer;
+use super::flat::FlatParams;
+use super::moments::{Moments, restore};
+use crate::config::schema::Optim;
+use crate::error::{Error, Result};
+use crate::torch::{AdamwMoments, AdamwSettings, fused_adamw};
+
+const EPS: f64 = 1e-8;
+const DEFAULT_BETAS: [f64; 2] = [0.9, 0.999];
+
+#[derive(Debug)]
+pub struct Adamw {
+    settings: AdamwSettings,
+    exp_avg: Moments,
+    exp_avg_sq: Moments,
+    /// Updates made so far, a float32 scalar.
+    step: Tensor,
+}
+
+impl Adamw {
+    pub fn new(optim: &Optim, params: &FlatParams) -> Result<Self> {
+        let betas = optim.betas.unwrap_or(DEFAULT_BETAS);
+        if !betas.iter().all(|beta| (0.0..1.0).contains(beta)) {
+            return Err(Error::usage(format!("`optim.betas`: got {betas:?}, wanted two numbers in [0, 1)")));
+        }
+        let device = params.groups().first().map_or(tch::Device::Cpu, |group| group.values.device());
+        Ok(Adamw {
+            settings: AdamwSettings { betas, eps: EPS },
+            exp_avg: Moments::zeros("exp_avg", params)?,
+            exp_avg_sq: Moments::zeros("exp_avg_sq", params)?,
+            step: Tensor::f_zeros([], (Kind::Float, device))?,
+        })
+    }
+}
+
+impl Optimizer for Adamw {
+    fn step(&mut self, params: &mut FlatParams, lr: f64) -> Result<()> {
+        no_grad(|| {
+            let _ = self.step.f_add_scalar_(1)?;
+            let moments = self.exp_avg.buffers_mut().iter_mut().zip(self.exp_avg_sq.buffers_mut());
+            for (group, (exp_avg, exp_avg_sq)) in params.groups_mut().iter_mut().zip(moments) {
+                let moments = AdamwMoments { exp_avg, exp_avg_sq, step: &self.step };
+                fused_adamw(&mut group.values, &group.grads, moments, lr, group.weight_decay, self.settings)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn state(&self) -> Result<Vec<(String, Tensor)>> {
+        let mut named = self.exp_avg.named()?;
+        named.extend(self.exp_avg_sq.named()?);
+        named.push(("step".to_owned(), self.step.shallow_clone()));
+        Ok(named)
+    }
+
+    fn load_state(&mut self, saved: Vec<(String, Tensor)>) -> Result<()> {
+        no_grad(|| restore(self.state()?, saved))
+    }
+}

@@ -1,0 +1,57 @@
+//! Stochastic gradient descent with momentum (Sutskever et al. 2013), as in PyTorch: dampening 0, weight decay added to
+//! the gradient.
+//!
+//!     d = g + weight_decay w
+//!     b = momentum b + d            b starts at 0, so the first b is the first d
+//!     w = w - lr (nesterov ? d + momentum b : b)
+
+use tch::{Tensor, no_grad};
+
+use super::Optimizer;
+use super::flat::FlatParams;
+use super::moments::{Moments, restore};
+use crate::config::schema::Optim;
+use crate::error::{Error, Result};
+use crate::torch::{SgdSettings, fused_sgd};
+
+#[derive(Debug)]
+pub struct Sgd {
+    settings: SgdSettings,
+    momentum_buffer: Moments,
+}
+
+impl Sgd {
+    pub fn new(optim: &Optim, params: &FlatParams) -> Result<Self> {
+        let settings =
+            SgdSettings { momentum: optim.momentum.unwrap_or(0.0), nesterov: optim.nesterov.unwrap_or(false) };
+        let SgdSettings { momentum, nesterov } = settings;
+        if !(momentum >= 0.0 && momentum.is_finite()) {
+            return Err(Error::usage(format!("`optim.momentum`: got {momentum}, wanted at least 0")));
+        }
+        if nesterov && momentum == 0.0 {
+            return Err(Error::usage("`optim.nesterov`: Nesterov's method needs momentum above 0, got 0")
+                .hint("set optim.momentum=0.9 or optim.nesterov=false"));
+        }
+        Ok(Sgd { settings, momentum_buffer: Moments::zeros("momentum_buffer", params)? })
+    }
+}
+
+impl Optimizer for Sgd {
+    fn step(&mut self, params: &mut FlatParams, lr: f64) -> Result<()> {
+        no_grad(|| {
+            let groups = params.groups_mut().iter_mut().zip(self.momentum_buffer.buffers_mut());
+            for (group, buffer) in groups {
+                fused_sgd(&mut group.values, &group.grads, buffer, lr, group.weight_decay, self.settings)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn state(&self) -> Result<Vec<(String, Tensor)>> {
+        self.momentum_buffer.named()
+    }
+
+    fn load_state(&mut self, saved: Vec<(String, Tensor)>) -> Result<()> {
+        no_grad(|| restore(self.state()?, saved))
+    }
+}

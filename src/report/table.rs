@@ -1,0 +1,119 @@
+//! The summary table: models side by side in plain ASCII, for a terminal, a log file or a mail.
+
+use crate::eval::Metrics;
+
+/// One model of the table.
+#[derive(Debug, Clone)]
+pub struct Column {
+    /// As the reader knows the model: `base`, `retrained`, the method.
+    pub title: String,
+    pub metrics: Metrics,
+    /// Time to make the model, in seconds.
+    pub seconds: Option<f64>,
+}
+
+/// Rows of percentages: label and metric (a fraction).
+const ACCURACIES: [(&str, &str); 4] = [
+    ("accuracy retain (%)", "acc_retain"),
+    ("accuracy forget (%)", "acc_forget"),
+    ("accuracy val (%)", "acc_eval"),
+    ("accuracy test (%)", "acc_test"),
+];
+
+/// Accuracies, RMIA AUC with its standard error, average gap to the retrained model, seconds: a row each, a column per
+/// model. Not measured is `-`, not defined is `nan`. Ends with a newline.
+pub fn summary(columns: &[Column]) -> String {
+    let row = |label: &str, cell: &dyn Fn(&Column) -> Option<String>| {
+        let cells = columns.iter().map(|column| cell(column).unwrap_or_else(|| "-".into()));
+        std::iter::once(label.to_owned()).chain(cells).collect::<Vec<_>>()
+    };
+    let percent = |label: &str, key: &str| {
+        row(label, &|column| column.metrics.get(key).map(|fraction| decimals(100.0 * fraction, 2)))
+    };
+    let mut rows = vec![row("model", &|column| Some(column.title.clone()))];
+    rows.extend(ACCURACIES.map(|(label, key)| percent(label, key)));
+    rows.push(row("RMIA AUC +- std. error", &|column| {
+        let auc = column.metrics.get("rmia_auc")?;
+        let error = column.metrics.get("rmia_auc_se").filter(|error| error.is_finite());
+        Some(decimals(auc, 3) + &error.map(|error| format!(" +- {error:.3}")).unwrap_or_default())
+    }));
+    rows.push(percent("average gap (%)", "average_gap"));
+    rows.push(row("seconds", &|column| column.seconds.map(|seconds| decimals(seconds, 1))));
+    align(&rows)
+}
+
+/// Spelt as in the JSON results where it is not a number.
+fn decimals(value: f64, places: usize) -> String {
+    if value.is_nan() { "nan".into() } else { format!("{value:.places$}") }
+}
+
+/// Pads to equal widths: the first column to the left, the others to the right, a rule under the first row.
+fn align(rows: &[Vec<String>]) -> String {
+    let num_columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |i: usize| rows.iter().filter_map(|row| row.get(i)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..num_columns).map(width).collect();
+
+    let mut text = String::new();
+    for (i, row) in rows.iter().enumerate() {
+        let pad = |(i, (cell, width)): (usize, (&String, &usize))| match i {
+            0 => format!("{cell:<width$}"),
+            _ => format!("{cell:>width$}"),
+        };
+        let line = row.iter().zip(&widths).enumerate().map(pad).collect::<Vec<_>>().join("  ");
+        text += &format!("{}\n", line.trim_end());
+        if i == 0 {
+            text += &widths.iter().map(|width| "-".repeat(*width)).collect::<Vec<_>>().join("  ");
+            text.push('\n');
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_side_by_side() {
+        let base = Column {
+            title: "base".into(),
+            metrics: Metrics::from_iter([
+                ("acc_retain", 1.0),
+                ("acc_forget", 0.99956),
+                ("acc_eval", 0.9341),
+                ("acc_test", 0.93),
+                ("rmia_auc", 0.71249),
+                ("rmia_auc_se", 0.01151),
+                ("average_gap", 0.0789),
+            ]),
+            seconds: Some(1234.56),
+        };
+        let retrained = Column {
+            title: "retrained".into(),
+            metrics: Metrics::from_iter([("acc_test", 0.9287), ("rmia_auc", f64::NAN), ("rmia_auc_se", f64::NAN)]),
+            seconds: None,
+        };
+        let regun = Column {
+            title: "ReGUn".into(),
+            metrics: Metrics::from_iter([("acc_forget", 0.93), ("rmia_auc", 0.498)]),
+            seconds: Some(7.0),
+        };
+        let expected = "\
+model                             base  retrained  ReGUn
+----------------------  --------------  ---------  -----
+accuracy retain (%)             100.00          -      -
+accuracy forget (%)              99.96          -  93.00
+accuracy val (%)                 93.41          -      -
+accuracy test (%)                93.00      92.87      -
+RMIA AUC +- std. error  0.712 +- 0.012        nan  0.498
+average gap (%)                   7.89          -      -
+seconds                         1234.6          -    7.0
+";
+        assert_eq!(summary(&[base, retrained, regun]), expected);
+    }
+
+    #[test]
+    fn no_model_leaves_the_labels() {
+        assert_eq!(summary(&[]).lines().count(), 9);
+    }
+}

@@ -1,0 +1,114 @@
+//! What a run leaves behind: `config.yaml`, `metrics.jsonl`, `run.json`, `train.log` and, last, `results.json`.
+//!
+//! Only rank 0 has a folder. `results.json` is the completion mark: it is there when the run came to its end.
+
+use std::cell::RefCell;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde_json::{Map, Value, json};
+
+use crate::error::{Error, Result};
+use crate::files::{create_folder, write_atomic};
+
+pub struct RunFolder {
+    path: PathBuf,
+    metrics: RefCell<File>,
+    started: jiff::Zoned,
+    clock: Instant,
+    facts: RefCell<Map<String, Value>>,
+}
+
+impl RunFolder {
+    /// Makes the folder, or the first free name after it (`-1`, `-2`, ...), and writes what is known at the start.
+    pub fn create(wanted: &Path, config_yaml: &str, facts: Map<String, Value>) -> Result<Self> {
+        let path = first_free(wanted)?;
+        write_atomic(&path.join("config.yaml"), config_yaml.as_bytes())?;
+        let metrics = append(&path.join("metrics.jsonl"))?;
+        let folder = RunFolder {
+            path,
+            metrics: RefCell::new(metrics),
+            started: jiff::Zoned::now(),
+            clock: Instant::now(),
+            facts: RefCell::new(facts),
+        };
+        folder.write_state("running", None)?;
+        Ok(folder)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The log file of the run, for the tracing subscriber.
+    pub fn open_log(&self) -> Result<File> {
+        append(&self.path.join("train.log"))
+    }
+
+    /// Appends one line to `metrics.jsonl`.
+    pub fn add_metrics(&self, line: &Map<String, Value>) -> Result<()> {
+        let mut text = Value::Object(line.clone()).to_string();
+        text.push('\n');
+        // One write per line: a killed run leaves whole lines.
+        let path = self.path.join("metrics.jsonl");
+        let mut file = self.metrics.borrow_mut();
+        file.write_all(text.as_bytes()).map_err(|source| Error::storage("cannot write", &path, &source))
+    }
+
+    /// Adds a fact to `run.json`; written with the end state.
+    pub fn note(&self, key: &str, value: Value) {
+        self.facts.borrow_mut().insert(key.to_owned(), value);
+    }
+
+    /// Writes `run.json` with the end state, then `results.json`.
+    pub fn finish(&self, results: &Map<String, Value>) -> Result<()> {
+        self.write_state("done", Some(0))?;
+        let text = format!("{:#}\n", Value::Object(results.clone()));
+        write_atomic(&self.path.join("results.json"), text.as_bytes())
+    }
+
+    /// Writes `run.json` with the error that ended the run.
+    pub fn fail(&self, error: &Error) -> Result<()> {
+        self.note("error", Value::String(error.message().to_owned()));
+        self.write_state("failed", Some(error.kind().exit_code()))
+    }
+
+    fn write_state(&self, state: &str, exit_code: Option<i32>) -> Result<()> {
+        let mut run = self.facts.borrow().clone();
+        run.insert("started".into(), self.started.to_string().into());
+        run.insert("seconds".into(), json!(self.clock.elapsed().as_secs_f64()));
+        run.insert("state".into(), state.into());
+        run.insert("exit_code".into(), json!(exit_code));
+        let text = format!("{:#}\n", Value::Object(run));
+        write_atomic(&self.path.join("run.json"), text.as_bytes())
+    }
+}
+
+fn append(path: &Path) -> Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .map_err(|source| Error::storage("cannot open", path, &source))
+}
+
+/// Two runs that start in the same second must not share a folder: making it is the test.
+fn first_free(wanted: &Path) -> Result<PathBuf> {
+    if let Some(parent) = wanted.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        create_folder(parent)?;
+    }
+    for number in 0.. {
+        let path = match number {
+            0 => wanted.to_owned(),
+            n => PathBuf::from(format!("{}-{n}", wanted.display())),
+        };
+        match std::fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(source) if source.kind() == std::io::ErrorKind::AlreadyExists => continue,
+            Err(source) => return Err(Error::storage("cannot create folder", &path, &source)),
+        }
+    }
+    unreachable!("the loop above ends only by returning")
+}

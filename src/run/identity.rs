@@ -1,0 +1,61 @@
+//! What a model is, and how it came to be, as its checkpoint tells.
+
+use crate::checkpoint::Facts;
+use crate::config::Loaded;
+use crate::config::schema::{Config, Scheme};
+use crate::data::source::Dataset;
+use crate::data::split::{Parts, digest};
+use crate::digest::sha256;
+
+/// What must fit before weights may be used, but for role and seed: data content, split, architecture, classes.
+pub fn of_setup(config: &Config, dataset: &Dataset, parts: &Parts) -> Facts {
+    let model = &config.model.model;
+    let subset = config.data.debug_subset_size.map_or("all".into(), |n| format!("first {n}"));
+    let indices = [&parts.retain, &parts.forget, &parts.heldout, &parts.val].map(|part| digest(part)).concat();
+    let classes = format!("{:?}", config.split.forget_classes);
+    Facts::default()
+        .with("data", &dataset.name)
+        .with("data subset", subset)
+        .with("data content (sha256)", &dataset.fingerprint)
+        .with("split scheme", config.split.scheme.name())
+        .with("split seed", config.split.seed)
+        .with("split forget_frac", config.split.forget_frac)
+        .with(
+            "split forget_classes",
+            if config.split.scheme == Scheme::Class { classes.as_str() } else { "of any class" },
+        )
+        .with("split indices (sha256)", sha256(indices))
+        .with("model", &model.name)
+        .with("model stem", model.stem.map_or("none".into(), |stem| format!("{stem:?}").to_lowercase()))
+        .with("classes", model.num_classes)
+}
+
+/// A model of a role: its setup, its seed and the role itself.
+pub fn of_role(setup: &Facts, role: &str, seed: u64) -> Facts {
+    setup.clone().with("role", role).with("seed", seed)
+}
+
+/// How a model was trained: recorded, and compared with a warning.
+pub fn provenance(loaded: &Loaded) -> Facts {
+    let tree = loaded.tree.to_json();
+    let mut facts = Facts::default();
+    for key in [
+        "model.optim",
+        "model.scheduler",
+        "model.model.label_smoothing",
+        "trainer.max_epochs",
+        "trainer.precision",
+        "trainer.accumulate_grad_batches",
+        "trainer.gradient_clip_val",
+        "trainer.sync_batchnorm",
+        "data.batch_size",
+        "data.batch_scope",
+        "data.transforms",
+    ] {
+        let found = key.split('.').try_fold(&tree, |node, part| node.get(part));
+        if let Some(value) = found {
+            facts = facts.with(key, value);
+        }
+    }
+    facts
+}

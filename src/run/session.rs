@@ -1,0 +1,268 @@
+//! What every training command sets up: configuration, ranks, device, data, split, architecture, run folder.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use tch::{Device, Kind};
+
+use super::folder::RunFolder;
+use super::{identity, print, print_json};
+use crate::checkpoint::Facts;
+use crate::config::schema::{Accelerator, BatchScope, Config, Precision};
+use crate::config::{self, Loaded};
+use crate::data::Corpus;
+use crate::data::source::{self, Dataset};
+use crate::data::split::{self, Parts};
+use crate::dist::World;
+use crate::error::{Error, Result};
+use crate::models::{self, Architecture};
+use crate::names::Names;
+use crate::train::Settings;
+use crate::{log, torch};
+
+/// What the command line says besides command and overrides.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub config_dir: Option<PathBuf>,
+    pub config_name: String,
+    /// The result on standard output is one JSON object.
+    pub json: bool,
+    /// The result is not printed at all: somebody else reports it.
+    pub quiet: bool,
+}
+
+impl Options {
+    /// Composes and checks the configuration, and says what it warns of.
+    pub fn load(&self, overrides: &[String]) -> Result<Loaded> {
+        let request = config::Request {
+            config_dir: self.config_dir.as_deref(),
+            config_name: &self.config_name,
+            overrides,
+            run_dir: None,
+        };
+        let loaded = config::load(&request)?;
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(loaded)
+    }
+}
+
+pub struct Session {
+    pub loaded: Loaded,
+    pub world: World,
+    pub corpus: Corpus,
+    pub architecture: Arc<dyn Architecture>,
+    /// What checkpoints of this setup have in common; role and seed come on top.
+    pub identity: Facts,
+    /// None on all ranks but the first.
+    pub folder: Option<RunFolder>,
+    /// What is suspicious about data and results: warned of, and listed in `results.json`.
+    pub flags: Vec<String>,
+    kind: Kind,
+    device: Device,
+    options: Options,
+}
+
+impl Session {
+    pub fn open(options: &Options, overrides: &[String], command: &str) -> Result<Self> {
+        Self::from_loaded(options, options.load(overrides)?, command)
+    }
+
+    /// From a configuration that is checked already. Everything that can be refused is refused before the run folder
+    /// exists.
+    pub fn from_loaded(options: &Options, loaded: Loaded, command: &str) -> Result<Self> {
+        let config = &loaded.config;
+        let world = World::solo();
+        let architecture: Arc<dyn Architecture> = models::build(&config.model.model)?.into();
+        let device = device(config)?;
+        let kind = kind(config);
+        set_up_process(config)?;
+
+        let dataset = source::load(&config.data)?;
+        let parts = split::split(&dataset.train.labels, &config.split)?;
+        for warning in &parts.warnings {
+            tracing::warn!("{warning}");
+        }
+        if config.model.model.num_classes < dataset.num_classes as i64 {
+            return Err(Error::usage(format!(
+                "model.model.num_classes={}: the data set {} has {} classes",
+                config.model.model.num_classes, dataset.name, dataset.num_classes
+            ))
+            .hint("leave model.model.num_classes out: it follows data.num_classes"));
+        }
+        let identity = identity::of_setup(config, &dataset, &parts);
+        let flags = data_flags(&dataset);
+        let facts = run_facts(&world, config, command, &parts);
+        let corpus = Corpus::new(&dataset, parts, &config.data, kind, device)?;
+        let folder =
+            world.is_root().then(|| RunFolder::create(&loaded.run_dir, &loaded.to_yaml(), facts)).transpose()?;
+        if let Some(folder) = &folder {
+            log::also_to(folder.open_log()?);
+            tracing::info!(
+                "{command}: {} on {}, {} rank(s) ({}), {} thread(s), outputs in {}",
+                config.model.model.name,
+                dataset.name,
+                world.size(),
+                world.backend(),
+                tch::get_num_threads(),
+                folder.path().display()
+            );
+        }
+        let session = Session {
+            world,
+            corpus,
+            architecture,
+            identity,
+            folder,
+            flags: Vec::new(),
+            kind,
+            device,
+            options: options.clone(),
+            loaded,
+        };
+        Ok(session.with_flags(flags))
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.loaded.config
+    }
+
+    /// Element type of weights and images.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Names of checkpoints and caches.
+    pub fn names(&self) -> Names<'_> {
+        let config = self.config();
+        Names {
+            cache_dir: &config.paths.cache_dir,
+            model: &config.model.model.name,
+            dataset: source::name(config.data.name),
+            scheme: config.split.scheme.name(),
+            forget_frac: config.split.forget_frac,
+            seed: config.seed,
+        }
+    }
+
+    /// How steps are made for a model of this role.
+    pub fn settings(&self, purpose: &str, seed: u64) -> Settings {
+        let config = self.config();
+        let ranks = match config.data.batch_scope {
+            BatchScope::Global => 1,
+            BatchScope::PerRank => self.world.size(),
+        };
+        Settings {
+            batch_size: config.data.batch_size * ranks,
+            accumulate: config.trainer.accumulate_grad_batches,
+            clip: config.trainer.gradient_clip_val,
+            freeze_backbone: config.model.model.freeze_backbone,
+            seed,
+            purpose: purpose.to_owned(),
+        }
+    }
+
+    /// Warns of something suspicious and remembers it for `results.json`.
+    pub fn flag(&mut self, flags: impl IntoIterator<Item = String>) {
+        for flag in flags {
+            tracing::warn!("{flag}");
+            self.flags.push(flag);
+        }
+    }
+
+    fn with_flags(mut self, flags: Vec<String>) -> Self {
+        self.flag(flags);
+        self
+    }
+
+    /// Ends the run: `run.json`, then `results.json`, then the result on standard output.
+    pub fn finish(&self, mut results: Map<String, Value>, text: &str) -> Result<()> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let object = Value::Object(results.clone());
+        results.insert("flags".into(), json!(self.flags));
+        folder.note("work", json!([{ "rank": self.world.rank(), "images": self.world.work() }]));
+        folder.note("traffic", json!(self.world.traffic()));
+        folder.finish(&results)?;
+        match &self.options {
+            Options { quiet: true, .. } => Ok(()),
+            Options { json: true, .. } => print_json(&object),
+            _ => print(text),
+        }
+    }
+
+    /// Runs a recipe; an error is noted in the run folder before it goes on its way.
+    pub fn guard<T>(mut self, recipe: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        recipe(&mut self).inspect_err(|error| {
+            if let Some(Err(second)) = self.folder.as_ref().map(|folder| folder.fail(error)) {
+                tracing::warn!("{}", second.message());
+            }
+        })
+    }
+
+    pub fn folder_path(&self) -> Option<&Path> {
+        self.folder.as_ref().map(RunFolder::path)
+    }
+}
+
+fn device(config: &Config) -> Result<Device> {
+    match config.trainer.accelerator {
+        Accelerator::Gpu => Err(Error::usage("trainer.accelerator=gpu: GPUs are not supported yet by this version")
+            .hint("use trainer.accelerator=auto or cpu")),
+        Accelerator::Auto | Accelerator::Cpu => Ok(Device::Cpu),
+    }
+}
+
+fn kind(config: &Config) -> Kind {
+    match config.trainer.precision {
+        Precision::F64 => Kind::Double,
+        Precision::F32 => Kind::Float,
+        Precision::Bf16Mixed | Precision::F16Mixed => {
+            tracing::info!("mixed precision means float32 on a CPU");
+            Kind::Float
+        }
+    }
+}
+
+fn set_up_process(config: &Config) -> Result<()> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    tch::set_num_threads(config.trainer.threads.unwrap_or(cores) as i32);
+    torch::use_deterministic_algorithms(config.trainer.deterministic)
+}
+
+fn data_flags(dataset: &Dataset) -> Vec<String> {
+    match source::count_test_images_in_train(dataset) {
+        0 => Vec::new(),
+        n => vec![format!("{n} of {} test images are also training images", dataset.test.len())],
+    }
+}
+
+fn run_facts(world: &World, config: &Config, command: &str, parts: &Parts) -> Map<String, Value> {
+    let hostname = hostname::get().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let facts = json!({
+        "command": command,
+        "arguments": std::env::args().collect::<Vec<_>>(),
+        "versions": { "regun": env!("CARGO_PKG_VERSION"), "libtorch": torch::version() },
+        "ranks": world.size(),
+        "backend": world.backend(),
+        "hosts": [hostname],
+        "threads_per_rank": tch::get_num_threads(),
+        "seed": config.seed,
+        "split_sizes": {
+            "retain": parts.retain.len(),
+            "forget": parts.forget.len(),
+            "heldout": parts.heldout.len(),
+            "val": parts.val.len(),
+            "retain_subset": parts.retain_subset.len(),
+        },
+    });
+    match facts {
+        Value::Object(facts) => facts,
+        _ => Map::new(),
+    }
+}

@@ -1,0 +1,36 @@
+//! `regun splits` and `regun config`: what a run would do, without doing it.
+
+use serde_json::json;
+
+use super::session::Options;
+use super::{print, print_json};
+use crate::config::{self, Request};
+use crate::data::{source, split};
+use crate::error::Result;
+
+pub fn splits(options: &Options, overrides: &[String]) -> Result<()> {
+    let loaded = options.load(overrides)?;
+    let dataset = source::load(&loaded.config.data)?;
+    let parts = split::split(&dataset.train.labels, &loaded.config.split)?;
+    for warning in &parts.warnings {
+        tracing::warn!("{warning}");
+    }
+    print_json(&json!({
+        "retain": parts.retain,
+        "forget": parts.forget,
+        "heldout": parts.heldout,
+        "val": parts.val,
+        "retain_subset": parts.retain_subset,
+    }))
+}
+
+pub fn config(options: &Options, overrides: &[String], resolve: bool) -> Result<()> {
+    let request = Request {
+        config_dir: options.config_dir.as_deref(),
+        config_name: &options.config_name,
+        overrides,
+        run_dir: None,
+    };
+    let tree = if resolve { config::load(&request)?.tree } else { config::compose(&request)?.tree() };
+    if options.json { print_json(&tree.to_json()) } else { print(&tree.to_yaml()) }
+}

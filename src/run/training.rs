@@ -1,0 +1,116 @@
+//! Training, saving and loading the models of a run.
+
+use std::path::Path;
+
+use super::identity;
+use super::session::Session;
+use super::watch::Watch;
+use crate::checkpoint::{self, Checkpoint, Facts, Manifest};
+use crate::data::Role;
+use crate::error::{Error, Kind, Result};
+use crate::models::State;
+use crate::names::candidates;
+use crate::train::supervised::Supervised;
+use crate::train::{Model, Phase, Trainer};
+
+/// A model in memory and what its making cost.
+pub struct Trained {
+    pub model: Model,
+    pub seconds: f64,
+}
+
+/// Trains a fresh model of `role` on a part of the data and saves it.
+pub fn train_and_save(session: &Session, role: &str, seed: u64, part: Role, path: &Path) -> Result<Trained> {
+    let config = session.config();
+    let mut model = Model::initialise(&session.architecture, seed, role, session.kind(), session.device())?;
+    if config.model.model.pretrained {
+        return Err(Error::usage(
+            "model.model.pretrained=true: pretrained weights are not supported yet by this version",
+        )
+        .hint("use model.model.pretrained=false"));
+    }
+    let mut method = Supervised {
+        role: part,
+        label_smoothing: config.model.model.label_smoothing.unwrap_or(0.0),
+        phase: Phase {
+            name: "train",
+            epochs: config.trainer.max_epochs,
+            optim: config.model.optim.clone(),
+            scheduler: Some(config.model.scheduler.clone()),
+            // The Python program names parameters for Swin and ViT only; a ResNet's all decay.
+            named_parameters: !config.model.model.name.starts_with("resnet"),
+        },
+    };
+    let bar = config.trainer.enable_progress_bar;
+    let mut watch = Watch::new(&session.world, &session.corpus, session.folder.as_ref(), role, bar);
+    let mut trainer = Trainer {
+        world: &session.world,
+        corpus: &session.corpus,
+        model: &mut model,
+        settings: session.settings(role, seed),
+    };
+    let seconds = trainer.run(&mut method, &mut watch)?;
+    drop(watch);
+    let identity = identity::of_role(&session.identity, role, seed);
+    save(session, &model, identity, config.trainer.max_epochs, path)?;
+    tracing::info!("{role}: {seconds:.1} s, saved as {}", path.display());
+    Ok(Trained { model, seconds })
+}
+
+/// Saves a model at rank 0.
+pub fn save(session: &Session, model: &Model, identity: Facts, epoch: usize, path: &Path) -> Result<()> {
+    if !session.world.is_root() {
+        return Ok(());
+    }
+    let manifest = Manifest {
+        identity,
+        provenance: identity::provenance(&session.loaded),
+        epoch,
+        config: session.loaded.to_yaml(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let tensors: Vec<_> = model.state.named().map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone())).collect();
+    checkpoint::save(path, &manifest, &tensors).map(|_| ())
+}
+
+/// The file that stands for a configured path: as given, with the other extension, or in the other spelling.
+pub fn find(path: &Path) -> Option<std::path::PathBuf> {
+    candidates(path).into_iter().find(|candidate| candidate.exists())
+}
+
+/// Reads the checkpoint of a role and checks that it fits. `command` is what makes it.
+pub fn load_role(session: &Session, path: &Path, role: &str, seed: u64, command: &str) -> Result<Checkpoint> {
+    let Some(found) = find(path) else {
+        return Err(Error::missing(format!("the {role} model is missing: no {}", path.display()))
+            .hint(format!("make it with `{command}` and the same overrides")));
+    };
+    let checkpoint = checkpoint::load(&found)?;
+    checkpoint.expect(&identity::of_role(&session.identity, role, seed))?;
+    Ok(checkpoint)
+}
+
+/// The model of a checkpoint that fits.
+pub fn model_of(session: &Session, checkpoint: &Checkpoint) -> Result<Model> {
+    let named = checkpoint.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone()));
+    let state = State::from_named(session.architecture.layout(), named, session.kind(), session.device())
+        .map_err(|error| error.context(format!("checkpoint {}", checkpoint.path.display())))?;
+    Ok(Model::new(&session.architecture, state))
+}
+
+/// Says where two models of one comparison were trained differently: such numbers mean less than they seem to.
+pub fn provenance_flags(a: (&str, &Facts), b: (&str, &Facts)) -> Option<String> {
+    let differences = a.1.differences(b.1);
+    (!differences.is_empty())
+        .then(|| format!("{} and {} were trained differently: {}", a.0, b.0, differences.join("; ")))
+}
+
+/// Whether the model is finite: a checkpoint with NaN is worse than none.
+pub fn check_finite(model: &Model, what: &str) -> Result<()> {
+    for (name, tensor) in model.state.named() {
+        let finite = tensor.f_isfinite()?.f_all()?;
+        if finite.f_int64_value(&[])? == 0 {
+            return Err(Error::new(Kind::NonFinite, format!("{what}: tensor {name} holds values that are not finite")));
+        }
+    }
+    Ok(())
+}

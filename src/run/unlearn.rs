@@ -1,0 +1,117 @@
+//! `regun unlearn`: the base model forgets, and is measured against the retrained one.
+
+use std::time::Instant;
+
+use super::identity;
+use super::session::{Options, Session};
+use super::training::{check_finite, load_role, model_of, provenance_flags, save};
+use super::watch::Watch;
+use super::yardsticks;
+use crate::checkpoint::Checkpoint;
+use crate::config::schema::{Config, Unlearn};
+use crate::error::{Error, Result};
+use crate::eval::privacy::over_unlearning_flags;
+use crate::report::{Column, json, summary};
+use crate::train::{Model, Trainer};
+use crate::unlearn;
+
+pub fn run(options: &Options, overrides: &[String]) -> Result<()> {
+    let loaded = options.load(overrides)?;
+    // A method that is unknown or misconfigured is refused before anything is read or written.
+    unlearn::build(chosen(&loaded.config)?)?;
+    Session::from_loaded(options, loaded, "unlearn")?.guard(|session| execute(session).map(|_| ()))
+}
+
+fn chosen(config: &Config) -> Result<&Unlearn> {
+    config.unlearn.as_ref().ok_or_else(|| {
+        let names: Vec<&str> = unlearn::REGISTRY.iter().map(|method| method.name).collect();
+        Error::usage("no unlearning method is chosen").hint(format!("add unlearn=METHOD, one of {}", names.join(", ")))
+    })
+}
+
+/// Unlearns and evaluates.
+pub fn execute(session: &mut Session) -> Result<Column> {
+    let config = session.config().clone();
+    let chosen = chosen(&config)?;
+    let mut method = unlearn::build(chosen)?;
+    let title = unlearn::info(&chosen.name)?.title;
+    let base = load_role(session, &config.run.base_weights, "base", config.seed, "regun base")?;
+    let mut model = model_of(session, &base)?;
+    check_finite(&model, "the base model")?;
+    let evaluator = yardsticks::evaluator(session)?;
+    warn_of_provenance(session, &base, &config)?;
+
+    let role = format!("unlearn/{}", chosen.name);
+    let session_ref = &*session;
+    let evaluate_model = |model: &Model| evaluator.evaluate(&session_ref.world, &session_ref.corpus, model);
+    let bar = config.trainer.enable_progress_bar;
+    let mut watch = Watch::new(&session_ref.world, &session_ref.corpus, session_ref.folder.as_ref(), &role, bar);
+    if chosen.evaluate_each_epoch {
+        watch = watch.evaluating(Box::new(evaluate_model));
+    }
+    let mut trainer = Trainer {
+        world: &session_ref.world,
+        corpus: &session_ref.corpus,
+        model: &mut model,
+        settings: session_ref.settings(&role, config.seed),
+    };
+    let seconds = trainer.run(method.as_mut(), &mut watch)?;
+    let (last, images, mut seconds_eval) = (watch.last.take(), watch.images, watch.seconds_evaluating);
+    drop(watch);
+    if let Some(folder) = session_ref.folder_path() {
+        let identity =
+            identity::of_role(&session_ref.identity, &role, config.seed).with("base (sha256)", &base.checksum);
+        save(session_ref, &model, identity, chosen.max_epochs, &folder.join("unlearned.safetensors"))?;
+    }
+    let metrics = match last {
+        Some(metrics) => Some(metrics),
+        None => {
+            let clock = Instant::now();
+            let metrics = evaluate_model(&model)?;
+            seconds_eval += clock.elapsed().as_secs_f64();
+            metrics
+        }
+    };
+    let mut metrics = metrics.unwrap_or_default();
+    let mut flags = over_unlearning_flags(&metrics, evaluator.retrained_metrics());
+    flags.extend(unmoved(&base, &model)?);
+    metrics.extend([
+        // What unlearning cost.
+        ("seconds_unlearn", seconds),
+        ("seconds_eval", seconds_eval),
+        ("images_per_second", images as f64 / seconds.max(1e-9)),
+    ]);
+    metrics.extend(peak_memory().map(|bytes| ("peak_memory_bytes", bytes)));
+    session.flag(flags);
+    let column = Column { title: title.into(), metrics, seconds: Some(seconds) };
+    session.finish(json::to_json(&column.metrics), &summary(std::slice::from_ref(&column)))?;
+    Ok(column)
+}
+
+/// The most memory that this process ever held: VmHWM of /proc, in bytes; none where there is no /proc.
+fn peak_memory() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: f64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kib * 1024.0)
+}
+
+fn warn_of_provenance(session: &mut Session, base: &Checkpoint, config: &Config) -> Result<()> {
+    let retrained = load_role(session, &config.run.retrain_weights, "retrained", config.seed, "regun base")?;
+    let (ours, theirs) = (&base.manifest.provenance, &retrained.manifest.provenance);
+    session.flag(provenance_flags(("the base model", ours), ("the retrained model", theirs)));
+    Ok(())
+}
+
+/// A method that changed no weight at all did nothing, whatever the metrics say.
+fn unmoved(base: &Checkpoint, model: &Model) -> Result<Option<String>> {
+    for (_, entry, tensor) in model.state.parameters() {
+        let before = base.tensors.iter().find(|(name, _)| *name == entry.name).map(|(_, before)| before);
+        if let Some(before) = before
+            && !tensor.f_equal(&before.f_to_kind(tensor.kind())?)?
+        {
+            return Ok(None);
+        }
+    }
+    Ok(Some("the unlearned weights are those of the base model: the method changed nothing".into()))
+}

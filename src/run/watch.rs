@@ -1,0 +1,213 @@
+//! What a user sees of a training, and what `metrics.jsonl` keeps of it.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::Map;
+
+use super::folder::RunFolder;
+use crate::data::{Corpus, Role};
+use crate::dist::World;
+use crate::error::Result;
+use crate::eval::Metrics;
+use crate::eval::collect;
+use crate::eval::performance::MacroAccuracy;
+use crate::report::json::number;
+use crate::train::{EpochReport, Model, Observer, StepReport};
+
+/// On a terminal the bar shows new numbers this often; reading them waits for the device.
+const REFRESH: Duration = Duration::from_millis(500);
+/// Off a terminal there is one line this often.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// Evaluates a model after an epoch; `None` where nobody asks for it. Called on all ranks, answers at rank 0.
+pub type EpochEvaluation<'a> = Box<dyn FnMut(&Model) -> Result<Option<Metrics>> + 'a>;
+
+/// Watches one training.
+pub struct Watch<'a> {
+    world: &'a World,
+    corpus: &'a Corpus,
+    /// None on all ranks but the first.
+    folder: Option<&'a RunFolder>,
+    title: String,
+    progress: Progress,
+    evaluation: Option<EpochEvaluation<'a>>,
+    /// The evaluation after the last epoch: the final one, not done twice.
+    pub last: Option<Metrics>,
+    pub seconds_evaluating: f64,
+    pub images: usize,
+}
+
+impl<'a> Watch<'a> {
+    pub fn new(world: &'a World, corpus: &'a Corpus, folder: Option<&'a RunFolder>, title: &str, bar: bool) -> Self {
+        Watch {
+            world,
+            corpus,
+            folder,
+            title: title.to_owned(),
+            progress: Progress::new(bar && world.is_root()),
+            evaluation: None,
+            last: None,
+            seconds_evaluating: 0.0,
+            images: 0,
+        }
+    }
+
+    /// Also evaluates after each epoch.
+    pub fn evaluating(mut self, evaluation: EpochEvaluation<'a>) -> Self {
+        self.evaluation = Some(evaluation);
+        self
+    }
+}
+
+impl Observer for Watch<'_> {
+    fn step(&mut self, report: &StepReport<'_>) -> Result<()> {
+        // Rank 0's own samples will do for a progress bar: no collective, so no rank waits for it.
+        if self.world.is_root() && self.progress.step(&self.title, report) {
+            let means = report.meter.local_means()?;
+            self.progress.show(&self.title, report, means.loss, means.accuracy());
+        }
+        Ok(())
+    }
+
+    fn epoch(&mut self, report: &EpochReport<'_>) -> Result<()> {
+        self.images += report.images;
+        let rate = report.images as f64 / report.seconds.max(1e-9);
+        let validation = validation(self.world, self.corpus, report.model)?;
+        let clock = Instant::now();
+        let evaluated = match &mut self.evaluation {
+            Some(evaluate) => evaluate(report.model)?,
+            None => None,
+        };
+        self.seconds_evaluating += clock.elapsed().as_secs_f64();
+        let Some(folder) = self.folder else { return Ok(()) };
+
+        let mut line = Map::new();
+        line.insert("phase".into(), format!("{}/{}", self.title, report.phase).into());
+        line.insert("epoch".into(), (report.epoch + 1).into());
+        line.insert("train/loss".into(), number(report.means.loss));
+        if let Some(accuracy) = report.means.accuracy() {
+            line.insert("train/acc".into(), number(accuracy));
+        }
+        for (name, mean, accuracy) in &report.means.terms {
+            line.insert(format!("train/{name}"), number(*mean));
+            if let Some(accuracy) = accuracy {
+                line.insert(format!("train/{name}_acc"), number(*accuracy));
+            }
+        }
+        if let Some((loss, accuracy)) = validation {
+            line.insert("val/loss".into(), number(loss));
+            line.insert("val/acc".into(), number(accuracy));
+        }
+        line.insert("lr".into(), number(report.learning_rate));
+        line.insert("images_per_second".into(), number(rate));
+        for (name, value) in evaluated.iter().flat_map(Metrics::iter) {
+            line.insert(format!("evaluate/{name}"), number(value));
+        }
+        folder.add_metrics(&line)?;
+        self.progress.epoch(&self.title, report, validation, rate);
+        if report.last {
+            self.last = evaluated;
+        }
+        Ok(())
+    }
+}
+
+/// Mean cross entropy and macro accuracy on val; at rank 0, where there is a val part.
+fn validation(world: &World, corpus: &Corpus, model: &Model) -> Result<Option<(f64, f64)>> {
+    if corpus.indices(Role::Val).is_empty() {
+        return Ok(None);
+    }
+    let Some(logits) = collect::logits(world, corpus, model, Role::Val)? else { return Ok(None) };
+    let mut accuracy = MacroAccuracy::new(logits.num_classes);
+    let predicted: Vec<i64> = (0..logits.len()).map(|sample| logits.predicted_class(sample) as i64).collect();
+    accuracy.add(&predicted, &logits.labels)?;
+    let total: f64 = logits.predict().iter().map(|sample| -f64::from(sample.label_log_probability())).sum();
+    Ok(Some((total / logits.len() as f64, accuracy.value())))
+}
+
+/// A bar on a terminal, a line now and then elsewhere.
+struct Progress {
+    bar: Option<ProgressBar>,
+    shown: Instant,
+    epoch_began: Instant,
+    images: usize,
+}
+
+impl Progress {
+    fn new(wanted: bool) -> Self {
+        let bar = wanted.then(|| {
+            let style = ProgressStyle::with_template("{prefix} [{bar:24}] {pos}/{len} {msg} ETA {eta}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr()).with_style(style)
+        });
+        // Off a terminal indicatif draws nothing: the lines stand in.
+        let bar = bar.filter(|bar| !bar.is_hidden());
+        Progress { bar, shown: Instant::now(), epoch_began: Instant::now(), images: 0 }
+    }
+
+    /// Counts a step. Says whether it is time to show numbers.
+    fn step(&mut self, title: &str, report: &StepReport<'_>) -> bool {
+        if report.step == 1 {
+            self.epoch_began = Instant::now();
+            self.images = 0;
+            if let Some(bar) = &self.bar {
+                bar.reset();
+                bar.set_length(report.steps as u64);
+                bar.set_prefix(format!("{title} epoch {}", report.epoch + 1));
+            }
+        }
+        self.images += report.images;
+        if let Some(bar) = &self.bar {
+            bar.set_position(report.step as u64);
+        }
+        let due = self.shown.elapsed() >= if self.bar.is_some() { REFRESH } else { LINE_EVERY };
+        if due {
+            self.shown = Instant::now();
+        }
+        due
+    }
+
+    fn show(&self, title: &str, report: &StepReport<'_>, loss: f64, accuracy: Option<f64>) {
+        let rate = self.images as f64 / self.epoch_began.elapsed().as_secs_f64().max(1e-9);
+        let accuracy = accuracy.map_or(String::new(), |value| format!(" acc {value:.3}"));
+        let numbers = format!("loss {loss:.4}{accuracy} {rate:.0} images/s");
+        match &self.bar {
+            Some(bar) => bar.set_message(numbers),
+            None => {
+                let left =
+                    self.epoch_began.elapsed().as_secs_f64() / report.step as f64 * (report.steps - report.step) as f64;
+                tracing::info!(
+                    "{title} epoch {} step {}/{} {numbers} ETA {left:.0} s",
+                    report.epoch + 1,
+                    report.step,
+                    report.steps
+                );
+            }
+        }
+    }
+
+    fn epoch(&self, title: &str, report: &EpochReport<'_>, validation: Option<(f64, f64)>, rate: f64) {
+        let accuracy = report.means.accuracy().map_or(String::new(), |value| format!(" acc {value:.3}"));
+        let validation = validation.map_or(String::new(), |(loss, acc)| format!(" | val loss {loss:.4} acc {acc:.3}"));
+        let line = format!(
+            "{title} epoch {}/{} loss {:.4}{accuracy}{validation} | lr {:.3e} {rate:.0} images/s",
+            report.epoch + 1,
+            report.epochs,
+            report.means.loss,
+            report.learning_rate
+        );
+        match &self.bar {
+            Some(bar) => bar.suspend(|| tracing::info!("{line}")),
+            None => tracing::info!("{line}"),
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

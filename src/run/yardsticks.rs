@@ -1,0 +1,112 @@
+//! Reference models and retrained model, from their checkpoints to an [`Evaluator`].
+
+use std::path::PathBuf;
+
+use super::session::Session;
+use super::training::{find, load_role, model_of, provenance_flags};
+use crate::checkpoint::{Checkpoint, Facts};
+use crate::data::Role;
+use crate::error::{Error, Result};
+use crate::eval::evaluator::model_logits;
+use crate::eval::{Evaluator, References, collect};
+use crate::names;
+
+/// The evaluator of this setup: from the cache, or from the checkpoints, which must all be there.
+pub fn evaluator(session: &mut Session) -> Result<Evaluator> {
+    let config = session.config();
+    let retrained_path = config.run.retrain_weights.clone();
+    check_references_exist(session)?;
+    let seed = config.seed;
+    let retrained = load_role(session, &retrained_path, "retrained", seed, "regun base")?;
+    let references = (1..=session.config().mul_eval.mia_num_models)
+        .map(|index| load_reference(session, index))
+        .collect::<Result<Vec<_>>>()?;
+    let mut flags = Vec::new();
+    for (index, reference) in references.iter().enumerate() {
+        let name = format!("reference {}", index + 1);
+        let (ours, theirs) = (&reference.manifest.provenance, &retrained.manifest.provenance);
+        flags.extend(provenance_flags((&name, ours), ("the retrained model", theirs)));
+    }
+    session.flag(flags);
+
+    let key = cache_key(session, &retrained, &references);
+    let path = cache_path(session);
+    // Only rank 0 keeps yardsticks, but all ranks must take the same way.
+    if session.world.size() == 1
+        && let Some(cached) = Evaluator::read_cache(&path, &key, &session.corpus)
+    {
+        return Ok(cached);
+    }
+    let evaluator = compute(session, &retrained, &references)?;
+    if session.world.is_root() {
+        evaluator.write_cache(&path, &key);
+    }
+    Ok(evaluator)
+}
+
+/// An error that names the commands for all reference models that are missing.
+pub fn check_references_exist(session: &Session) -> Result<()> {
+    let missing: Vec<usize> = (1..=session.config().mul_eval.mia_num_models)
+        .filter(|&index| find(&session.names().reference(index, names::OURS)).is_none())
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let commands: Vec<String> = missing.iter().map(|index| format!("regun reference --run-idx {index}")).collect();
+    Err(Error::missing(format!(
+        "{} of {} reference models are missing, the first is {}",
+        missing.len(),
+        session.config().mul_eval.mia_num_models,
+        session.names().reference(missing[0], names::OURS).display()
+    ))
+    .hint(format!("make them with the same overrides: {}", commands.join(" && "))))
+}
+
+fn load_reference(session: &Session, index: usize) -> Result<Checkpoint> {
+    let path = session.names().reference(index, names::OURS);
+    let role = format!("reference {index}");
+    load_role(
+        session,
+        &path,
+        &role,
+        session.config().seed + index as u64,
+        &format!("regun reference --run-idx {index}"),
+    )
+}
+
+/// Everything that the yardsticks depend on.
+fn cache_key(session: &Session, retrained: &Checkpoint, references: &[Checkpoint]) -> Facts {
+    let mut key = session
+        .identity
+        .clone()
+        .with("evaluation batch", session.corpus.eval_batch_size())
+        .with("precision", format!("{:?}", session.kind()))
+        .with("retrained (sha256)", &retrained.checksum);
+    for (index, reference) in references.iter().enumerate() {
+        key = key.with(&format!("reference {:03} (sha256)", index + 1), &reference.checksum);
+    }
+    key
+}
+
+fn cache_path(session: &Session) -> PathBuf {
+    session.config().mul_eval.cache.with_extension(names::OURS)
+}
+
+fn compute(session: &Session, retrained: &Checkpoint, references: &[Checkpoint]) -> Result<Evaluator> {
+    let mut probabilities = References { forget: Vec::new(), val: Vec::new(), test: Vec::new() };
+    for reference in references {
+        let model = model_of(session, reference)?;
+        let parts = [
+            (Role::Forget, &mut probabilities.forget),
+            (Role::Val, &mut probabilities.val),
+            (Role::Test, &mut probabilities.test),
+        ];
+        for (role, part) in parts {
+            if let Some(logits) = collect::logits(&session.world, &session.corpus, &model, role)? {
+                part.push(logits.label_probabilities());
+            }
+        }
+    }
+    let retrained = model_logits(&session.world, &session.corpus, &model_of(session, retrained)?)?;
+    Ok(if session.world.is_root() { Evaluator::new(Some(probabilities), retrained) } else { Evaluator::default() })
+}

@@ -1,0 +1,38 @@
+//! Compiles the C++ shim against the headers of the libtorch that torch-sys links, and writes that library's folder into
+//! the binaries, so that they start without any environment variable.
+
+use std::path::PathBuf;
+use std::process::exit;
+
+fn main() {
+    for file in ["build.rs", "shim.cpp", "shim.h"] {
+        println!("cargo:rerun-if-changed=src/torch/{file}");
+    }
+    println!("cargo:rerun-if-env-changed=DEP_TCH_LIBTORCH_LIB");
+
+    let Some(lib) = std::env::var_os("DEP_TCH_LIBTORCH_LIB").map(PathBuf::from) else {
+        eprintln!("torch-sys did not say where libtorch is (DEP_TCH_LIBTORCH_LIB is not set)");
+        eprintln!(
+            "hint: set LIBTORCH to the folder that holds libtorch's lib/ and include/, then run `cargo clean -p torch-sys`"
+        );
+        exit(1);
+    };
+    let include = lib.join("../include");
+    if !include.join("ATen/ATen.h").is_file() {
+        eprintln!("no libtorch headers: {} does not hold ATen/ATen.h", include.display());
+        eprintln!("hint: point LIBTORCH at a complete libtorch (the Python wheel's torch/ folder is one)");
+        exit(1);
+    }
+
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        // System headers: torch's own warnings are not ours to mend.
+        .flag("-isystem")
+        .flag(&include)
+        .flag("-isystem")
+        .flag(include.join("torch/csrc/api/include"))
+        .file("src/torch/shim.cpp")
+        .compile("regun_shim");
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
+}

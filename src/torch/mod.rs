@@ -1,0 +1,205 @@
+//! What tch lacks, safely: gradient buffers, fused optimizer steps, process-wide settings, memory layout; and the one
+//! place where libtorch's errors become ours.
+//!
+//! The C++ side is `shim.cpp`: every function there catches all exceptions and returns their text.
+
+use std::ffi::{CStr, c_char};
+
+use tch::{Kind, TchError, Tensor};
+use torch_sys::C_tensor;
+
+use crate::error::{Error, Result};
+
+mod ffi {
+    use super::{C_tensor, c_char};
+
+    unsafe extern "C" {
+        pub fn regun_free_error(error: *mut c_char);
+        pub fn regun_set_grad(leaf: *mut C_tensor, grad: *mut C_tensor) -> *mut c_char;
+        pub fn regun_fused_sgd(
+            values: *mut C_tensor,
+            grads: *mut C_tensor,
+            momentum_buffer: *mut C_tensor,
+            lr: f64,
+            momentum: f64,
+            weight_decay: f64,
+            nesterov: bool,
+        ) -> *mut c_char;
+        pub fn regun_fused_adamw(
+            values: *mut C_tensor,
+            grads: *mut C_tensor,
+            exp_avg: *mut C_tensor,
+            exp_avg_sq: *mut C_tensor,
+            step: *mut C_tensor,
+            lr: f64,
+            beta1: f64,
+            beta2: f64,
+            weight_decay: f64,
+            eps: f64,
+        ) -> *mut c_char;
+        pub fn regun_use_deterministic_algorithms(on: bool) -> *mut c_char;
+        pub fn regun_keep_freed_memory();
+        pub fn regun_torch_version() -> *const c_char;
+    }
+}
+
+impl From<TchError> for Error {
+    fn from(source: TchError) -> Self {
+        match source {
+            TchError::Torch(text) => from_torch(&text),
+            other => Error::new(crate::error::Kind::Other, format!("libtorch: {other}")),
+        }
+    }
+}
+
+/// An error from the text of a C++ exception: its first lines, without the C++ back trace.
+fn from_torch(text: &str) -> Error {
+    let message = text.split("\nException raised from").next().unwrap_or(text).trim();
+    let error = Error::new(crate::error::Kind::Other, format!("libtorch: {message}"));
+    match message.to_ascii_lowercase() {
+        text if text.contains("out of memory") || text.contains("not enough memory") => {
+            error.hint("lower `data.batch_size` and `data.eval_batch_size`, or raise `trainer.accumulate_grad_batches`")
+        }
+        _ => error,
+    }
+}
+
+/// The `Result` of a shim call; takes over the text that it returned.
+fn check(text: *mut c_char) -> Result<()> {
+    if text.is_null() {
+        return Ok(());
+    }
+    // SAFETY: a non-null return of the shim is a NUL-terminated string from strdup that nobody else holds.
+    let error = from_torch(&unsafe { CStr::from_ptr(text) }.to_string_lossy());
+    // SAFETY: it is freed once, here, and not used afterwards.
+    unsafe { ffi::regun_free_error(text) };
+    Err(error)
+}
+
+/// The shim takes `at::Tensor *` without const, as torch-sys does; it changes at most what its comment says.
+fn raw(tensor: &Tensor) -> *mut C_tensor {
+    tensor.as_ptr().cast_mut()
+}
+
+/// Makes `grad` the tensor that backward accumulates the gradient of `leaf` into, in place. Both have the same shape,
+/// strides, dtype and device.
+pub fn set_grad(leaf: &Tensor, grad: &Tensor) -> Result<()> {
+    // SAFETY: both pointers come from live tensors that outlive the call; the shim checks what autograd demands and
+    // takes a reference of its own to `grad`.
+    check(unsafe { ffi::regun_set_grad(raw(leaf), raw(grad)) })
+}
+
+/// What SGD is set to, apart from the learning rate.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SgdSettings {
+    pub momentum: f64,
+    pub nesterov: bool,
+}
+
+/// One SGD update of `values` in place, in one pass: `d = g + weight_decay * w`, `b = momentum * b + d`,
+/// `w -= lr * (nesterov ? d + momentum * b : b)`. All tensors are of one shape and dtype.
+pub fn fused_sgd(
+    values: &mut Tensor,
+    grads: &Tensor,
+    momentum_buffer: &mut Tensor,
+    lr: f64,
+    weight_decay: f64,
+    settings: SgdSettings,
+) -> Result<()> {
+    let SgdSettings { momentum, nesterov } = settings;
+    let (values, grads, buffer) = (raw(values), raw(grads), raw(momentum_buffer));
+    // SAFETY: live tensors, changed only through the two unique borrows; the kernel checks shapes and dtypes.
+    check(unsafe { ffi::regun_fused_sgd(values, grads, buffer, lr, momentum, weight_decay, nesterov) })
+}
+
+/// What AdamW is set to, apart from the learning rate.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamwSettings {
+    pub betas: [f64; 2],
+    pub eps: f64,
+}
+
+/// The moments of AdamW: both averages have the shape and dtype of the values; `step` is a float32 scalar that counts
+/// updates, this one included.
+#[derive(Debug)]
+pub struct AdamwMoments<'a> {
+    pub exp_avg: &'a mut Tensor,
+    pub exp_avg_sq: &'a mut Tensor,
+    pub step: &'a Tensor,
+}
+
+/// One AdamW update (decoupled weight decay) of `values` in place, in one pass.
+pub fn fused_adamw(
+    values: &mut Tensor,
+    grads: &Tensor,
+    moments: AdamwMoments<'_>,
+    lr: f64,
+    weight_decay: f64,
+    settings: AdamwSettings,
+) -> Result<()> {
+    let AdamwSettings { betas: [beta1, beta2], eps } = settings;
+    let AdamwMoments { exp_avg, exp_avg_sq, step } = moments;
+    let (values, grads) = (raw(values), raw(grads));
+    let (exp_avg, exp_avg_sq, step) = (raw(exp_avg), raw(exp_avg_sq), raw(step));
+    // SAFETY: live tensors, changed only through the three unique borrows; the kernel checks shapes and dtypes.
+    check(unsafe {
+        ffi::regun_fused_adamw(values, grads, exp_avg, exp_avg_sq, step, lr, beta1, beta2, weight_decay, eps)
+    })
+}
+
+/// `trainer.deterministic`: operations without a deterministic kernel become errors, and cuDNN picks its algorithms by
+/// rule instead of by timing.
+pub fn use_deterministic_algorithms(on: bool) -> Result<()> {
+    // SAFETY: sets flags of libtorch's global context.
+    check(unsafe { ffi::regun_use_deterministic_algorithms(on) })
+}
+
+/// Keeps freed host memory in the process instead of returning it to the kernel after every tensor: activations of a
+/// CPU training step are large, and having their pages taken away and zeroed again costs about a tenth of the step.
+/// Call it once, first thing in the program: only memory allocated afterwards is kept. Does nothing without glibc.
+pub fn keep_freed_memory() {
+    // SAFETY: sets parameters of malloc; no memory changes hands.
+    unsafe { ffi::regun_keep_freed_memory() }
+}
+
+/// Version of libtorch, like `2.11.0`.
+pub fn version() -> String {
+    // SAFETY: the shim returns a string literal.
+    unsafe { CStr::from_ptr(ffi::regun_torch_version()) }.to_string_lossy().into_owned()
+}
+
+/// `tensor` (N, C, H, W) with the channels innermost in memory: strides (HWC, 1, WC, C). The tensor itself where it
+/// already is, otherwise a copy.
+pub fn to_channels_last(tensor: &Tensor) -> Result<Tensor> {
+    Ok(tensor.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?)
+}
+
+/// Whether `tensor` (N, C, H, W) has the channels innermost in memory, without gaps. Strides of dimensions of length 1
+/// do not matter.
+pub fn is_channels_last(tensor: &Tensor) -> bool {
+    let (size, stride) = (tensor.size(), tensor.stride());
+    let dense = |wanted: &[i64]| size.iter().zip(&stride).zip(wanted).all(|((n, got), want)| *n == 1 || got == want);
+    size.len() == 4 && dense(&channels_last_strides(&size))
+}
+
+/// Strides of a dense tensor of shape `size`: channels last where it has four dimensions, row-major otherwise.
+pub fn dense_strides(size: &[i64]) -> Vec<i64> {
+    if size.len() == 4 {
+        return channels_last_strides(size);
+    }
+    let mut strides = vec![1; size.len()];
+    for d in (1..size.len()).rev() {
+        strides[d - 1] = strides[d] * size[d];
+    }
+    strides
+}
+
+fn channels_last_strides(size: &[i64]) -> Vec<i64> {
+    let (c, h, w) = (size[1], size[2], size[3]);
+    vec![h * w * c, 1, w * c, c]
+}
+
+/// Whether `kind` is a floating-point dtype.
+pub fn is_floating_point(kind: Kind) -> bool {
+    matches!(kind, Kind::Half | Kind::BFloat16 | Kind::Float | Kind::Double)
+}

@@ -1,0 +1,162 @@
+//! What a training method is: base training and the ten unlearning methods share this interface and one engine.
+//!
+//! A method says what it needs once ([`Method::prepare`]), how its epochs are built ([`Method::phases`],
+//! [`Method::passes`]) and what one micro-step computes ([`Method::losses`]). The engine supplies everything else:
+//! batches, backward pass, reduction over ranks, clipping, optimizer, schedule, logging, evaluation.
+//!
+//! Three shapes fit: a loss per batch (most), alternating passes within an epoch (SCRUB), and a one-shot edit that
+//! trains nothing (SSD: `prepare` edits the model, `phases` is empty). A method whose gradient is not that of one local
+//! loss (LUR: collectives in the middle) overrides [`Method::gradients`]; one that edits gradients or weights (SalUn's
+//! mask) has [`Method::after_backward`] and [`Method::after_step`].
+
+use tch::Tensor;
+
+use super::model::Model;
+use super::trainer::Trainer;
+use crate::config::schema::{Optim, Scheduler};
+use crate::data::{Batch, Corpus, Feed};
+use crate::dist::World;
+use crate::error::{Error, Result};
+use crate::optim::FlatParams;
+
+pub trait Method {
+    /// Once, before the first step: masks, frozen copies, adversarial sets, cached logits, or the whole edit of a
+    /// one-shot method.
+    fn prepare(&mut self, trainer: &mut Trainer<'_>) -> Result<()> {
+        let _ = trainer;
+        Ok(())
+    }
+
+    /// Stretches of epochs, each with an optimizer of its own. Empty for a one-shot method.
+    fn phases(&self) -> Vec<Phase>;
+
+    /// The passes that make up epoch `epoch` (0-based) of phase number `phase`, in order.
+    fn passes(&self, phase: usize, epoch: usize) -> Vec<Pass>;
+
+    /// The loss terms of one micro-step.
+    fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>>;
+
+    /// Adds this rank's part of the gradient to the parameters' gradient buffers.
+    ///
+    /// The engine then sums the buffers over the ranks.
+    fn gradients(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
+        let terms = self.losses(step)?;
+        objective(&terms)?.f_backward()?;
+        Ok(terms)
+    }
+
+    /// After the gradients of all micro-steps and ranks are summed, before clipping and update.
+    fn after_backward(&mut self, params: &mut FlatParams) -> Result<()> {
+        let _ = params;
+        Ok(())
+    }
+
+    /// After the update.
+    fn after_step(&mut self, params: &mut FlatParams) -> Result<()> {
+        let _ = params;
+        Ok(())
+    }
+}
+
+/// Epochs under one optimizer and one schedule.
+#[derive(Debug, Clone)]
+pub struct Phase {
+    pub name: &'static str,
+    pub epochs: usize,
+    pub optim: Optim,
+    /// None: a constant learning rate.
+    pub scheduler: Option<Scheduler>,
+    /// Whether the optimizer is told the parameters' names, so that `exclude_wd_norm_bias` can act.
+    pub named_parameters: bool,
+}
+
+/// One walk over the driving feeds; it ends with the shortest of them.
+#[derive(Debug, Clone)]
+pub struct Pass {
+    /// What the pass is called in the log; the same feed may appear in passes of several names.
+    pub name: &'static str,
+    pub feeds: Vec<Feed>,
+}
+
+impl Pass {
+    pub fn new(name: &'static str, feeds: impl IntoIterator<Item = Feed>) -> Self {
+        Pass { name, feeds: feeds.into_iter().collect() }
+    }
+}
+
+/// One micro-step, as a method sees it.
+pub struct Step<'a> {
+    pub model: &'a Model,
+    pub world: &'a World,
+    pub corpus: &'a Corpus,
+    pub phase: usize,
+    pub pass: &'static str,
+    /// 0-based within the phase.
+    pub epoch: usize,
+    /// Micro-steps before this one since the start of the training.
+    pub index: u64,
+    /// For random draws of the method's own: together with the use they make a stream.
+    pub seed: u64,
+    /// Role of the model in training, as random keys spell it.
+    pub purpose: &'a str,
+    pub(super) batches: Vec<(&'static str, Batch)>,
+}
+
+impl Step<'_> {
+    /// The batch of the feed with this name.
+    pub fn batch(&self, feed: &str) -> Result<&Batch> {
+        self.batches.iter().find(|(name, _)| *name == feed).map(|(_, batch)| batch).ok_or_else(|| {
+            Error::new(
+                crate::error::Kind::Bug,
+                format!("pass {} asks for feed `{feed}`, which it does not list", self.pass),
+            )
+        })
+    }
+}
+
+/// One term of the loss: `weight * sum / count`, summed over the ranks.
+pub struct Term {
+    /// Name in the log, `train/<name>`.
+    pub name: &'static str,
+    pub weight: f64,
+    /// Scalar: sum over this rank's samples of the micro-step.
+    pub sum: Tensor,
+    /// Samples of the whole optimizer step, over all ranks: the divisor of the gradient.
+    pub step_count: usize,
+    /// Samples of this micro-step over all ranks: the divisor of the logged mean.
+    pub count: usize,
+    /// This rank's samples of this micro-step.
+    pub local_count: usize,
+    /// Logits [n, K] and labels [n] of this rank, where accuracy is worth logging.
+    pub predictions: Option<(Tensor, Tensor)>,
+}
+
+impl Term {
+    /// A sum over the samples of `batch`.
+    pub fn over(batch: &Batch, name: &'static str, weight: f64, sum: Tensor) -> Self {
+        Term {
+            name,
+            weight,
+            sum,
+            step_count: batch.step_count,
+            count: batch.global.len(),
+            local_count: batch.share.len(),
+            predictions: None,
+        }
+    }
+
+    /// Logs the accuracy of these logits on the batch's labels too.
+    pub fn with_accuracy(mut self, logits: &Tensor, batch: &Batch) -> Self {
+        self.predictions = Some((logits.detach(), batch.labels.shallow_clone()));
+        self
+    }
+}
+
+/// This rank's part of the loss whose gradient the step follows.
+pub fn objective(terms: &[Term]) -> Result<Tensor> {
+    terms
+        .iter()
+        .map(|term| &term.sum * (term.weight / term.step_count as f64))
+        .reduce(|a, b| a + b)
+        .ok_or_else(|| Error::new(crate::error::Kind::Bug, "a step without loss terms"))
+}

@@ -1,0 +1,29 @@
+//! Ordinary training: cross entropy on one part of the data. Base, retrained and reference models are made by it.
+
+use super::loss::cross_entropy_sum;
+use super::method::{Method, Pass, Phase, Step, Term};
+use crate::data::{Feed, Role};
+use crate::error::Result;
+
+pub struct Supervised {
+    pub role: Role,
+    pub label_smoothing: f64,
+    pub phase: Phase,
+}
+
+impl Method for Supervised {
+    fn phases(&self) -> Vec<Phase> {
+        vec![self.phase.clone()]
+    }
+
+    fn passes(&self, _: usize, _: usize) -> Vec<Pass> {
+        vec![Pass::new("train", [Feed::train(self.role)])]
+    }
+
+    fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
+        let batch = step.batch(self.role.name())?;
+        let logits = step.model.train(&batch.images)?;
+        let loss = cross_entropy_sum(&logits, &batch.labels, self.label_smoothing);
+        Ok(vec![Term::over(batch, "ce", 1.0, loss).with_accuracy(&logits, batch)])
+    }
+}

@@ -1,0 +1,108 @@
+//! The unlearning methods: a closed registry, one file each.
+//!
+//! To add one, write its file (a settings struct and a [`Method`]) and its line in [`REGISTRY`].
+
+pub mod finetune;
+pub mod neggrad;
+pub mod regun;
+
+use serde::de::DeserializeOwned;
+
+use crate::config::schema::Unlearn;
+use crate::error::{Error, Result, did_you_mean};
+use crate::train::{Method, Phase};
+
+/// One line of the table of methods.
+pub struct MethodInfo {
+    /// Choice of the configuration group `unlearn`.
+    pub name: &'static str,
+    /// How a table of results calls it.
+    pub title: &'static str,
+    pub paper: &'static str,
+    /// None: known, with its configuration, but not built yet.
+    build: Option<fn(&Unlearn) -> Result<Box<dyn Method>>>,
+}
+
+pub const REGISTRY: &[MethodInfo] = &[
+    MethodInfo {
+        name: "regun",
+        title: "ReGUn",
+        paper: "Mirlach, Vogt, Laguna 2026, arXiv 2603.11210",
+        build: Some(regun::build),
+    },
+    MethodInfo {
+        name: "finetune",
+        title: "Finetune",
+        paper: "Golatkar et al. 2020, arXiv 1911.04933",
+        build: Some(finetune::build),
+    },
+    MethodInfo {
+        name: "neggrad",
+        title: "NegGrad",
+        paper: "Golatkar et al. 2020, arXiv 1911.04933",
+        build: Some(neggrad::build),
+    },
+    MethodInfo { name: "neggradp", title: "NegGrad+", paper: "Kurmanji et al. 2023, arXiv 2302.09880", build: None },
+    MethodInfo { name: "l1sparse", title: "l1-sparse", paper: "Jia et al. 2023, arXiv 2304.04934", build: None },
+    MethodInfo { name: "scrub", title: "SCRUB", paper: "Kurmanji et al. 2023, arXiv 2302.09880", build: None },
+    MethodInfo { name: "salun", title: "SalUn", paper: "Fan et al. 2024, arXiv 2310.12508", build: None },
+    MethodInfo { name: "ssd", title: "SSD", paper: "Foster et al. 2024, arXiv 2308.07707", build: None },
+    MethodInfo {
+        name: "amun",
+        title: "AMUN",
+        paper: "Ebrahimpour-Boroojeny et al. 2025, arXiv 2503.00917",
+        build: None,
+    },
+    MethodInfo { name: "lur", title: "LUR", paper: "Patel and Qiu 2025, arXiv 2503.06339", build: None },
+];
+
+/// The registry's line of the chosen method. An unknown name is an error that lists the known ones.
+pub fn info(name: &str) -> Result<&'static MethodInfo> {
+    REGISTRY.iter().find(|method| method.name == name).ok_or_else(|| {
+        Error::usage(format!("unlearn.name={name}: no such method"))
+            .hint(did_you_mean(name, REGISTRY.iter().map(|method| method.name)))
+    })
+}
+
+/// The chosen method, with its settings read and checked.
+pub fn build(config: &Unlearn) -> Result<Box<dyn Method>> {
+    let info = info(&config.name)?;
+    let build = info.build.ok_or_else(|| {
+        let built: Vec<&str> = REGISTRY.iter().filter(|method| method.build.is_some()).map(|m| m.name).collect();
+        Error::usage(format!("unlearn={}: this method is not built yet", info.name))
+            .hint(format!("built so far: {}", built.join(", ")))
+    })?;
+    build(config)
+}
+
+/// Keys of the group `unlearn` that the shared part of the configuration reads.
+const SHARED_KEYS: &[&str] = &["name", "evaluate_each_epoch", "trainer", "optim", "scheduler"];
+
+/// The method's own keys.
+fn settings<T: DeserializeOwned>(config: &Unlearn) -> Result<T> {
+    config.method.decode_ignoring(SHARED_KEYS)
+}
+
+/// The single phase that most methods have: the group's own epochs, optimizer and schedule.
+fn only_phase(config: &Unlearn) -> Phase {
+    Phase {
+        name: "unlearn",
+        epochs: config.max_epochs,
+        optim: config.optim.clone(),
+        scheduler: config.scheduler.clone(),
+        named_parameters: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_every_method_cites_its_paper() {
+        for (i, method) in REGISTRY.iter().enumerate() {
+            assert!(REGISTRY[..i].iter().all(|other| other.name != method.name), "{} twice", method.name);
+            assert!(method.paper.contains("arXiv"), "{}: {}", method.name, method.paper);
+        }
+    }
+}

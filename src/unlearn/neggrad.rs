@@ -1,0 +1,42 @@
+//! NegGrad: climb the loss on forget data (Golatkar et al. 2020, arXiv 1911.04933).
+//!
+//! Each step minimises -CE(f; B_f), B_f an augmented batch of forget.
+
+use serde::Deserialize;
+
+use super::{only_phase, settings};
+use crate::config::schema::Unlearn;
+use crate::data::{Feed, Role};
+use crate::error::Result;
+use crate::train::loss::cross_entropy_sum;
+use crate::train::{Method, Pass, Phase, Step, Term};
+
+struct NegGrad {
+    phase: Phase,
+}
+
+/// No settings of its own.
+#[derive(Deserialize)]
+struct Settings {}
+
+pub fn build(config: &Unlearn) -> Result<Box<dyn Method>> {
+    let Settings {} = settings(config)?;
+    Ok(Box::new(NegGrad { phase: only_phase(config) }))
+}
+
+impl Method for NegGrad {
+    fn phases(&self) -> Vec<Phase> {
+        vec![self.phase.clone()]
+    }
+
+    fn passes(&self, _: usize, _: usize) -> Vec<Pass> {
+        vec![Pass::new("forget", [Feed::train(Role::Forget)])]
+    }
+
+    fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
+        let forget = step.batch(Role::Forget.name())?;
+        let logits = step.model.train(&forget.images)?;
+        let ce = cross_entropy_sum(&logits, &forget.labels, 0.0);
+        Ok(vec![Term::over(forget, "forget_ce", -1.0, ce).with_accuracy(&logits, forget)])
+    }
+}

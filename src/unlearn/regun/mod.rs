@@ -1,0 +1,139 @@
+//! ReGUn, Reference-Guided Unlearning (Mirlach, Vogt, Laguna 2026, arXiv 2603.11210).
+//!
+//! A model that never saw an image treats it like any other unseen image. So each step pulls the predictions on a
+//! forget batch towards what a reference network says of images that nobody trained on:
+//!
+//! ```text
+//! q    = mean of softmax(g(x) / T) over held-out images x       (mean_probs)
+//!        softmax(mean of g(x) / T)                              (mean_logits)
+//! loss = w_f KL(q to softmax(f(B_f) / T)) + w_r CE(f(B_r))
+//! ```
+//!
+//! with f the model being changed, g the frozen base copy in evaluation mode (or f itself, without gradient, where
+//! `fixed_reference` is off), B_f a forget batch and B_r the next batch of an endless cycle over retain. One pass over
+//! forget is an epoch. Which held-out images are drawn is the [`select::Selector`]'s choice.
+
+pub mod select;
+
+use serde::Deserialize;
+use tch::{Kind, Tensor, no_grad};
+
+use self::select::Selector;
+use super::{only_phase, settings};
+use crate::config::schema::Unlearn;
+use crate::data::{Feed, Role, View};
+use crate::error::Result;
+use crate::eval::collect;
+use crate::train::loss::{cross_entropy_sum, kl_sum};
+use crate::train::{Method, Pass, Phase, Step, Term, Trainer};
+
+#[derive(Debug, Clone, Deserialize)]
+struct Group {
+    regun: Settings,
+}
+
+/// `unlearn.regun` of the configuration.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Settings {
+    pub selector: select::Choice,
+    pub aggregation: Aggregation,
+    /// Whether the reference is the frozen base copy; otherwise it is the model itself.
+    pub fixed_reference: bool,
+    pub temperature: f64,
+    pub retain_weight: f64,
+    pub forget_weight: f64,
+}
+
+/// How the predictions on held-out images become one distribution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Aggregation {
+    MeanProbs,
+    MeanLogits,
+}
+
+pub struct ReGUn {
+    settings: Settings,
+    phase: Phase,
+    selector: Box<dyn Selector>,
+    /// Logits of every held-out image under the frozen reference, [H, K]. None where the reference moves.
+    reference: Option<Tensor>,
+}
+
+pub fn build(config: &Unlearn) -> Result<Box<dyn Method>> {
+    let Group { regun } = settings(config)?;
+    let selector = regun.selector.build();
+    Ok(Box::new(ReGUn::new(regun, only_phase(config), selector)))
+}
+
+impl ReGUn {
+    pub fn new(settings: Settings, phase: Phase, selector: Box<dyn Selector>) -> Self {
+        ReGUn { settings, phase, selector, reference: None }
+    }
+
+    /// The target distribution q, [K], of the held-out images at `positions`; the same on all ranks.
+    fn target(&self, step: &Step<'_>, positions: &[usize]) -> Result<Tensor> {
+        let local = &positions[step.world.share(positions.len())];
+        let logits = match &self.reference {
+            Some(logits) => {
+                let rows: Vec<i64> = local.iter().map(|&position| position as i64).collect();
+                logits.index_select(0, &Tensor::from_slice(&rows).to_device(logits.device()))
+            }
+            None => {
+                let part = step.corpus.indices(Role::HeldOut);
+                let samples: Vec<usize> = local.iter().map(|&position| part[position]).collect();
+                let (images, _) = step.corpus.fetch(Role::HeldOut, &samples, None)?;
+                step.world.tally(&format!("{}/heldout", step.purpose), samples.len());
+                step.model.train(&images)?
+            }
+        };
+        let temperature = self.settings.temperature;
+        let summed = match self.settings.aggregation {
+            Aggregation::MeanProbs => (logits / temperature).softmax(-1, None::<Kind>),
+            Aggregation::MeanLogits => logits,
+        };
+        let mut sum = summed.sum_dim_intlist(0, false, None::<Kind>);
+        step.world.sum(&mut sum)?;
+        let mean = sum / positions.len() as f64;
+        Ok(match self.settings.aggregation {
+            Aggregation::MeanProbs => mean,
+            Aggregation::MeanLogits => (mean / temperature).softmax(-1, None::<Kind>),
+        })
+    }
+}
+
+impl Method for ReGUn {
+    fn prepare(&mut self, trainer: &mut Trainer<'_>) -> Result<()> {
+        self.selector.prepare(trainer)?;
+        if self.settings.fixed_reference {
+            let model = &*trainer.model;
+            self.reference =
+                Some(collect::rows_everywhere(trainer.world, trainer.corpus, Role::HeldOut, model.folded()?)?);
+        }
+        Ok(())
+    }
+
+    fn phases(&self) -> Vec<Phase> {
+        vec![self.phase.clone()]
+    }
+
+    fn passes(&self, _: usize, _: usize) -> Vec<Pass> {
+        vec![Pass::new("forget", [Feed::train(Role::Forget), Feed::cycle(Role::Retain, View::Train)])]
+    }
+
+    fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
+        let (forget, retain) = (step.batch(Role::Forget.name())?, step.batch(Role::Retain.name())?);
+        let Settings { temperature, retain_weight, forget_weight, .. } = self.settings;
+        // The order of the forward passes is part of the method: each moves the running statistics of BatchNorm.
+        let forget_logits = step.model.train(&forget.images)?;
+        let positions = self.selector.select(step, forget)?;
+        let target = no_grad(|| self.target(step, &positions))?;
+        let retain_logits = step.model.train(&retain.images)?;
+        let kl = kl_sum(&target, &forget_logits, temperature);
+        let ce = cross_entropy_sum(&retain_logits, &retain.labels, 0.0);
+        Ok(vec![
+            Term::over(forget, "forget_kl", forget_weight, kl).with_accuracy(&forget_logits, forget),
+            Term::over(retain, "retain_ce", retain_weight, ce).with_accuracy(&retain_logits, retain),
+        ])
+    }
+}

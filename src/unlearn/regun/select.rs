@@ -1,0 +1,151 @@
+//! Which held-out images stand for "unseen" in a step of ReGUn.
+//!
+//! Positions are into the held-out part of the split. All selectors answer for the global forget batch, so every rank
+//! draws the same images.
+
+use serde::Deserialize;
+use tch::{Kind, Tensor};
+
+use crate::data::{Batch, Role};
+use crate::error::{Error, Result};
+use crate::eval::collect;
+use crate::random::Stream;
+use crate::random::python::Random as PythonRandom;
+use crate::train::{Step, Trainer};
+
+pub trait Selector {
+    /// Once, on the initial model.
+    fn prepare(&mut self, trainer: &Trainer<'_>) -> Result<()>;
+
+    /// Positions of the held-out images of this step.
+    fn select(&mut self, step: &Step<'_>, forget: &Batch) -> Result<Vec<usize>>;
+}
+
+/// `unlearn.regun.selector`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Choice {
+    Uniform,
+    ClassInformed,
+    #[serde(rename = "feature_1nn")]
+    Feature1nn,
+}
+
+impl Choice {
+    pub fn build(self) -> Box<dyn Selector> {
+        match self {
+            Choice::Uniform => Box::new(Uniform::default()),
+            Choice::ClassInformed => Box::new(ClassInformed::default()),
+            Choice::Feature1nn => Box::new(Feature1nn::default()),
+        }
+    }
+}
+
+fn heldout_samples(trainer: &Trainer<'_>) -> Result<usize> {
+    match trainer.corpus.indices(Role::HeldOut).len() {
+        0 => Err(Error::usage("unlearn=regun needs held-out images, and the split has none")
+            .hint("set split.heldout_frac above 0")),
+        n => Ok(n),
+    }
+}
+
+/// The next batch of a shuffled cycle over held-out, whatever the forget batch holds.
+#[derive(Default)]
+struct Uniform {
+    samples: usize,
+    batch_size: usize,
+    /// Order of one pass.
+    order: Option<(u64, Vec<usize>)>,
+}
+
+impl Selector for Uniform {
+    fn prepare(&mut self, trainer: &Trainer<'_>) -> Result<()> {
+        self.samples = heldout_samples(trainer)?;
+        self.batch_size = trainer.settings.batch_size;
+        Ok(())
+    }
+
+    fn select(&mut self, step: &Step<'_>, _: &Batch) -> Result<Vec<usize>> {
+        let batches = self.samples.div_ceil(self.batch_size) as u64;
+        let (pass, batch) = (step.index / batches, (step.index % batches) as usize);
+        if !matches!(&self.order, Some((of, _)) if *of == pass) {
+            let mut order: Vec<usize> = (0..self.samples).collect();
+            Stream::new(step.seed, &format!("{}/heldout/order", step.purpose)).at(pass, 0).shuffle(&mut order);
+            self.order = Some((pass, order));
+        }
+        let order = self.order.as_ref().map_or(&[][..], |(_, order)| order);
+        Ok(order.chunks(self.batch_size).nth(batch).unwrap_or_default().to_vec())
+    }
+}
+
+/// As many images of each class as the forget batch has, drawn with replacement; any image where held-out has none of
+/// the class.
+#[derive(Default)]
+struct ClassInformed {
+    labels: Vec<i64>,
+}
+
+impl Selector for ClassInformed {
+    fn prepare(&mut self, trainer: &Trainer<'_>) -> Result<()> {
+        heldout_samples(trainer)?;
+        self.labels = trainer.corpus.labels(Role::HeldOut);
+        Ok(())
+    }
+
+    fn select(&mut self, step: &Step<'_>, forget: &Batch) -> Result<Vec<usize>> {
+        let part = step.corpus.indices(Role::Forget);
+        let classes: Vec<i64> =
+            forget.global.iter().map(|&position| step.corpus.label(Role::Forget, part[position])).collect();
+        let key = Stream::new(step.seed, &format!("{}/heldout/draw", step.purpose)).at(step.index, 0).next_u64();
+        Ok(class_informed(&mut PythonRandom::new(key), &classes, &self.labels))
+    }
+}
+
+/// Draws the positions: for each class in ascending order with k members among `forget`, k draws with replacement from
+/// the positions of that class in `heldout` (from all positions where there is none), then one shuffle of the list.
+pub fn class_informed(random: &mut PythonRandom, forget: &[i64], heldout: &[i64]) -> Vec<usize> {
+    let mut classes = forget.to_vec();
+    classes.sort_unstable();
+    let everything: Vec<usize> = (0..heldout.len()).collect();
+    let mut drawn = Vec::with_capacity(forget.len());
+    for members in classes.chunk_by(|a, b| a == b) {
+        let of_class: Vec<usize> = everything.iter().copied().filter(|&p| heldout[p] == members[0]).collect();
+        let pool = if of_class.is_empty() { &everything } else { &of_class };
+        drawn.extend(random.choices(pool, members.len()));
+    }
+    random.shuffle(&mut drawn);
+    drawn
+}
+
+/// For each forget image the held-out image whose penultimate features are nearest in angle, under the initial model.
+#[derive(Default)]
+struct Feature1nn {
+    /// Position in held-out, for each position in forget.
+    nearest: Vec<usize>,
+}
+
+/// Rows of the similarity matrix that are computed at once: bounds memory at 1024 x held-out.
+const SIMILARITY_ROWS: i64 = 1024;
+
+impl Selector for Feature1nn {
+    fn prepare(&mut self, trainer: &Trainer<'_>) -> Result<()> {
+        heldout_samples(trainer)?;
+        let unit = |role| -> Result<Tensor> {
+            let model = &*trainer.model;
+            let features =
+                collect::rows_everywhere(trainer.world, trainer.corpus, role, |images| model.features(images))?;
+            let norm = features.norm_scalaropt_dim(2.0, [1], true).clamp_min(1e-12);
+            Ok(features / norm)
+        };
+        let (forget, heldout) = (unit(Role::Forget)?, unit(Role::HeldOut)?.tr());
+        let nearest: Vec<Tensor> =
+            forget.split(SIMILARITY_ROWS, 0).iter().map(|rows| rows.matmul(&heldout).argmax(1, false)).collect();
+        let nearest: Vec<i64> = Vec::try_from(Tensor::cat(&nearest, 0).to_kind(Kind::Int64))?;
+        self.nearest = nearest.into_iter().map(|position| position as usize).collect();
+        Ok(())
+    }
+
+    fn select(&mut self, _: &Step<'_>, forget: &Batch) -> Result<Vec<usize>> {
+        Ok(forget.global.iter().map(|&position| self.nearest[position]).collect())
+    }
+}

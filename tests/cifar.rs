@@ -1,0 +1,273 @@
+//! CIFAR-10 from both of its layouts: damaged and missing files, and, where `REGUN_TEST_DATA` names a folder that has
+//! both layouts, the whole set. The pickles: `tests/fixtures/make_pickles.py`.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use regun::config::schema::Data;
+use regun::data::cifar::{self, CIFAR10, Format};
+use regun::data::source::{self, Images, Source, count_test_images_in_train};
+use regun::error::{Error, Kind};
+use serde_json::json;
+use tempfile::TempDir;
+
+const IMAGE: usize = 3072;
+const LABELS: [u8; 3] = [3, 0, 9];
+
+/// CIFAR-10 with two training files, and three images a file.
+const SMALL: Format =
+    Format { train: &["data_batch_1", "data_batch_2"], images_per_train_file: 3, images_per_test_file: 3, ..CIFAR10 };
+const STEMS: [&str; 3] = ["data_batch_1", "data_batch_2", "test_batch"];
+
+const PICKLES: [&[u8]; 4] = [
+    include_bytes!("fixtures/pickle/batch_python2.pkl"),
+    include_bytes!("fixtures/pickle/batch_2.pkl"),
+    include_bytes!("fixtures/pickle/batch_4.pkl"),
+    include_bytes!("fixtures/pickle/batch_5.pkl"),
+];
+
+/// The images of the pickles: pixel j of image i is (31 i + j) mod 256.
+fn pixels(image: usize) -> Vec<u8> {
+    (0..IMAGE).map(|j| (31 * image + j) as u8).collect()
+}
+
+fn records() -> Vec<u8> {
+    LABELS.iter().enumerate().flat_map(|(i, &label)| [vec![label], pixels(i)].concat()).collect()
+}
+
+fn write_binary(folder: &Path) {
+    fs::create_dir_all(folder).unwrap();
+    for stem in STEMS {
+        fs::write(folder.join(format!("{stem}.bin")), records()).unwrap();
+    }
+}
+
+fn write_python(folder: &Path, pickle: &[u8]) {
+    fs::create_dir_all(folder).unwrap();
+    for stem in STEMS {
+        fs::write(folder.join(stem), pickle).unwrap();
+    }
+}
+
+fn with_binary() -> (TempDir, PathBuf) {
+    let dir = TempDir::new().unwrap();
+    let folder = dir.path().join("cifar-10-batches-bin");
+    write_binary(&folder);
+    (dir, folder)
+}
+
+fn with_python(pickle: &[u8]) -> (TempDir, PathBuf) {
+    let dir = TempDir::new().unwrap();
+    let folder = dir.path().join("cifar-10-batches-py");
+    write_python(&folder, pickle);
+    (dir, folder)
+}
+
+fn small(dir: &Path) -> Result<Source, Error> {
+    cifar::load(dir, &SMALL, false)
+}
+
+fn refused(dir: &Path, said: &[&str]) {
+    let error = small(dir).unwrap_err();
+    assert_eq!(error.kind(), Kind::Missing, "{error}");
+    assert!(error.hint_text().is_some(), "{error}");
+    for text in said {
+        assert!(error.to_string().contains(text), "{error}\nlacks {text}");
+    }
+}
+
+#[test]
+fn layouts_give_the_same_images() {
+    let (dir, _folder) = with_binary();
+    let binary = small(dir.path()).unwrap();
+    assert_eq!(binary.train.labels, [3, 0, 9, 3, 0, 9]);
+    assert_eq!(binary.test.labels, [3, 0, 9]);
+    assert_eq!(binary.test.pixels, (0..3).flat_map(pixels).collect::<Vec<_>>());
+    assert_eq!((binary.train.len(), binary.train.channels, binary.train.height, binary.train.width), (6, 3, 32, 32));
+    assert_eq!(binary.class_names[9], "truck");
+    for pickle in PICKLES {
+        let (dir, _folder) = with_python(pickle);
+        assert!(small(dir.path()).unwrap() == binary);
+    }
+}
+
+#[test]
+fn training_files_are_read_in_order() {
+    let (dir, folder) = with_binary();
+    let mut second = records();
+    second[0] = 7;
+    fs::write(folder.join("data_batch_2.bin"), second).unwrap();
+    assert_eq!(small(dir.path()).unwrap().train.labels, [3, 0, 9, 7, 0, 9]);
+}
+
+#[test]
+fn the_binary_layout_is_preferred_and_the_folder_itself_will_do() {
+    let (dir, folder) = with_binary();
+    write_python(&dir.path().join("cifar-10-batches-py"), b"not a pickle");
+    assert!(small(dir.path()).is_ok());
+    assert!(small(&folder).is_ok());
+    let (_dir, folder) = with_python(PICKLES[0]);
+    assert!(small(&folder).is_ok());
+}
+
+#[test]
+fn damaged_binary_files_are_named() {
+    let record = 1 + IMAGE;
+    for (file, content, said) in [
+        ("data_batch_2.bin", None, vec!["data_batch_2.bin", "wanted 9219 bytes"]),
+        ("test_batch.bin", None, vec!["test_batch.bin"]),
+        ("data_batch_1.bin", Some(vec![]), vec!["data_batch_1.bin", "got 0 bytes, wanted 9219"]),
+        ("data_batch_1.bin", Some(vec![0; 2 * record]), vec!["got 6146 bytes, wanted 9219"]),
+        ("data_batch_1.bin", Some(vec![0; 3 * record + 1]), vec!["got 9220 bytes, wanted 9219"]),
+        ("test_batch.bin", Some(vec![10; 3 * record]), vec!["test_batch.bin", "image 0 has label 10, wanted 0 to 9"]),
+    ] {
+        let (dir, folder) = with_binary();
+        let path = folder.join(file);
+        match content {
+            Some(content) => fs::write(path, content).unwrap(),
+            None => fs::remove_file(path).unwrap(),
+        }
+        refused(dir.path(), &said);
+        refused(dir.path(), &["https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"]);
+    }
+    let (dir, folder) = with_binary();
+    fs::remove_file(folder.join("test_batch.bin")).unwrap();
+    fs::create_dir(folder.join("test_batch.bin")).unwrap();
+    refused(dir.path(), &["test_batch.bin", "not a file"]);
+}
+
+#[test]
+fn damaged_pickles_are_named() {
+    let batch = PICKLES[0];
+    let replaced = |from: &[u8], to: &[u8]| -> Vec<u8> {
+        let at = batch.windows(from.len()).position(|window| window == from).unwrap();
+        [&batch[..at], to, &batch[at + from.len()..]].concat()
+    };
+    // As long as a batch, so that its size does not give it away.
+    let system = [
+        b"\x80\x02X".as_slice(),
+        &(4 * IMAGE as u32).to_le_bytes(),
+        &[b' '; 4 * IMAGE],
+        &include_bytes!("fixtures/pickle/system_2.pkl")[2..],
+    ]
+    .concat();
+    for (content, said) in [
+        (batch[..9].to_vec(), "got 9 bytes, wanted more than 9216"),
+        (vec![b'N'; 4 << 20], "at most"),
+        (batch[..batch.len() - 20].to_vec(), "ends too early"),
+        ([batch, b"x"].concat(), "1 bytes follow"),
+        (vec![b'x'; 10_000], "no opcode"),
+        (system, "posix.system"),
+        (replaced(b"K\x03K\x00K\x09", b"K\x03K\x00K\x0a"), "image 2 has label 10, wanted 0 to 9"),
+        (replaced(b"K\x03K\x00K\x09", b"K\x03NK\x09"), "the label of image 1 is a None"),
+        (replaced(b"K\x03K\x00K\x09", b"K\x03K\x00"), "got 2, wanted 3 classes"),
+        (replaced(b"labels", b"tables"), "under `labels` got nothing"),
+        (replaced(b"U\x04data", b"U\x04dota"), "no array `data`"),
+        (replaced(b"U\x02u1", b"U\x02i1"), "type i1"),
+        (replaced(b"K\x03M\x00\x0c\x86", b"M\x00\x0cK\x03\x86"), "shape [3072, 3], wanted u1 and [3, 3072]"),
+        (replaced(b"K\x03M\x00\x0c\x86", b"K\x04M\x00\x0c\x86"), "9216 bytes, wanted 12288"),
+    ] {
+        let (dir, folder) = with_python(batch);
+        fs::write(folder.join("data_batch_2"), content).unwrap();
+        refused(dir.path(), &["data_batch_2", said]);
+    }
+    let (dir, folder) = with_python(batch);
+    fs::remove_file(folder.join("data_batch_2")).unwrap();
+    refused(dir.path(), &["data_batch_2", "wanted more than 9216 bytes", "cifar-10-python.tar.gz"]);
+}
+
+#[test]
+fn an_absent_set_says_where_to_get_it() {
+    let dir = TempDir::new().unwrap();
+    let unpack = format!("-C {}", dir.path().display());
+    refused(dir.path(), &["https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", "tar -xzf", &unpack]);
+    refused(&dir.path().join("nowhere"), &["cifar-10-batches-bin", "cifar-10-batches-py"]);
+    let error = cifar::load(dir.path(), &SMALL, true).unwrap_err();
+    assert!(error.kind() == Kind::Missing && error.message().contains("cannot download"), "{error}");
+    fs::write(dir.path().join("cifar-10-python.tar.gz"), "").unwrap();
+    refused(dir.path(), &["the archive is there", "cifar-10-python.tar.gz"]);
+}
+
+fn settings(name: &str, dir: &Path, num_classes: i64, debug_subset_size: Option<usize>) -> Data {
+    serde_json::from_value(json!({
+        "name": name,
+        "data_dir": dir,
+        "download": false,
+        "num_classes": num_classes,
+        "batch_size": 128,
+        "batch_scope": "global",
+        "eval_batch_size": 128,
+        "debug_subset_size": debug_subset_size,
+        "transforms": {
+            "normalize": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
+            "random_crop": {"enabled": false, "size": 32, "padding": 4},
+            "horizontal_flip": {"enabled": false, "p": 0.5},
+            "imagenet_resize": {
+                "enabled": false, "train_size": 224, "eval_resize": 256, "eval_crop": 224,
+                "normalize": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
+            },
+        },
+    }))
+    .unwrap()
+}
+
+#[test]
+fn settings_cut_and_check_any_data_set() {
+    let nowhere = Path::new("nowhere");
+    let digits = source::load(&settings("digits", nowhere, 10, None)).unwrap();
+    assert_eq!((digits.train.len(), digits.test.len(), digits.num_classes), (1438, 359, 10));
+    assert_eq!((digits.name.as_str(), digits.fingerprint.len()), ("digits", 64));
+    assert_eq!(count_test_images_in_train(&digits), 0);
+
+    let cut = source::load(&settings("digits", nowhere, 10, Some(400))).unwrap();
+    assert_eq!((cut.train.len(), cut.test.len()), (400, 359));
+    assert_eq!(cut.train.pixels, digits.train.pixels[..400 * 192]);
+    assert_ne!(cut.fingerprint, digits.fingerprint);
+    assert_eq!(source::load(&settings("digits", nowhere, 10, Some(9999))).unwrap().fingerprint, digits.fingerprint);
+
+    let mut leaky = digits.clone();
+    leaky.test.pixels[..192].copy_from_slice(&digits.train.pixels[192..384]);
+    assert_eq!(count_test_images_in_train(&leaky), 1);
+
+    for (data, kind) in [
+        (settings("digits", nowhere, 9, None), Kind::Usage),
+        (settings("digits", nowhere, 10, Some(0)), Kind::Usage),
+        (settings("tiny_imagenet", nowhere, 200, None), Kind::Usage),
+        (settings("cifar10", nowhere, 10, None), Kind::Missing),
+    ] {
+        assert_eq!(source::load(&data).unwrap_err().kind(), kind);
+    }
+}
+
+/// The sizes of the published files. They are all zeros here, which is a black aeroplane.
+#[test]
+fn published_sizes_are_wanted() {
+    let dir = TempDir::new().unwrap();
+    let folder = dir.path().join("cifar-10-batches-bin");
+    fs::create_dir(&folder).unwrap();
+    for stem in CIFAR10.train.iter().chain([&CIFAR10.test]) {
+        File::create(folder.join(format!("{stem}.bin"))).unwrap().set_len(30_730_000).unwrap();
+    }
+    let dataset = source::load(&settings("cifar10", dir.path(), 10, Some(7))).unwrap();
+    assert_eq!((dataset.train.labels, dataset.test.len()), (vec![0; 7], 7));
+    let whole = cifar::load(dir.path(), &CIFAR10, false).unwrap();
+    assert_eq!((whole.train.len(), whole.test.len()), (50_000, 10_000));
+}
+
+#[test]
+fn the_whole_set_is_the_same_in_both_layouts() {
+    let Some(dir) = std::env::var_os("REGUN_TEST_DATA").map(PathBuf::from) else {
+        eprintln!("skipped: REGUN_TEST_DATA is not set");
+        return;
+    };
+    let binary = cifar::load(&dir.join("cifar-10-batches-bin"), &CIFAR10, false).unwrap();
+    let python = cifar::load(&dir.join("cifar-10-batches-py"), &CIFAR10, false).unwrap();
+    assert!(binary == python);
+    let counts = |images: &Images| {
+        let mut counts = [0; 10];
+        images.labels.iter().for_each(|&label| counts[label as usize] += 1);
+        counts
+    };
+    assert_eq!(counts(&binary.train), [5000; 10]);
+    assert_eq!(counts(&binary.test), [1000; 10]);
+}

@@ -1,0 +1,381 @@
+//! Networks against the golden numbers of `fixtures/models.json`, and the properties that training relies on.
+
+mod formula;
+
+use std::sync::Arc;
+
+use regun::config::schema::{Model, Stem};
+use regun::error::Kind as ErrorKind;
+use regun::models::init::Init;
+use regun::models::layout::{Builder, Dtype, Layout, Role};
+use regun::models::{Architecture, FEATURES, Folded, Forward, REGISTRY, State, build};
+use regun::torch::is_channels_last;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tch::{Device, Kind, Tensor, no_grad};
+
+fn fixtures() -> Value {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/models.json");
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn model(name: &str, stem: Option<Stem>, num_classes: i64) -> Model {
+    let name = name.to_owned();
+    Model {
+        name,
+        num_classes,
+        pretrained: false,
+        stem,
+        freeze_backbone: false,
+        label_smoothing: None,
+        image_size: None,
+    }
+}
+
+/// "resnet18/cifar" (10 classes), "resnet18/cifar/num_classes100" and the like.
+fn resnet(id: &str) -> Box<dyn Architecture> {
+    let parts: Vec<&str> = id.split('/').collect();
+    let num_classes = parts.get(2).map_or(10, |part| part.trim_start_matches("num_classes").parse().unwrap());
+    let stem = match parts[1] {
+        "none" => Stem::None,
+        "cifar" => Stem::Cifar,
+        "tiny_imagenet" => Stem::TinyImagenet,
+        other => panic!("stem {other}"),
+    };
+    build(&model(parts[0], Some(stem), num_classes)).unwrap()
+}
+
+/// The weights of the fixtures' formula (README section 1).
+fn formula_state(architecture: &dyn Architecture, dtype: Kind) -> State {
+    let layout = architecture.layout();
+    let named: Vec<(String, Tensor)> = layout
+        .slots()
+        .map(|(slot, entry)| {
+            let stream = slot.index() as u64;
+            let last = entry.name.rsplit('.').next().unwrap();
+            let fan_in: i64 = entry.shape.iter().skip(1).product();
+            let value = |i: u64| match last {
+                "num_batches_tracked" => 0.0,
+                "running_mean" => 0.1 * formula::s(stream, i),
+                "running_var" => 1.0 + 0.5 * formula::s(stream, i),
+                "bias" => 0.05 * formula::s(stream, i),
+                _ if entry.shape.len() == 1 => 1.0 + 0.1 * formula::s(stream, i),
+                _ => formula::s(stream, i) * (3.0 / fan_in as f64).sqrt(),
+            };
+            let values: Vec<f64> = (0..entry.num_elements() as u64).map(value).collect();
+            (entry.name.clone(), Tensor::from_slice(&values).reshape(&entry.shape))
+        })
+        .collect();
+    State::from_named(layout, named, dtype, Device::Cpu).unwrap()
+}
+
+fn images(shape: &[i64], stream: u64, amplitude: f64, dtype: Kind) -> Tensor {
+    let n = shape.iter().product::<i64>() as u64;
+    let values: Vec<f64> = (0..n).map(|i| amplitude * formula::s(stream, i)).collect();
+    Tensor::from_slice(&values).reshape(shape).to_kind(dtype)
+}
+
+fn shape(value: &Value) -> Vec<i64> {
+    value.as_array().unwrap().iter().map(|n| n.as_i64().unwrap()).collect()
+}
+
+fn floats(value: &Value) -> Vec<f64> {
+    match value {
+        Value::Array(items) => items.iter().flat_map(floats).collect(),
+        number => vec![number.as_f64().unwrap()],
+    }
+}
+
+fn values(tensor: &Tensor) -> Vec<f64> {
+    Vec::try_from(tensor.to_kind(Kind::Double).contiguous().flatten(0, -1)).unwrap()
+}
+
+#[track_caller]
+fn assert_close(got: &Tensor, wanted: &[f64], tolerance: f64, what: &str) {
+    let got = values(got);
+    assert_eq!(got.len(), wanted.len(), "{what}");
+    let worst = got.iter().zip(wanted).map(|(g, w)| (g - w).abs()).fold(0.0, f64::max);
+    assert!(worst <= tolerance, "{what}: off by {worst:e}");
+}
+
+fn norm(tensor: &Tensor) -> f64 {
+    values(tensor).iter().map(|v| v * v).sum::<f64>().sqrt()
+}
+
+/// Names, shapes, order and counts of every ResNet with every stem.
+#[test]
+fn layouts_are_those_of_torchvision() {
+    let fixtures = fixtures();
+    let models = fixtures["models"].as_object().unwrap();
+    let mut seen = 0;
+    for (id, wanted) in models.iter().filter(|(id, _)| id.starts_with("resnet")) {
+        let architecture = resnet(id);
+        let layout = architecture.layout();
+        let got: Vec<(&str, &[i64])> = layout.entries().iter().map(|e| (e.name.as_str(), &e.shape[..])).collect();
+        // Some have the digest only.
+        if let Some(listed) = wanted["state_dict"].as_array() {
+            assert_eq!(got.len(), listed.len(), "{id}");
+            for (got, listed) in got.iter().zip(listed) {
+                assert_eq!((got.0, got.1), (listed[0].as_str().unwrap(), &shape(&listed[1])[..]), "{id}");
+            }
+        }
+
+        let dims = |shape: &[i64]| shape.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+        let lines: Vec<String> = got.iter().map(|(name, shape)| format!("{name}:{}", dims(shape))).collect();
+        let digest: String = Sha256::digest(lines.join("\n")).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(wanted["keys_sha256"], digest.as_str(), "{id}");
+        assert_eq!(wanted["parameter_tensors"], layout.parameters().count(), "{id}");
+        assert_eq!(wanted["parameter_count"], layout.num_parameters(), "{id}");
+        let buffers = layout.entries().iter().filter(|entry| entry.role == Role::Buffer);
+        assert_eq!(wanted["buffer_element_count"], buffers.map(|entry| entry.num_elements()).sum::<usize>(), "{id}");
+        seen += 1;
+    }
+    assert_eq!(seen, 10);
+}
+
+/// Eval logits and intermediate outputs with the formula's weights; the folded path gives the same.
+#[test]
+fn eval_logits_match() {
+    for case in fixtures()["eval_logits"].as_array().unwrap() {
+        let id = case["model"].as_str().unwrap();
+        if !id.starts_with("resnet") {
+            continue;
+        }
+        let architecture = resnet(id);
+        for (dtype, key, tolerance, fold_tolerance) in
+            [(Kind::Double, "logits_float64", 1e-9, 1e-12), (Kind::Float, "logits_float32", 1e-4, 1e-5)]
+        {
+            let state = formula_state(&*architecture, dtype);
+            let x = images(&shape(&case["input_shape"]), 1000, 1.5, dtype);
+            let stages = ["layer1", "layer2", "layer3", "layer4", FEATURES];
+            let (logits, mut ctx) = no_grad(|| {
+                let mut ctx = stages.iter().fold(Forward::eval(&state), |ctx, name| ctx.tapping(name));
+                (architecture.forward(&mut ctx, &x).unwrap(), ctx)
+            });
+            assert_close(&logits, &floats(&case[key]), tolerance, &format!("{id} {key}"));
+
+            for name in stages {
+                let wanted = &case["stage_outputs_float64"][if name == FEATURES { "avgpool" } else { name }];
+                let output = ctx.take(name).unwrap();
+                let tolerance = if dtype == Kind::Double { 1e-9 } else { 1e-4 };
+                let first = output.contiguous().flatten(0, -1).narrow(0, 0, 3);
+                assert_close(&first, &floats(&wanted["first3"]), tolerance, &format!("{id} {name}"));
+                let l2 = wanted["l2"].as_f64().unwrap();
+                assert!((norm(&output) / l2 - 1.0).abs() < tolerance, "{id} {name}");
+                assert!(name == FEATURES || is_channels_last(&output), "{id} {name} left channels-last");
+            }
+
+            let folded = Folded::new(&state).unwrap();
+            let fast = no_grad(|| architecture.forward(&mut Forward::folded(&folded), &x).unwrap());
+            assert_close(&fast, &values(&logits), fold_tolerance, &format!("{id} folded"));
+        }
+    }
+}
+
+/// One forward pass in train mode: logits, running statistics, and eval logits afterwards.
+#[test]
+fn train_mode_moves_the_running_statistics() {
+    for case in fixtures()["train_mode"].as_array().unwrap() {
+        let (dtype, tolerance) = match case["dtype"].as_str().unwrap() {
+            "float64" => (Kind::Double, 1e-9),
+            _ => (Kind::Float, 1e-4),
+        };
+        let architecture = resnet(case["model"].as_str().unwrap());
+        let state = formula_state(&*architecture, dtype);
+        let x = images(&shape(&case["input_shape"]), 1000, 1.5, dtype);
+        let logits = no_grad(|| architecture.forward(&mut Forward::train(&state), &x).unwrap());
+        assert_close(&logits, &floats(&case["logits"]), tolerance, "logits");
+        for (name, wanted) in case["running_stat_l2_norms_after"].as_object().unwrap() {
+            let got = norm(state.by_name(name).unwrap());
+            let relative = if dtype == Kind::Double { 1e-9 } else { 1e-5 };
+            assert!((got / wanted.as_f64().unwrap() - 1.0).abs() < relative, "{name}");
+        }
+        for name in ["mean", "var"] {
+            let got = state.by_name(&format!("bn1.running_{name}")).unwrap().narrow(0, 0, 4);
+            assert_close(&got, &floats(&case[format!("bn1_running_{name}_first4")]), tolerance, name);
+        }
+        for (name, tensor) in state.named().filter(|(name, _)| name.ends_with("num_batches_tracked")) {
+            assert_eq!(tensor.int64_value(&[]), case["num_batches_tracked_after"][0].as_i64().unwrap(), "{name}");
+        }
+        let after = no_grad(|| architecture.forward(&mut Forward::eval(&state), &x.narrow(0, 0, 2)).unwrap());
+        assert_close(&after, &floats(&case["eval_logits_afterwards_on_first_two_images"]), tolerance, "afterwards");
+    }
+}
+
+/// The same forward code with other weights of the layout changes neither weights nor statistics of the state.
+#[test]
+fn other_weights_go_through_the_same_code() {
+    let architecture = build(&model("resnet20", None, 10)).unwrap();
+    let init = |purpose| State::init(architecture.layout(), 1, purpose, Kind::Double, Device::Cpu).unwrap();
+    let (state, other) = (init("a"), init("b"));
+    let x = images(&[4, 3, 16, 16], 1000, 1.5, Kind::Double);
+    let run = |state: &State| no_grad(|| architecture.forward(&mut Forward::eval(state), &x).unwrap());
+    let (before, wanted) = (run(&state), run(&other));
+
+    let mut copy = state.deep_copy().unwrap();
+    copy.copy_from(&other).unwrap();
+    assert_eq!(values(&run(&copy)), values(&wanted));
+    assert_eq!(values(&run(&state)), values(&before));
+    assert_ne!(values(&before), values(&wanted));
+}
+
+/// A batch of one value per channel leaves the running variance finite and where it was.
+#[test]
+fn a_single_value_per_channel_keeps_the_running_variance() {
+    let architecture = resnet("resnet18/none");
+    let state = formula_state(&*architecture, Kind::Double);
+    let before = state.deep_copy().unwrap();
+    // 32 x 32 pixels shrink to one value per channel in the last stage.
+    let x = images(&[1, 3, 32, 32], 1000, 1.5, Kind::Double);
+    let logits = no_grad(|| architecture.forward(&mut Forward::train(&state), &x).unwrap());
+    assert!(values(&logits).iter().all(|v| v.is_finite()));
+    let var = |state: &State, name: &str| values(state.by_name(name).unwrap());
+    assert_eq!(var(&state, "layer4.1.bn2.running_var"), var(&before, "layer4.1.bn2.running_var"));
+    assert_ne!(var(&state, "layer3.1.bn2.running_var"), var(&before, "layer3.1.bn2.running_var"));
+    assert!(state.tensors().iter().all(|tensor| values(tensor).iter().all(|v| v.is_finite())));
+}
+
+/// 0.27M weights (He et al. 2015, table 6), counted by hand.
+#[test]
+fn resnet20_has_the_size_of_the_paper() {
+    let architecture = build(&model("resnet20", None, 10)).unwrap();
+    let convolutions = 9 * (3 * 16 + 6 * 16 * 16 + 16 * 32 + 5 * 32 * 32 + 32 * 64 + 5 * 64 * 64);
+    let norms = 2 * (7 * 16 + 6 * 32 + 6 * 64);
+    assert_eq!(architecture.layout().num_parameters(), convolutions + norms + 64 * 10 + 10);
+    assert_eq!(architecture.layout().num_parameters(), 269_722);
+    let head: Vec<&str> = architecture.head().iter().map(|&slot| &architecture.layout().entry(slot).name[..]).collect();
+    assert_eq!(head, ["fc.weight", "fc.bias"]);
+
+    let state = State::init(architecture.layout(), 1, "test", Kind::Double, Device::Cpu).unwrap();
+    let x = images(&[4, 3, 32, 32], 1000, 1.5, Kind::Double);
+    let mut ctx = Forward::eval(&state).tapping("layer3").tapping(FEATURES);
+    let logits = no_grad(|| architecture.forward(&mut ctx, &x).unwrap());
+    assert_eq!(logits.size(), [4, 10]);
+    let stage = ctx.take("layer3").unwrap();
+    assert_eq!(stage.size(), [4, 64, 8, 8]);
+    assert!(is_channels_last(&stage));
+    assert_eq!(ctx.take(FEATURES).unwrap().size(), [4, 64]);
+    let folded = Folded::new(&state).unwrap();
+    let fast = no_grad(|| architecture.forward(&mut Forward::folded(&folded), &x).unwrap());
+    assert_close(&fast, &values(&logits), 1e-12, "folded");
+}
+
+/// Mean and spread of every random tensor, and the constants.
+#[test]
+fn initial_values_have_the_stated_distributions() {
+    let architecture = resnet("resnet18/cifar");
+    let state = State::init(architecture.layout(), 42, "base/init", Kind::Double, Device::Cpu).unwrap();
+    for (slot, entry) in architecture.layout().slots() {
+        let x = values(state.get(slot));
+        let n = x.len() as f64;
+        let mean = x.iter().sum::<f64>() / n;
+        let std = (x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt();
+        let (wanted, kurtosis) = match &entry.shape[..] {
+            [out, _, h, w] => ((2.0 / (out * h * w) as f64).sqrt(), 3.0),
+            _ if entry.name.starts_with("fc.") => (1.0 / 512f64.sqrt() / 3f64.sqrt(), 1.8),
+            _ => {
+                let constant = f64::from(entry.name.ends_with("weight") || entry.name.ends_with("running_var"));
+                assert!(x.iter().all(|&v| v == constant), "{}", entry.name);
+                continue;
+            }
+        };
+        // Five standard errors of the mean and of the standard deviation.
+        assert!(mean.abs() < 5.0 * wanted / n.sqrt(), "{}: mean {mean}", entry.name);
+        let error = ((kurtosis - 1.0) / (4.0 * n)).sqrt();
+        assert!((std / wanted - 1.0).abs() < 5.0 * error, "{}: std {std}, wanted {wanted}", entry.name);
+    }
+    let bound = values(state.by_name("fc.weight").unwrap()).into_iter().fold(0.0, |a: f64, b| a.max(b.abs()));
+    assert!(bound <= 1.0 / 512f64.sqrt() && bound > 0.99 / 512f64.sqrt());
+}
+
+/// A function of (layout, seed, purpose) alone, whatever the number of threads; float32 is float64 rounded.
+#[test]
+fn initial_values_are_reproducible() {
+    let architecture = build(&model("resnet20", None, 10)).unwrap();
+    let init = |seed, purpose, dtype| State::init(architecture.layout(), seed, purpose, dtype, Device::Cpu).unwrap();
+    let all = |state: &State| state.tensors().iter().flat_map(values).collect::<Vec<f64>>();
+    let threads = tch::get_num_threads();
+    tch::set_num_threads(1);
+    let wanted = all(&init(42, "base/init", Kind::Double));
+    tch::set_num_threads(threads);
+    assert_eq!(all(&init(42, "base/init", Kind::Double)), wanted);
+    assert_ne!(all(&init(43, "base/init", Kind::Double)), wanted);
+    assert_ne!(all(&init(42, "retrained/init", Kind::Double)), wanted);
+    let rounded: Vec<f64> = wanted.iter().map(|&v| f64::from(v as f32)).collect();
+    assert_eq!(all(&init(42, "base/init", Kind::Float)), rounded);
+}
+
+#[test]
+fn convolution_weights_are_kept_channels_last() {
+    let architecture = resnet("resnet50/cifar");
+    let state = State::init(architecture.layout(), 1, "test", Kind::Float, Device::Cpu).unwrap();
+    let half = state.to(Kind::Double, Device::Cpu).unwrap();
+    for state in [&state, &half, &state.deep_copy().unwrap()] {
+        for (_, entry, tensor) in state.parameters().filter(|(_, entry, _)| entry.shape.len() == 4) {
+            let (c, h, w) = (entry.shape[1], entry.shape[2], entry.shape[3]);
+            assert_eq!(tensor.stride(), [h * w * c, 1, w * c, c], "{}", entry.name);
+        }
+    }
+    assert_eq!(half.by_name("bn1.num_batches_tracked").unwrap().kind(), Kind::Int64);
+    assert_eq!(half.by_name("bn1.running_var").unwrap().kind(), Kind::Double);
+}
+
+fn tiny_layout() -> Arc<Layout> {
+    let mut builder = Builder::new();
+    builder.scope("layer", |builder| {
+        for i in 0..7 {
+            builder.parameter(&format!("w{i}"), &[2, 3], Init::Constant(0.0));
+        }
+        builder.buffer("count", &[], Dtype::Int64, Init::Constant(0.0));
+    });
+    Arc::new(builder.finish())
+}
+
+/// Loading takes exactly the layout's names and shapes, and an error says which ones are wrong.
+#[test]
+fn loading_checks_every_name_and_shape() {
+    let layout = tiny_layout();
+    let complete = || {
+        let state = State::init(&layout, 1, "test", Kind::Float, Device::Cpu).unwrap();
+        state.named().map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone())).collect::<Vec<_>>()
+    };
+    let load = |named| State::from_named(&layout, named, Kind::Float, Device::Cpu);
+    assert!(load(complete()).is_ok());
+
+    let message = |named| {
+        let error = load(named).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Missing);
+        error.message().to_owned()
+    };
+    let mut named = complete();
+    named.retain(|(name, _)| !name.starts_with("layer.w"));
+    named.push(("fc.weight".into(), Tensor::zeros([1], (Kind::Float, Device::Cpu))));
+    let text = message(named);
+    assert!(text.contains("7 missing: layer.w0, layer.w1, layer.w2, layer.w3, layer.w4, ..."), "{text}");
+    assert!(text.contains("1 unexpected: fc.weight"), "{text}");
+
+    let mut named = complete();
+    named[0].1 = Tensor::zeros([3, 2], (Kind::Float, Device::Cpu));
+    let text = message(named);
+    assert!(text.contains("layer.w0 (got [3, 2], wanted [2, 3])"), "{text}");
+}
+
+/// Every name is unique, is either built or refused in words, and a misspelt one gets its neighbour.
+#[test]
+fn the_registry_answers_for_every_name() {
+    for (i, info) in REGISTRY.iter().enumerate() {
+        assert!(REGISTRY[..i].iter().all(|other| other.name != info.name));
+        assert!(info.paper.starts_with("arXiv "));
+        match build(&model(info.name, None, 10)) {
+            Ok(architecture) => assert!(architecture.layout().num_parameters() > 0),
+            Err(error) => {
+                assert!(info.build.is_none());
+                assert_eq!(error.kind(), ErrorKind::Usage);
+                assert!(error.message().contains(info.name));
+            }
+        }
+    }
+    let error = build(&model("resnet81", None, 10)).unwrap_err();
+    assert!(error.hint_text().unwrap().contains("did you mean `resnet"), "{error}");
+    assert_eq!(build(&model("resnet18", None, 0)).unwrap_err().kind(), ErrorKind::Usage);
+}
