@@ -231,7 +231,7 @@ fn binary(operator: &str, a: Number, b: Number) -> Result<Number, String> {
         "*" => arithmetic(i64::checked_mul, |x, y| x * y),
         "/" => Ok(Number::Float(x / y)),
         "//" => arithmetic(floor_div, |x, y| (x - floor_mod(x, y)) / y),
-        "%" => arithmetic(|a, b| Some(a.checked_sub(floor_div(a, b)?.checked_mul(b)?)?), floor_mod),
+        "%" => arithmetic(|a, b| a.checked_sub(floor_div(a, b)?.checked_mul(b)?), floor_mod),
         _ => power(a, b),
     }
 }

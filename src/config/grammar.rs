@@ -180,9 +180,8 @@ impl<'a> Cursor<'a> {
         let start = self.pos;
         let quote = self.text.as_bytes()[start];
         let mut text = String::new();
-        let mut chars = self.text[start + 1..].char_indices().peekable();
         let mut backslashes = 0;
-        while let Some((offset, c)) = chars.next() {
+        for (offset, c) in self.text[start + 1..].char_indices() {
             if c == '\\' {
                 backslashes += 1;
                 continue;

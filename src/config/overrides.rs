@@ -72,7 +72,9 @@ pub fn sweep(overrides: &[String]) -> Result<Vec<Vec<String>>> {
             }
             None => vec![text.clone()],
         };
-        let extend = |job: Vec<String>| choices.iter().map(move |choice| [job.as_slice(), &[choice.clone()]].concat());
+        let extend = |job: Vec<String>| {
+            choices.iter().map(move |choice| [job.as_slice(), std::slice::from_ref(choice)].concat())
+        };
         jobs = jobs.into_iter().flat_map(extend).collect();
     }
     Ok(jobs)

@@ -63,7 +63,7 @@ pub fn float_text(value: f64) -> String {
     let scientific = format!("{value:e}");
     let Some((mantissa, exponent)) = scientific.split_once('e') else { return scientific };
     match exponent.parse::<i32>() {
-        Ok(exponent) if exponent < -4 || exponent >= 16 => {
+        Ok(exponent) if !(-4..16).contains(&exponent) => {
             format!("{mantissa}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs())
         }
         _ => format!("{value:?}"),

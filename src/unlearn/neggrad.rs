@@ -11,8 +11,8 @@ use crate::error::Result;
 use crate::train::loss::cross_entropy_sum;
 use crate::train::{Method, Pass, Phase, Step, Term};
 
-struct NegGrad {
-    phase: Phase,
+pub struct NegGrad {
+    pub phase: Phase,
 }
 
 /// No settings of its own.
