@@ -27,6 +27,15 @@ pub fn write_atomic(path: &Path, contents: &[u8]) -> Result<()> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(fail)
 }
 
+/// Makes sure that files can be made in a folder, before hours go into what shall lie there.
+pub fn check_writable(folder: &Path) -> Result<()> {
+    create_folder(folder)?;
+    match tempfile::tempfile_in(folder) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(Error::storage("cannot make files in", folder, &source)),
+    }
+}
+
 /// Makes a folder and what is above it.
 pub fn create_folder(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(|source| Error::storage("cannot create folder", path, &source))

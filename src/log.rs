@@ -18,9 +18,11 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 static LOG_FILE: Mutex<Option<File>> = Mutex::new(None);
 
-/// Starts logging; `verbosity` counts the `-v` flags.
-pub fn init(verbosity: u8) {
+/// Starts logging; `verbosity` counts the `-v` flags. Ranks other than the first (`root`) only speak up for errors,
+/// unless asked for everything: they would say the same.
+pub fn init(verbosity: u8, root: bool) {
     let level = match verbosity {
+        0 | 1 if !root => LevelFilter::ERROR,
         0 => LevelFilter::INFO,
         1 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,

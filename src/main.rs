@@ -1,32 +1,45 @@
-//! Parse, start the log, run, and turn an error into its exit code.
+//! Parse, join the other ranks, start the log, run, and turn an error into its exit code.
 
-use std::process::ExitCode;
+use std::rc::Rc;
 
 use clap::Parser;
 use regun::cli::Cli;
+use regun::dist::launch;
 use regun::error::Kind;
 use regun::run::{Options, run};
 
-fn main() -> ExitCode {
+fn main() {
     regun::torch::keep_freed_memory();
     let cli = Cli::parse();
-    regun::log::init(cli.verbose);
     end_on_panic();
-    let options = Options { config_dir: cli.config_dir, config_name: cli.config_name, json: cli.json, quiet: false };
-    match run(&cli.command, &options) {
-        Ok(()) => ExitCode::SUCCESS,
+    let world = match launch::start() {
+        Ok(world) => Rc::new(world),
         Err(error) => {
-            tracing::error!("{error}");
-            ExitCode::from(u8::try_from(error.kind().exit_code()).unwrap_or(1))
+            regun::log::init(cli.verbose, true);
+            launch::fail(&error);
         }
+    };
+    regun::log::init(cli.verbose, world.is_root());
+    let options = Options {
+        world: Rc::clone(&world),
+        config_dir: cli.config_dir,
+        config_name: cli.config_name,
+        json: cli.json,
+        quiet: false,
+    };
+    // The world is alive here: to fail is to end all ranks, which MPI allows only before it is finalized.
+    // Rank 0 may still be writing when others are done: the job is done when all are.
+    if let Err(error) = run(&cli.command, &options).and_then(|()| world.barrier()) {
+        launch::fail(&error);
     }
 }
 
-/// A panic is a bug of ours: say so and leave at once. Unwinding would run destructors that wait for other ranks.
+/// A panic is a bug of ours: say so and end all ranks at once. Unwinding would run destructors that wait for ranks that
+/// wait for this one.
 fn end_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
-        eprintln!("error: internal error, a bug in regun: {panic}");
+        eprintln!("error: {}: internal error, a bug in regun: {panic}", launch::who());
         eprintln!("hint: please report it with the command line and the run's config.yaml");
-        std::process::exit(Kind::Bug.exit_code());
+        launch::abort(Kind::Bug.exit_code());
     }));
 }

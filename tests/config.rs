@@ -54,7 +54,9 @@ fn resolve(files: &[(&str, &str)], overrides: &[&str]) -> Result<Json, Error> {
     let request =
         Request { config_dir: Some(folder.path()), config_name: "main", overrides: &overrides, ..Request::default() };
     let mut tree = compose_in(&request, EMPTY)?.resolve()?.to_json();
-    tree.as_object_mut().expect("a section").remove("compat");
+    for ours in ["compat", "launch"] {
+        tree.as_object_mut().expect("a section").remove(ours);
+    }
     Ok(tree)
 }
 
@@ -472,6 +474,16 @@ fn broken_interpolations_name_both_ends() {
 }
 
 #[test]
+fn endless_nesting_is_an_error() {
+    let deep = |open: &str, close: &str| format!("{}a{}", open.repeat(2_000), close.repeat(2_000));
+    assert_says(&failure(&[&format!("logging.tags={}", deep("[", "]"))]), &["nested too deeply"]);
+    assert_says(&failure(&[&format!("logging.name={}", deep("${", "}"))]), &["nested too deeply"]);
+    let long_chain: String = (0..2_000).map(|link| format!("a{link}: ${{a{}}}\n", link + 1)).collect();
+    assert_says(&resolve(&[("main.yaml", &long_chain)], &[]).expect_err("a chain").to_string(), &["nested too deeply"]);
+    assert!(yaml::parse(&deep("[", "]"), "f").is_err());
+}
+
+#[test]
 fn defaults_lists() {
     let files: &[(&str, &str)] = &[
         (
@@ -564,11 +576,12 @@ fn files_are_named_with_line_and_column() {
 
 #[test]
 fn keys_without_effect_are_said_once() {
-    let warnings = load(&["+foo=1", "+data.batch_sise=3", "trainer.enable_checkpointing=true"]).expect("kept").warnings;
+    let idle = ["data.num_workers=8", "data.pin_memory=false", "trainer.enable_checkpointing=true"];
+    let warnings = load(&[&["+foo=1", "+data.batch_sise=3"][..], &idle].concat()).expect("kept").warnings;
     let all = warnings.join("\n");
     assert_says(&all, &["override `+foo=1`: nothing reads `foo`", "`data.batch_sise`", "did you mean `batch_size`"]);
-    assert_says(&all, &["data.num_workers, data.pin_memory", "enable_checkpointing"]);
-    assert_eq!(warnings.len(), 4, "{all}");
+    assert_says(&all, &["data.num_workers, data.pin_memory", "enable_checkpointing", "logging.enable"]);
+    assert_eq!(warnings.len(), 5, "{all}");
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! The configuration files of `conf/`, compiled in so that the program needs no folder beside it.
 
+/// Before the path of a built-in file, wherever one is named.
+pub const PREFIX: &str = "regun:conf/";
+
 macro_rules! conf {
     ($($path:literal),* $(,)?) => { &[$(($path, include_str!(concat!("../../conf/", $path)))),*] };
 }

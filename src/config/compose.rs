@@ -50,7 +50,8 @@ pub(super) fn compose(library: &Library, config_name: &str, overrides: &[String]
         warn_about_hydra_keys(&body, &mut warnings);
         merge(&mut root, embed(&package, body));
     }
-    fill_missing(&mut root, yaml::parse(builtin::text("additions.yaml").unwrap_or_default(), "conf/additions.yaml")?);
+    let additions = format!("{}additions.yaml", builtin::PREFIX);
+    fill_missing(&mut root, yaml::parse(builtin::text("additions.yaml").unwrap_or_default(), &additions)?);
     move_last(&mut root, "hydra");
     for given in &expansion.key_overrides {
         apply(&mut root, given, library)?;
@@ -123,8 +124,10 @@ pub(super) fn merge(target: &mut Node, source: Node) {
     }
 }
 
-/// Sets what `additions` has and the tree lacks. A section that the tree lacks is added only at the root where nothing
-/// of it can have been left out on purpose, that is where no group has its name.
+/// Sections of the Python program that have keys of ours too. Where one is missing as a whole, its group was deleted.
+const SHARED_SECTIONS: [&str; 2] = ["data", "trainer"];
+
+/// Sets what `additions` has and the tree lacks.
 fn fill_missing(root: &mut Node, additions: Node) {
     let (Value::Map(root), Value::Map(additions)) = (&mut root.value, additions.value) else { return };
     for (section, node) in additions {
@@ -138,8 +141,8 @@ fn fill_missing(root: &mut Node, additions: Node) {
                     }
                 }
             }
-            None if section == "compat" => root.insert(section, node),
-            None => {}
+            None if SHARED_SECTIONS.contains(&section.as_str()) => {}
+            None => root.insert(section, node),
         }
     }
 }

@@ -23,7 +23,11 @@ pub(super) struct Cursor<'a> {
     pos: usize,
     /// Reading the arguments of a resolver, inside `${...}`.
     in_resolver: bool,
+    /// Brackets that are open.
+    depth: usize,
 }
+
+const MAX_DEPTH: usize = 100;
 
 /// Characters that a backslash makes ordinary.
 const ESCAPABLE: &[char] = &['\\', '(', ')', '[', ']', '{', '}', ':', '=', ',', ' ', '\t'];
@@ -32,11 +36,11 @@ const SWEEPS: &[&str] = &["choice", "range", "interval", "glob", "sort", "shuffl
 
 impl<'a> Cursor<'a> {
     pub fn new(text: &'a str) -> Self {
-        Cursor { text, pos: 0, in_resolver: false }
+        Cursor { text, pos: 0, in_resolver: false, depth: 0 }
     }
 
     pub fn in_resolver(text: &'a str) -> Self {
-        Cursor { text, pos: 0, in_resolver: true }
+        Cursor { text, pos: 0, in_resolver: true, depth: 0 }
     }
 
     /// The whole text as one value, or as a sweep where it has commas outside brackets or is a sweep function.
@@ -106,8 +110,12 @@ impl<'a> Cursor<'a> {
     }
 
     fn element(&mut self) -> Result<Parsed, Syntax> {
+        if self.depth == MAX_DEPTH {
+            return self.error("brackets are nested too deeply");
+        }
+        self.depth += 1;
         self.skip_blanks();
-        match self.peek() {
+        let parsed = match self.peek() {
             Some('[') => self.list().map(Parsed::Value),
             Some('{') => self.dictionary().map(Parsed::Value),
             Some('"' | '\'') => self.quoted().map(Parsed::Value),
@@ -115,7 +123,9 @@ impl<'a> Cursor<'a> {
                 Some(name) => self.function(name),
                 None => self.primitive(false).map(Parsed::Value),
             },
-        }
+        };
+        self.depth -= 1;
+        parsed
     }
 
     fn plain_element(&mut self) -> Result<Value, Syntax> {

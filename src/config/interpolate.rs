@@ -29,7 +29,12 @@ struct Site<'a> {
     path: &'a str,
     origin: &'a Origin,
     caller: Option<&'a Site<'a>>,
+    /// How many texts are being resolved inside each other.
+    depth: usize,
 }
+
+/// More than any sensible configuration needs, and few enough for the stack.
+const MAX_DEPTH: usize = 100;
 
 impl Site<'_> {
     fn fail(&self, message: impl std::fmt::Display) -> Error {
@@ -63,7 +68,8 @@ impl Resolver<'_> {
     fn node(&self, node: &Node, path: &str, caller: Option<&Site>) -> Result<Node> {
         let value = match &node.value {
             Value::Str(text) if text.contains("${") => {
-                let site = Site { path, origin: &node.origin, caller };
+                let depth = caller.map_or(0, |caller| caller.depth);
+                let site = Site { path, origin: &node.origin, caller, depth };
                 if let Some(cycle) = caller.and_then(|caller| caller.cycle_from(path)) {
                     return Err(site.fail(format!("interpolations form a cycle: {cycle}")));
                 }
@@ -87,6 +93,10 @@ impl Resolver<'_> {
 
     /// A text with interpolations. `\${` stands for `${` itself.
     fn text(&self, text: &str, site: &Site) -> Result<Node> {
+        if site.depth == MAX_DEPTH {
+            return Err(site.fail("interpolations are nested too deeply"));
+        }
+        let site = &Site { depth: site.depth + 1, ..*site };
         let mut out = String::new();
         let mut rest = text;
         while let Some(start) = rest.find("${") {

@@ -42,7 +42,7 @@ impl Library {
                 return split(&text, name).map(Some);
             }
         }
-        builtin::text(&relative).map(|text| split(text, format!("conf/{relative}"))).transpose()
+        builtin::text(&relative).map(|text| split(text, format!("{}{relative}", builtin::PREFIX))).transpose()
     }
 
     pub fn is_group(&self, group: &str) -> bool {

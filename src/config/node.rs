@@ -17,6 +17,13 @@ pub enum Origin {
     Program,
 }
 
+impl Origin {
+    /// Whether it stands in a file that is compiled in: the user did not write it.
+    pub fn is_builtin(&self) -> bool {
+        matches!(self, Origin::File { file, .. } if file.starts_with(super::builtin::PREFIX))
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

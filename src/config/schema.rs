@@ -22,6 +22,7 @@ pub struct Config {
     pub split: Split,
     pub logging: Logging,
     pub checkpoint: Checkpoint,
+    pub launch: Launch,
     pub compat: Compat,
 }
 
@@ -337,6 +338,15 @@ pub struct Logging {
 pub struct Checkpoint {
     pub monitor: String,
     pub mode: String,
+}
+
+/// How the ranks of a run work together.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Launch {
+    /// Longest wait for another rank, in seconds; then the job ends with exit code 71.
+    pub timeout_seconds: f64,
+    /// Compare every collective call between the ranks before it is made.
+    pub check_collectives: bool,
 }
 
 /// Switches that bring back faults of the Python program whose mending changes numbers.

@@ -226,14 +226,21 @@ pub(super) fn validate(config: &Config, tree: &Node, warnings: &mut Vec<String>)
     Ok(())
 }
 
-/// Keys of the Python program that change nothing here: said in one line, whatever their values.
+/// Keys of the Python program that change nothing here: said in one line.
 fn note_idle_keys(config: &Config, tree: &Node, warnings: &mut Vec<String>) {
     let loader = ["num_workers", "pin_memory", "persistent_workers", "prefetch_factor"].map(|key| join("data", key));
-    let idle: Vec<String> = loader.into_iter().filter(|key| tree.get(key).is_some()).collect();
+    // Only what the user wrote: the built-in files keep these keys for those who look for them.
+    let idle: Vec<String> =
+        loader.into_iter().filter(|key| tree.get(key).is_some_and(|n| !n.origin.is_builtin())).collect();
     if !idle.is_empty() {
         warnings.push(format!("without effect here (no loader processes exist): {}", idle.join(", ")));
     }
+    if config.logging.enable {
+        warnings
+            .push("logging.enable=true has no effect: no tracker is built in; metrics.jsonl has the numbers".into());
+    }
     if config.trainer.enable_checkpointing {
-        warnings.push("trainer.enable_checkpointing=true has no effect: training state is always saved".into());
+        warnings
+            .push("trainer.enable_checkpointing=true has no effect yet: the final model is saved in any case".into());
     }
 }

@@ -121,7 +121,7 @@ impl Augment {
 
         let rows = top + Tensor::arange(out_h, (Kind::Int64, device)); // [N, S]
         let forward = Tensor::arange(out_w, (Kind::Int64, device)).expand([n, out_w], false);
-        let columns = left + forward.where_self(&(out_w - 1 - &forward), &flip.logical_not()); // [N, S]
+        let columns = left + forward.where_self(&flip.logical_not(), &(out_w - 1 - &forward)); // [N, S]
         let padded = pixels.constant_pad_nd([padding, padding, padding, padding]);
         let source = rows.unsqueeze(2) * (w + 2 * padding) + columns.unsqueeze(1); // [N, S, S] into H*W
         let channels = padded.size()[1];

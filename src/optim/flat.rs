@@ -76,7 +76,7 @@ pub struct FlatLayout {
 impl FlatLayout {
     /// Buckets are cut from the back of the buffers, where backward finishes first: one is closed when it holds at
     /// least `bucket_bytes`. They are numbered in the order in which backward completes them.
-    pub fn new(specs: Vec<ParamSpec>, element_bytes: i64, bucket_bytes: i64) -> Self {
+    pub fn new(specs: Vec<ParamSpec>, element_bytes: usize, bucket_bytes: usize) -> Self {
         let mut buffers: Vec<(f64, i64)> = Vec::new();
         let mut params: Vec<Param> = Vec::with_capacity(specs.len());
         for ParamSpec { slot, name, size, weight_decay } in specs {
@@ -109,7 +109,7 @@ impl FlatLayout {
     }
 }
 
-fn cut_buckets(params: &mut [Param], buffers: &[(f64, i64)], element_bytes: i64, bucket_bytes: i64) -> Vec<Bucket> {
+fn cut_buckets(params: &mut [Param], buffers: &[(f64, i64)], element_bytes: usize, bucket_bytes: usize) -> Vec<Bucket> {
     let mut buckets: Vec<Bucket> = Vec::new();
     let mut open: Vec<Option<usize>> = vec![None; buffers.len()];
     let mut ends: Vec<i64> = buffers.iter().map(|(_, len)| *len).collect();
@@ -129,7 +129,7 @@ fn cut_buckets(params: &mut [Param], buffers: &[(f64, i64)], element_bytes: i64,
         *offset = param.offset;
         *num_params += 1;
         ends[group] = param.offset;
-        if *len * element_bytes >= bucket_bytes {
+        if *len as usize * element_bytes >= bucket_bytes {
             open[group] = None;
         }
     }
@@ -187,7 +187,7 @@ impl FlatParams {
             Some(spec) => (state.get(spec.slot).f_kind()?, state.get(spec.slot).device()),
             None => (Kind::Float, tch::Device::Cpu),
         };
-        let layout = FlatLayout::new(specs, options.0.elt_size_in_bytes() as i64, bucket_bytes as i64);
+        let layout = FlatLayout::new(specs, options.0.elt_size_in_bytes(), bucket_bytes);
         no_grad(|| Self::move_in(state, layout, options))
     }
 

@@ -45,7 +45,9 @@ pub fn execute(session: &mut Session, reuse: bool) -> Result<Vec<Column>> {
             results.insert(format!("{title}/{key}"), value);
         }
         let seconds = (trained.seconds > 0.0).then_some(trained.seconds);
-        results.insert(format!("{title}/seconds_train"), json::number(trained.seconds));
+        if let Some(seconds) = seconds {
+            results.insert(format!("{title}/seconds_train"), json::number(seconds));
+        }
         columns.push(Column { title: title.into(), metrics, seconds });
     }
     missing.inspect_err(|_| {

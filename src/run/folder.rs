@@ -95,7 +95,7 @@ fn append(path: &Path) -> Result<File> {
 }
 
 /// Two runs that start in the same second must not share a folder: making it is the test.
-fn first_free(wanted: &Path) -> Result<PathBuf> {
+pub fn first_free(wanted: &Path) -> Result<PathBuf> {
     if let Some(parent) = wanted.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         create_folder(parent)?;
     }

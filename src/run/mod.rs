@@ -38,9 +38,15 @@ pub fn run(command: &Command, options: &Options) -> Result<()> {
 /// Prints a result on standard output. A closed pipe or a full disk is an error, not a panic.
 fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(|source| Error::storage("cannot write to", "standard output".as_ref(), &source))
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|source| {
+        let error = Error::storage("cannot write to", "standard output".as_ref(), &source);
+        match source.kind() {
+            std::io::ErrorKind::BrokenPipe => {
+                error.hint("whatever reads the output ended before all of it was written")
+            }
+            _ => error,
+        }
+    })
 }
 
 /// Prints a result as one JSON object.

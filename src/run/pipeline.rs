@@ -1,12 +1,13 @@
 //! `regun pipeline`: references, base, retrained and the chosen methods, skipping what is there already; one table.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use super::session::{Options, Session};
 use super::training::{find, load_role};
-use super::{base, print, print_json, reference, unlearn};
+use super::{base, folder, print, print_json, reference, unlearn};
 use crate::config::Loaded;
 use crate::error::{Error, Result};
 use crate::files::write_atomic;
@@ -14,38 +15,33 @@ use crate::names;
 use crate::report::{Column, json, summary};
 
 pub fn run(options: &Options, overrides: &[String], methods: &[String]) -> Result<()> {
-    let loaded = options.load(overrides)?;
-    let methods = match (methods, &loaded.config.unlearn) {
-        ([], Some(unlearn)) => vec![unlearn.name.clone()],
-        ([], None) => {
-            return Err(Error::usage("no unlearning method is chosen")
-                .hint("add unlearn=METHOD, or --methods with a comma-separated list"));
-        }
-        (several, _) => several.to_vec(),
-    };
     // Every method's settings are checked before the first model trains.
-    let jobs = methods
-        .iter()
-        .map(|method| {
-            let loaded = options.load(&[overrides, &[format!("unlearn={method}")]].concat())?;
-            if let Some(unlearn) = &loaded.config.unlearn {
-                crate::unlearn::build(unlearn)?;
-            }
-            Ok((method, loaded))
-        })
-        .collect::<Result<Vec<_>>>()?;
+    let jobs = jobs(options, overrides, methods)?;
+    // What the models that come before unlearning need is the same in all of them.
+    let loaded = &jobs[0].1;
+    let free = match options.world.is_root() {
+        true => folder::first_free(&loaded.run_dir)?.to_string_lossy().into_owned(),
+        false => String::new(),
+    };
+    let folder = std::path::PathBuf::from(options.world.root_says(&free)?);
+    execute(options, loaded, &jobs, &folder).inspect_err(|_| {
+        // Fails where a run has left something in it, as it should.
+        let _ = std::fs::remove_dir(&folder);
+    })
+}
 
-    let folder = loaded.run_dir.clone();
+fn execute(options: &Options, loaded: &Loaded, jobs: &[(String, Loaded)], folder: &Path) -> Result<()> {
     // Sub-runs tell their results to the table, not to standard output.
     let quiet = Options { quiet: true, ..options.clone() };
     let within = |loaded: &Loaded, name: &str| Loaded { run_dir: folder.join(name), ..loaded.clone() };
     for index in 1..=loaded.config.mul_eval.mia_num_models {
         let name = format!("reference_{index}");
-        Session::from_loaded(&quiet, within(&loaded, &name), "reference")?.guard(|session| {
+        Session::from_loaded(&quiet, within(loaded, &name), "reference")?.guard(|session| {
             let path = session.names().reference(index, names::OURS);
             if find(&path).is_some() {
                 let seed = session.config().seed + index as u64;
-                load_role(session, &path, &format!("reference {index}"), seed, "regun reference")?;
+                let command = format!("regun reference --run-idx {index}");
+                load_role(session, &path, &format!("reference {index}"), seed, &command)?;
                 tracing::info!("reference {index}: taken from {}", path.display());
                 return session.finish(Map::new(), "");
             }
@@ -53,11 +49,40 @@ pub fn run(options: &Options, overrides: &[String], methods: &[String]) -> Resul
         })?;
     }
     let mut columns =
-        Session::from_loaded(&quiet, within(&loaded, "base"), "base")?.guard(|session| base::execute(session, true))?;
-    for (method, loaded) in &jobs {
+        Session::from_loaded(&quiet, within(loaded, "base"), "base")?.guard(|session| base::execute(session, true))?;
+    for (method, loaded) in jobs {
         columns.push(Session::from_loaded(&quiet, within(loaded, method), "unlearn")?.guard(unlearn::execute)?);
     }
-    report(options, &folder, &loaded, &columns)
+    report(options, folder, loaded, &columns)
+}
+
+/// The methods and their configurations, at least one.
+fn jobs(options: &Options, overrides: &[String], methods: &[String]) -> Result<Vec<(String, Loaded)>> {
+    let mut jobs: Vec<(String, Loaded)> = Vec::new();
+    for method in methods {
+        if jobs.iter().any(|(known, _)| known == method) {
+            return Err(Error::usage(format!("--methods names {method} twice")));
+        }
+        let loaded = options.load_unwarned(&[overrides, &[format!("unlearn={method}")]].concat())?;
+        jobs.push((method.clone(), loaded));
+    }
+    if jobs.is_empty() {
+        let loaded = options.load_unwarned(overrides)?;
+        let Some(unlearn) = &loaded.config.unlearn else {
+            return Err(Error::usage("no unlearning method is chosen")
+                .hint("add unlearn=METHOD, or --methods with a comma-separated list"));
+        };
+        jobs.push((unlearn.name.clone(), loaded));
+    }
+    for unlearn in jobs.iter().filter_map(|(_, loaded)| loaded.config.unlearn.as_ref()) {
+        crate::unlearn::build(unlearn)?;
+    }
+    // Most warnings are about what the methods share.
+    let warnings: BTreeSet<&String> = jobs.iter().flat_map(|(_, loaded)| &loaded.warnings).collect();
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(jobs)
 }
 
 /// The table, for people or programs, and where things are.
@@ -71,6 +96,9 @@ fn report(options: &Options, folder: &Path, loaded: &Loaded, columns: &[Column])
         results.insert(column.title.clone(), Value::Object(metrics));
     }
     let results = Value::Object(results);
+    if !options.world.is_root() {
+        return Ok(());
+    }
     write_atomic(&folder.join("results.json"), format!("{results:#}\n").as_bytes())?;
     if options.json {
         return print_json(&results);

@@ -1,7 +1,9 @@
 //! What every training command sets up: configuration, ranks, device, data, split, architecture, run folder.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use tch::{Device, Kind};
@@ -14,16 +16,18 @@ use crate::config::{self, Loaded};
 use crate::data::Corpus;
 use crate::data::source::{self, Dataset};
 use crate::data::split::{self, Parts};
-use crate::dist::World;
+use crate::digest::sha256;
+use crate::dist::{World, launch};
 use crate::error::{Error, Result};
 use crate::models::{self, Architecture};
 use crate::names::Names;
 use crate::train::Settings;
 use crate::{log, torch};
 
-/// What the command line says besides command and overrides.
-#[derive(Debug, Clone)]
+/// What the command line says besides command and overrides, and who runs it.
+#[derive(Clone)]
 pub struct Options {
+    pub world: Rc<World>,
     pub config_dir: Option<PathBuf>,
     pub config_name: String,
     /// The result on standard output is one JSON object.
@@ -35,6 +39,15 @@ pub struct Options {
 impl Options {
     /// Composes and checks the configuration, and says what it warns of.
     pub fn load(&self, overrides: &[String]) -> Result<Loaded> {
+        let loaded = self.load_unwarned(overrides)?;
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(loaded)
+    }
+
+    /// As [`Options::load`], with the warnings left to the caller.
+    pub fn load_unwarned(&self, overrides: &[String]) -> Result<Loaded> {
         let request = config::Request {
             config_dir: self.config_dir.as_deref(),
             config_name: &self.config_name,
@@ -42,16 +55,22 @@ impl Options {
             run_dir: None,
         };
         let loaded = config::load(&request)?;
-        for warning in &loaded.warnings {
-            tracing::warn!("{warning}");
-        }
+        // The run folder's name holds the time: all ranks take that of rank 0.
+        let run_dir = PathBuf::from(self.world.root_says(&loaded.run_dir.to_string_lossy())?);
+        let loaded = match run_dir == loaded.run_dir {
+            true => loaded,
+            false => config::load(&config::Request { run_dir: Some(&run_dir), ..request })?,
+        };
+        self.world.agree(|| start_facts(&loaded))?;
+        let launch = &loaded.config.launch;
+        self.world.configure(Duration::from_secs_f64(launch.timeout_seconds), launch.check_collectives);
         Ok(loaded)
     }
 }
 
 pub struct Session {
     pub loaded: Loaded,
-    pub world: World,
+    pub world: Rc<World>,
     pub corpus: Corpus,
     pub architecture: Arc<dyn Architecture>,
     /// What checkpoints of this setup have in common; role and seed come on top.
@@ -74,13 +93,15 @@ impl Session {
     /// exists.
     pub fn from_loaded(options: &Options, loaded: Loaded, command: &str) -> Result<Self> {
         let config = &loaded.config;
-        let world = World::solo();
+        let world = Rc::clone(&options.world);
         let architecture: Arc<dyn Architecture> = models::build(&config.model.model)?.into();
         let device = device(config)?;
         let kind = kind(config);
-        set_up_process(config)?;
+        set_up_process(config, &world)?;
+        check_batch(config, &world)?;
 
-        let dataset = source::load(&config.data)?;
+        let dataset = world.root_first(|| source::load(&config.data))?;
+        world.agree(|| vec![("content of the data (sha256)".into(), dataset.fingerprint.clone())])?;
         let parts = split::split(&dataset.train.labels, &config.split)?;
         for warning in &parts.warnings {
             tracing::warn!("{warning}");
@@ -94,7 +115,7 @@ impl Session {
         }
         let identity = identity::of_setup(config, &dataset, &parts);
         let flags = data_flags(&dataset);
-        let facts = run_facts(&world, config, command, &parts);
+        let facts = run_facts(&world, config, command, &parts)?;
         let corpus = Corpus::new(&dataset, parts, &config.data, kind, device)?;
         let folder =
             world.is_root().then(|| RunFolder::create(&loaded.run_dir, &loaded.to_yaml(), facts)).transpose()?;
@@ -183,11 +204,19 @@ impl Session {
 
     /// Ends the run: `run.json`, then `results.json`, then the result on standard output.
     pub fn finish(&self, mut results: Map<String, Value>, text: &str) -> Result<()> {
+        let ranks = self.world.exchange(
+            &json!({
+                "rank": self.world.rank(),
+                "images": self.world.work(),
+                "traffic": self.world.traffic(),
+            })
+            .to_string(),
+        )?;
         let Some(folder) = &self.folder else { return Ok(()) };
         let object = Value::Object(results.clone());
         results.insert("flags".into(), json!(self.flags));
-        folder.note("work", json!([{ "rank": self.world.rank(), "images": self.world.work() }]));
-        folder.note("traffic", json!(self.world.traffic()));
+        let work = ranks.iter().map(|text| serde_json::from_str(text).unwrap_or_default()).collect();
+        folder.note("work", Value::Array(work));
         folder.finish(&results)?;
         match &self.options {
             Options { quiet: true, .. } => Ok(()),
@@ -229,9 +258,18 @@ fn kind(config: &Config) -> Kind {
     }
 }
 
-fn set_up_process(config: &Config) -> Result<()> {
+/// More threads than any node has cores: starting them takes longer than the work.
+const MAX_THREADS: usize = 1024;
+
+fn set_up_process(config: &Config, world: &World) -> Result<()> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    tch::set_num_threads(config.trainer.threads.unwrap_or(cores) as i32);
+    let threads = config.trainer.threads.unwrap_or((cores / world.local_size()).max(1));
+    if threads > MAX_THREADS {
+        return Err(Error::usage(format!(
+            "trainer.threads={threads}: wanted at most {MAX_THREADS}; this process may use {cores} core(s)"
+        )));
+    }
+    tch::set_num_threads(threads as i32);
     torch::use_deterministic_algorithms(config.trainer.deterministic)
 }
 
@@ -242,15 +280,47 @@ fn data_flags(dataset: &Dataset) -> Vec<String> {
     }
 }
 
-fn run_facts(world: &World, config: &Config, command: &str, parts: &Parts) -> Map<String, Value> {
-    let hostname = hostname::get().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+/// An error where a rank could never have work.
+fn check_batch(config: &Config, world: &World) -> Result<()> {
+    if config.data.batch_scope == BatchScope::Global && world.size() > config.data.batch_size {
+        return Err(Error::usage(format!(
+            "data.batch_size={} on {} ranks: some would never have a sample",
+            config.data.batch_size,
+            world.size()
+        ))
+        .hint("start fewer ranks, raise data.batch_size, or set data.batch_scope=per_rank"));
+    }
+    Ok(())
+}
+
+/// What all ranks must have been started with: the program, and every configured value.
+fn start_facts(loaded: &Loaded) -> Vec<(String, String)> {
+    let program = std::env::current_exe().and_then(std::fs::read).map(sha256).unwrap_or_else(|error| error.to_string());
+    let mut facts = vec![("program (sha256)".to_owned(), program)];
+    flatten(&loaded.tree.to_json(), "", &mut facts);
+    facts
+}
+
+/// The leaves of a JSON tree with their dotted paths.
+fn flatten(value: &Value, path: &str, leaves: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(map) => {
+            let prefix = if path.is_empty() { String::new() } else { format!("{path}.") };
+            map.iter().for_each(|(key, value)| flatten(value, &format!("{prefix}{key}"), leaves));
+        }
+        leaf => leaves.push((path.to_owned(), leaf.to_string())),
+    }
+}
+
+fn run_facts(world: &World, config: &Config, command: &str, parts: &Parts) -> Result<Map<String, Value>> {
+    let hosts = world.exchange(&launch::host())?;
     let facts = json!({
         "command": command,
         "arguments": std::env::args().collect::<Vec<_>>(),
         "versions": { "regun": env!("CARGO_PKG_VERSION"), "libtorch": torch::version() },
         "ranks": world.size(),
         "backend": world.backend(),
-        "hosts": [hostname],
+        "hosts": hosts,
         "threads_per_rank": tch::get_num_threads(),
         "seed": config.seed,
         "split_sizes": {
@@ -261,8 +331,8 @@ fn run_facts(world: &World, config: &Config, command: &str, parts: &Parts) -> Ma
             "retain_subset": parts.retain_subset.len(),
         },
     });
-    match facts {
+    Ok(match facts {
         Value::Object(facts) => facts,
         _ => Map::new(),
-    }
+    })
 }

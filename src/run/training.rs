@@ -8,6 +8,7 @@ use super::watch::Watch;
 use crate::checkpoint::{self, Checkpoint, Facts, Manifest};
 use crate::data::Role;
 use crate::error::{Error, Kind, Result};
+use crate::files;
 use crate::models::State;
 use crate::names::candidates;
 use crate::train::supervised::Supervised;
@@ -22,6 +23,9 @@ pub struct Trained {
 /// Trains a fresh model of `role` on a part of the data and saves it.
 pub fn train_and_save(session: &Session, role: &str, seed: u64, part: Role, path: &Path) -> Result<Trained> {
     let config = session.config();
+    if session.world.is_root() {
+        files::check_writable(path.parent().unwrap_or(Path::new("")))?;
+    }
     let mut model = Model::initialise(&session.architecture, seed, role, session.kind(), session.device())?;
     if config.model.model.pretrained {
         return Err(Error::usage(
@@ -51,6 +55,7 @@ pub fn train_and_save(session: &Session, role: &str, seed: u64, part: Role, path
     };
     let seconds = trainer.run(&mut method, &mut watch)?;
     drop(watch);
+    check_finite(&model, role)?;
     let identity = identity::of_role(&session.identity, role, seed);
     save(session, &model, identity, config.trainer.max_epochs, path)?;
     tracing::info!("{role}: {seconds:.1} s, saved as {}", path.display());
@@ -81,11 +86,16 @@ pub fn find(path: &Path) -> Option<std::path::PathBuf> {
 /// Reads the checkpoint of a role and checks that it fits. `command` is what makes it.
 pub fn load_role(session: &Session, path: &Path, role: &str, seed: u64, command: &str) -> Result<Checkpoint> {
     let Some(found) = find(path) else {
-        return Err(Error::missing(format!("the {role} model is missing: no {}", path.display()))
+        let places: Vec<_> = candidates(path).iter().map(|place| place.display().to_string()).collect();
+        return Err(Error::missing(format!("the {role} model is missing: there is no {}", places.join(", no ")))
             .hint(format!("make it with `{command}` and the same overrides")));
     };
-    let checkpoint = checkpoint::load(&found)?;
-    checkpoint.expect(&identity::of_role(&session.identity, role, seed))?;
+    let checkpoint = checkpoint::load(&found).map_err(|error| {
+        error.hint(format!("make it again with `{command}` and the same overrides, or restore it from a copy"))
+    })?;
+    checkpoint.expect(&identity::of_role(&session.identity, role, seed)).map_err(|error| {
+        error.hint(format!("use the settings that it was trained with, or make it with these: `{command}`"))
+    })?;
     Ok(checkpoint)
 }
 

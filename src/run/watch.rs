@@ -8,7 +8,7 @@ use serde_json::Map;
 use super::folder::RunFolder;
 use crate::data::{Corpus, Role};
 use crate::dist::World;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::eval::Metrics;
 use crate::eval::collect;
 use crate::eval::performance::MacroAccuracy;
@@ -106,10 +106,28 @@ impl Observer for Watch<'_> {
         }
         folder.add_metrics(&line)?;
         self.progress.epoch(&self.title, report, validation, rate);
+        check_finite(&self.title, report, validation)?;
         if report.last {
             self.last = evaluated;
         }
         Ok(())
+    }
+}
+
+/// The last step of a training has no next one whose gradient would tell that the weights have run away.
+fn check_finite(title: &str, report: &EpochReport<'_>, validation: Option<(f64, f64)>) -> Result<()> {
+    match validation {
+        Some((loss, _)) if !loss.is_finite() => Err(Error::new(
+            Kind::NonFinite,
+            format!(
+                "{title}, phase {}: the validation loss is {loss} after epoch {}: the weights have diverged and are \
+                 not kept",
+                report.phase,
+                report.epoch + 1
+            ),
+        )
+        .hint("lower the learning rate, or set trainer.gradient_clip_val")),
+        _ => Ok(()),
     }
 }
 

@@ -32,10 +32,9 @@ pub fn evaluator(session: &mut Session) -> Result<Evaluator> {
     let key = cache_key(session, &retrained, &references);
     let path = cache_path(session);
     // Only rank 0 keeps yardsticks, but all ranks must take the same way.
-    if session.world.size() == 1
-        && let Some(cached) = Evaluator::read_cache(&path, &key, &session.corpus)
-    {
-        return Ok(cached);
+    let cached = if session.world.is_root() { Evaluator::read_cache(&path, &key, &session.corpus) } else { None };
+    if session.world.root_decides(cached.is_some())? {
+        return Ok(cached.unwrap_or_default());
     }
     let evaluator = compute(session, &retrained, &references)?;
     if session.world.is_root() {

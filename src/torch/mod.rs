@@ -3,12 +3,16 @@
 //!
 //! The C++ side is `shim.cpp`: every function there catches all exceptions and returns their text.
 
+mod host;
+
 use std::ffi::{CStr, c_char};
 
 use tch::{Kind, TchError, Tensor};
 use torch_sys::C_tensor;
 
 use crate::error::{Error, Result};
+
+pub use host::{HostElement, host_bytes_mut, host_slice_mut};
 
 mod ffi {
     use super::{C_tensor, c_char};
@@ -202,4 +206,51 @@ fn channels_last_strides(size: &[i64]) -> Vec<i64> {
 /// Whether `kind` is a floating-point dtype.
 pub fn is_floating_point(kind: Kind) -> bool {
     matches!(kind, Kind::Half | Kind::BFloat16 | Kind::Float | Kind::Double)
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+
+    fn zeros(size: &[i64]) -> Tensor {
+        Tensor::zeros(size, (Kind::Float, Device::Cpu))
+    }
+
+    #[test]
+    fn a_gradient_must_fit_its_leaf() {
+        let leaf = zeros(&[2, 3]).set_requires_grad(true);
+        let message = |leaf: &Tensor, grad: &Tensor| set_grad(leaf, grad).unwrap_err().message().to_owned();
+        assert!(message(&leaf, &zeros(&[3, 2])).contains("gradient of [3, 2]"));
+        assert!(message(&leaf, &zeros(&[2, 3]).to_kind(Kind::Double)).contains("Double"));
+        assert!(message(&zeros(&[2, 3]), &zeros(&[2, 3])).contains("leaf"));
+
+        let grad = zeros(&[2, 3]);
+        set_grad(&leaf, &grad).unwrap();
+        (&leaf * 3.0).sum(Kind::Float).backward();
+        assert_eq!(grad.sum(Kind::Double).double_value(&[]), 18.0);
+    }
+
+    #[test]
+    fn errors_keep_the_message_and_drop_the_back_trace() {
+        let error = Error::from(zeros(&[2, 3]).f_matmul(&zeros(&[2, 3])).unwrap_err());
+        assert!(error.message().starts_with("libtorch: mat1 and mat2 shapes cannot be multiplied"), "{error}");
+        assert!(!error.message().contains("Exception raised from"));
+        let error = Error::from(TchError::Torch("CUDA out of memory. Tried to allocate 1 GiB".into()));
+        assert!(error.hint_text().unwrap().contains("data.batch_size"));
+    }
+
+    #[test]
+    fn channels_last_is_told_by_strides() {
+        let x = Tensor::arange(2 * 3 * 4 * 5, (Kind::Float, Device::Cpu)).reshape([2, 3, 4, 5]);
+        let y = to_channels_last(&x).unwrap();
+        assert_eq!(x, y);
+        assert!(!is_channels_last(&x) && is_channels_last(&y));
+        assert_eq!(y.stride(), dense_strides(&[2, 3, 4, 5]));
+        assert_eq!(to_channels_last(&y).unwrap().data_ptr(), y.data_ptr());
+        assert!(is_channels_last(&zeros(&[2, 3, 1, 1])) && is_channels_last(&zeros(&[2, 1, 4, 5])));
+        assert!(!is_channels_last(&zeros(&[2, 3])));
+        assert_eq!(dense_strides(&[2, 3, 4]), [12, 4, 1]);
+    }
 }

@@ -5,7 +5,6 @@
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_fused_sgd.h>
 
-#include <climits>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
@@ -72,6 +71,8 @@ char *regun_fused_adamw(Tensor values, Tensor grads, Tensor exp_avg, Tensor exp_
 char *regun_use_deterministic_algorithms(bool on) {
   return guarded([&] {
     at::globalContext().setDeterministicAlgorithms(on, /*warn_only=*/false);
+    // Only reads of memory nobody wrote could tell, and filling it costs a pass over every new tensor.
+    at::globalContext().setDeterministicFillUninitializedMemory(false);
     at::globalContext().setDeterministicCuDNN(on);
     at::globalContext().setBenchmarkCuDNN(!on);
   });
@@ -81,8 +82,9 @@ const char *regun_torch_version(void) { return TORCH_VERSION; }
 
 void regun_keep_freed_memory(void) {
 #ifdef __GLIBC__
-  mallopt(M_MMAP_MAX, 0);
-  mallopt(M_TRIM_THRESHOLD, INT_MAX);
+  mallopt(M_ARENA_MAX, 1);       // one pool for all threads
+  mallopt(M_MMAP_MAX, 0);        // large blocks come from it too
+  mallopt(M_TRIM_THRESHOLD, -1); // and it never shrinks
   mallopt(M_TOP_PAD, 64 << 20);
 #endif
 }

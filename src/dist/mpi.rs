@@ -1,0 +1,147 @@
+//! The MPI transport: blocking collectives on host memory (MPI standard, chapter 6).
+//!
+//! MPI counts are 32-bit: long tensors go in pieces of [`MAX_COUNT`] elements. A call that fails inside MPI ends the
+//! job there (MPI's default error handler), so what returns here has worked.
+
+use ::mpi::Threading;
+use ::mpi::collective::SystemOperation;
+use ::mpi::datatype::{Equivalence, PartitionMut};
+use ::mpi::environment::Universe;
+use ::mpi::topology::SimpleCommunicator;
+use ::mpi::traits::{Communicator, CommunicatorCollectives, Destination, Root, Source};
+use tch::{Kind, Tensor};
+
+use super::Transport;
+use crate::error::{Error, Result};
+use crate::torch::{self, HostElement};
+
+/// Elements of one MPI call: well below 2^31, and 1 GiB of bytes at most per message.
+const MAX_COUNT: usize = 1 << 30;
+
+pub struct Mpi {
+    world: SimpleCommunicator,
+    local_size: usize,
+    /// Finalizes MPI when it goes, after everything else here.
+    _universe: Universe,
+}
+
+impl Mpi {
+    /// Starts MPI with full thread support: libtorch runs gradient hooks of a GPU on threads of its own, and the
+    /// watchdog aborts from its own.
+    pub fn start() -> Result<Self> {
+        let (universe, provided) = ::mpi::initialize_with_threading(Threading::Multiple)
+            .ok_or_else(|| Error::new(crate::error::Kind::Bug, "MPI was started twice"))?;
+        if provided != Threading::Multiple {
+            return Err(Error::usage(format!(
+                "this MPI offers thread support {provided:?}; MPI_THREAD_MULTIPLE is needed"
+            ))
+            .hint("load another MPI module, or one built with thread support"));
+        }
+        let world = universe.world();
+        let local_size = world.split_shared(world.rank()).size() as usize;
+        Ok(Mpi { world, local_size, _universe: universe })
+    }
+}
+
+/// Ends all ranks at once with this exit code. From any thread, also in the middle of a collective.
+pub fn abort(code: i32) -> ! {
+    SimpleCommunicator::world().abort(code)
+}
+
+impl Transport for Mpi {
+    fn name(&self) -> &'static str {
+        "mpi"
+    }
+
+    fn rank(&self) -> usize {
+        self.world.rank() as usize
+    }
+
+    fn size(&self) -> usize {
+        self.world.size() as usize
+    }
+
+    fn local_size(&self) -> usize {
+        self.local_size
+    }
+
+    fn all_reduce_sum(&self, tensor: &mut Tensor) -> Result<()> {
+        match tensor.f_kind()? {
+            Kind::Float => self.sum::<f32>(tensor),
+            Kind::Double => self.sum::<f64>(tensor),
+            Kind::Int64 => self.sum::<i64>(tensor),
+            other => Err(Error::new(crate::error::Kind::Bug, format!("no MPI sum of {other:?} tensors"))),
+        }
+    }
+
+    fn broadcast(&self, tensor: &mut Tensor) -> Result<()> {
+        let root = self.world.process_at_rank(0);
+        torch::host_bytes_mut(tensor)?.chunks_mut(MAX_COUNT).for_each(|chunk| root.broadcast_into(chunk));
+        Ok(())
+    }
+
+    fn gather_rows(&self, rows: &Tensor) -> Result<Option<Tensor>> {
+        let rows = rows.f_contiguous()?;
+        let size = rows.size();
+        let mut counts = vec![0i64; self.size()];
+        self.world.all_gather_into(&size[0], &mut counts[..]);
+        if self.rank() != 0 {
+            let mut rows = rows;
+            let root = self.world.process_at_rank(0);
+            torch::host_bytes_mut(&mut rows)?.chunks(MAX_COUNT).for_each(|chunk| root.send(chunk));
+            return Ok(None);
+        }
+        let mut all_size = size.clone();
+        all_size[0] = counts.iter().sum();
+        let all = Tensor::f_empty(&all_size, (rows.f_kind()?, rows.device()))?;
+        all.f_narrow(0, 0, size[0])?.f_copy_(&rows)?;
+        let mut start = size[0];
+        for (rank, &count) in counts.iter().enumerate().skip(1) {
+            let mut place = all.f_narrow(0, start, count)?;
+            let sender = self.world.process_at_rank(rank as i32);
+            for chunk in torch::host_bytes_mut(&mut place)?.chunks_mut(MAX_COUNT) {
+                let _status = sender.receive_into(chunk);
+            }
+            start += count;
+        }
+        Ok(Some(all))
+    }
+
+    fn all_gather_bytes(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
+        let mut lengths = vec![0i32; self.size()];
+        let length = i32::try_from(bytes.len())
+            .map_err(|_| Error::new(crate::error::Kind::Bug, "a message between ranks of more than 2 GiB"))?;
+        self.world.all_gather_into(&length, &mut lengths[..]);
+        let starts: Vec<i32> = lengths
+            .iter()
+            .scan(0, |next, length| {
+                let start = *next;
+                *next += length;
+                Some(start)
+            })
+            .collect();
+        let mut all = vec![0u8; lengths.iter().sum::<i32>() as usize];
+        let mut parts = PartitionMut::new(&mut all[..], &lengths[..], &starts[..]);
+        self.world.all_gather_varcount_into(bytes, &mut parts);
+        Ok(starts
+            .iter()
+            .zip(&lengths)
+            .map(|(&start, &length)| all[start as usize..][..length as usize].to_vec())
+            .collect())
+    }
+
+    fn barrier(&self) -> Result<()> {
+        self.world.barrier();
+        Ok(())
+    }
+}
+
+impl Mpi {
+    fn sum<T: HostElement + Equivalence + Copy>(&self, tensor: &mut Tensor) -> Result<()> {
+        for chunk in torch::host_slice_mut::<T>(tensor)?.chunks_mut(MAX_COUNT) {
+            let mine = chunk.to_vec();
+            self.world.all_reduce_into(&mine[..], chunk, SystemOperation::sum());
+        }
+        Ok(())
+    }
+}

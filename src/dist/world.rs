@@ -1,0 +1,224 @@
+//! All ranks of a run, seen from one of them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
+
+use tch::Tensor;
+
+use super::{Solo, Transport, order, watchdog};
+use crate::error::{Error, Result};
+
+/// Collectives so far, for `run.json`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize)]
+pub struct Traffic {
+    pub collectives: u64,
+    pub bytes_reduced: u64,
+    /// Seconds inside collectives, waiting for other ranks included.
+    pub seconds: f64,
+}
+
+pub struct World {
+    transport: Box<dyn Transport>,
+    traffic: Cell<Traffic>,
+    work: RefCell<BTreeMap<String, u64>>,
+    check_order: Cell<bool>,
+}
+
+impl World {
+    pub fn new(transport: Box<dyn Transport>) -> Self {
+        World { transport, traffic: Cell::default(), work: RefCell::default(), check_order: Cell::new(false) }
+    }
+
+    /// A world of this process alone.
+    pub fn solo() -> Self {
+        Self::new(Box::new(Solo))
+    }
+
+    /// How long a rank waits for the others before it ends the job, and whether the order of collectives is checked.
+    pub fn configure(&self, timeout: Duration, check_order: bool) {
+        watchdog::set_limit(timeout);
+        self.check_order.set(check_order);
+    }
+
+    pub fn backend(&self) -> &'static str {
+        self.transport.name()
+    }
+
+    pub fn rank(&self) -> usize {
+        self.transport.rank()
+    }
+
+    pub fn size(&self) -> usize {
+        self.transport.size()
+    }
+
+    /// Ranks on this machine, this one among them.
+    pub fn local_size(&self) -> usize {
+        self.transport.local_size()
+    }
+
+    /// Whether this rank writes files and speaks to the user.
+    pub fn is_root(&self) -> bool {
+        self.rank() == 0
+    }
+
+    pub fn traffic(&self) -> Traffic {
+        self.traffic.get()
+    }
+
+    /// Notes that this rank forwarded `images` more images for the use `what`.
+    pub fn tally(&self, what: &str, images: usize) {
+        *self.work.borrow_mut().entry(what.to_owned()).or_default() += images as u64;
+    }
+
+    /// Images that this rank forwarded so far, by use.
+    pub fn work(&self) -> BTreeMap<String, u64> {
+        self.work.borrow().clone()
+    }
+
+    /// This rank's contiguous share of `n` items. Shares differ by at most one item; the first ranks get the larger
+    /// ones; a share may be empty.
+    pub fn share(&self, n: usize) -> Range<usize> {
+        share_of(n, self.rank(), self.size())
+    }
+
+    /// Whether whole job number `job` of `jobs` (an evaluation batch, say) is this rank's.
+    ///
+    /// Jobs are dealt in contiguous blocks, so that gathering the results in rank order restores their order.
+    pub fn deals(&self, job: usize, jobs: usize) -> bool {
+        self.share(jobs).contains(&job)
+    }
+
+    /// Replaces `tensor` by its element-wise sum over all ranks.
+    pub fn sum(&self, tensor: &mut Tensor) -> Result<()> {
+        let bytes = tensor.numel() * tensor.f_kind()?.elt_size_in_bytes();
+        let what = format!("all-reduce of {:?} {:?}", tensor.size(), tensor.f_kind()?);
+        self.collective(bytes, what, |transport| transport.all_reduce_sum(tensor))
+    }
+
+    /// Replaces `tensor` by that of rank 0.
+    pub fn from_root(&self, tensor: &mut Tensor) -> Result<()> {
+        let what = format!("broadcast of {:?}", tensor.size());
+        self.collective(0, what, |transport| transport.broadcast(tensor))
+    }
+
+    /// Rows of all ranks in rank order at rank 0; `None` elsewhere.
+    pub fn gather_rows(&self, rows: &Tensor) -> Result<Option<Tensor>> {
+        let what = format!("gather of rows {:?}", &rows.size()[1..]);
+        self.collective(0, what, |transport| transport.gather_rows(rows))
+    }
+
+    /// The texts of all ranks, in rank order.
+    pub fn exchange(&self, text: &str) -> Result<Vec<String>> {
+        let all = self.collective(0, "exchange of texts".into(), |t| t.all_gather_bytes(text.as_bytes()))?;
+        Ok(all.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect())
+    }
+
+    /// What rank 0 says.
+    pub fn root_says(&self, text: &str) -> Result<String> {
+        let mine = if self.is_root() { text } else { "" };
+        Ok(self.exchange(mine)?.swap_remove(0))
+    }
+
+    /// What rank 0 answers; the others' answers do not count.
+    pub fn root_decides(&self, answer: bool) -> Result<bool> {
+        let mut flag = Tensor::from_slice(&[i64::from(answer)]);
+        self.from_root(&mut flag)?;
+        Ok(flag.f_int64_value(&[0])? != 0)
+    }
+
+    pub fn barrier(&self) -> Result<()> {
+        self.collective(0, "barrier".into(), |transport| transport.barrier())
+    }
+
+    /// Runs `job` on rank 0 first and on the others when it is done there: who comes first downloads, decodes or
+    /// repairs, the others find it ready.
+    pub fn root_first<T>(&self, job: impl FnOnce() -> Result<T>) -> Result<T> {
+        if self.is_root() {
+            let done = job()?;
+            self.barrier()?;
+            Ok(done)
+        } else {
+            self.barrier()?;
+            job()
+        }
+    }
+
+    /// An error (the same on all ranks) unless the ranks agree on all of these named facts: it says which differ and
+    /// on which ranks.
+    pub fn agree(&self, facts: impl FnOnce() -> Vec<(String, String)>) -> Result<()> {
+        if self.size() == 1 {
+            return Ok(());
+        }
+        let mine = serde_json::to_string(&facts())
+            .map_err(|error| Error::new(crate::error::Kind::Bug, format!("facts to compare: {error}")))?;
+        let all = self.exchange(&mine)?;
+        let all: Vec<Vec<(String, String)>> =
+            all.iter().map(|text| serde_json::from_str(text).unwrap_or_default()).collect();
+        let mut differences = Vec::new();
+        for (rank, theirs) in all.iter().enumerate().skip(1) {
+            for (name, wanted) in &all[0] {
+                let found = theirs.iter().find(|(other, _)| other == name).map_or("nothing", |(_, value)| value);
+                if found != wanted {
+                    differences.push(format!("{name}: rank 0 has {wanted}, rank {rank} has {found}"));
+                }
+            }
+            for (name, value) in theirs.iter().filter(|(name, _)| all[0].iter().all(|(known, _)| known != name)) {
+                differences.push(format!("{name}: rank 0 has nothing, rank {rank} has {value}"));
+            }
+        }
+        if differences.is_empty() {
+            return Ok(());
+        }
+        Err(Error::usage(format!("the ranks were started differently:\n  {}", differences.join("\n  ")))
+            .hint("start all ranks with the same program, arguments, environment and files"))
+    }
+
+    fn collective<T>(&self, bytes: usize, what: String, call: impl FnOnce(&dyn Transport) -> Result<T>) -> Result<T> {
+        let mut traffic = self.traffic.get();
+        traffic.collectives += 1;
+        traffic.bytes_reduced += bytes as u64;
+        let clock = std::time::Instant::now();
+        let result = if self.size() == 1 {
+            call(&*self.transport)
+        } else {
+            let what = format!("collective {}, {what}", traffic.collectives);
+            let check = if self.check_order.get() { Some(what.clone()) } else { None };
+            let _waiting = watchdog::enter(what);
+            if let Some(what) = check {
+                order::check(&*self.transport, &what)?;
+            }
+            call(&*self.transport)
+        };
+        traffic.seconds += clock.elapsed().as_secs_f64();
+        self.traffic.set(traffic);
+        result
+    }
+}
+
+/// Share of `rank` among `size` ranks: see [`World::share`].
+fn share_of(n: usize, rank: usize, size: usize) -> Range<usize> {
+    let (small, larger) = (n / size, n % size);
+    let start = rank * small + rank.min(larger);
+    start..start + small + usize::from(rank < larger)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::share_of;
+
+    #[test]
+    fn shares_are_contiguous_cover_everything_once_and_differ_by_one() {
+        for n in [0, 1, 2, 3, 97, 128] {
+            for size in 1..=5 {
+                let shares: Vec<_> = (0..size).map(|rank| share_of(n, rank, size)).collect();
+                let joined: Vec<usize> = shares.iter().cloned().flatten().collect();
+                assert_eq!(joined, (0..n).collect::<Vec<_>>(), "n {n}, {size} ranks");
+                let (shortest, longest) = (shares.iter().map(|s| s.len()).min(), shares.iter().map(|s| s.len()).max());
+                assert!(longest.unwrap() - shortest.unwrap() <= 1);
+            }
+        }
+    }
+}

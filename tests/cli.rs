@@ -1,0 +1,156 @@
+//! The command line as a user meets it: help, examples, usage errors, and the commands that only show something.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use common::Workspace;
+use serde_json::Value;
+
+/// Names below `Commands:` in the help.
+fn commands(workspace: &Workspace) -> Vec<String> {
+    let help = workspace.regun("--help").succeeds().stdout;
+    let (_, list) = help.split_once("Commands:\n").expect("a list of commands");
+    let names =
+        list.lines().take_while(|line| line.starts_with("  ")).filter_map(|line| line.split_whitespace().next());
+    names.filter(|name| *name != "help").map(str::to_owned).collect()
+}
+
+#[test]
+fn the_example_of_every_command_is_one_that_works() {
+    let workspace = Workspace::new();
+    let commands = commands(&workspace);
+    for needed in ["reference", "base", "unlearn", "evaluate", "pipeline", "splits", "config"] {
+        assert!(commands.iter().any(|command| command == needed), "{needed} is not among {commands:?}");
+    }
+    for command in commands {
+        let help = workspace.regun(&format!("{command} --help")).succeeds();
+        let example = help.stdout.lines().find_map(|line| line.trim().strip_prefix("Example: regun "));
+        let words: Vec<&str> = example.unwrap_or_else(|| panic!("no example\n{help}")).split_whitespace().collect();
+        assert_eq!(words[0], command, "an example of another command\n{help}");
+
+        // The overrides go through the configuration; what else stands there is options and their values.
+        let mut overrides: Vec<String> = Vec::new();
+        let mut rest = words[1..].iter();
+        while let Some(word) = rest.next() {
+            match *word {
+                "--methods" => {
+                    let methods = rest.next().expect("names of methods").split(',');
+                    overrides.extend(methods.map(|method| format!("unlearn={method}")).take(1));
+                }
+                "--run-idx" | "--checkpoint" => assert!(rest.next().is_some(), "{word} without its value\n{help}"),
+                option if option.starts_with("--") => assert!(help.stdout.contains(option), "{option}\n{help}"),
+                given => overrides.push(given.to_owned()),
+            }
+        }
+        workspace.regun(&format!("config --resolve {}", overrides.join(" "))).succeeds();
+    }
+}
+
+#[test]
+fn wrong_usage_is_told_and_ends_with_2() {
+    let workspace = Workspace::new();
+    for (arguments, part) in [
+        ("unlern data=digits", "unlearn"),
+        ("--frobnicate base", "--frobnicate"),
+        ("reference data=digits", "--run-idx"),
+        ("reference --run-idx one data=digits", "one"),
+        ("evaluate data=digits", "--checkpoint"),
+        ("pipeline data=digits model=resnet20 --methods regun,finetune,regun", "regun twice"),
+        ("pipeline data=digits model=resnet20 --methods regun,bogus", "bogus"),
+        ("pipeline data=digits model=resnet20", "no unlearning method is chosen"),
+        ("unlearn data=digits model=resnet20", "no unlearning method is chosen"),
+    ] {
+        workspace.regun(arguments).fails(2, &[part]);
+    }
+    let without_command = workspace.regun("");
+    assert!(without_command.stderr.contains("Usage: regun"), "{without_command}");
+    assert!(workspace.path("").read_dir().unwrap().next().is_none(), "a refused command leaves nothing behind");
+}
+
+#[test]
+fn splits_are_a_partition_of_the_training_images() {
+    let workspace = Workspace::new();
+    // Of 1,797 digits every fifth is a test image.
+    let images = (0..1797).filter(|i| i % 5 != 4).count();
+    for (overrides, wanted) in [
+        // Held-out is a tenth of all; the others are fractions of the 1,294 that are left.
+        ("split.forget_frac=0.2 split.retain_frac=0.7", [("heldout", 144), ("val", 129), ("forget", 259)]),
+        ("split.heldout_frac=0 split.validation_frac=0", [("heldout", 0), ("val", 0), ("forget", 14)]),
+        ("data.debug_subset_size=100 split.forget_frac=0.5", [("heldout", 10), ("val", 9), ("forget", 45)]),
+    ] {
+        let images = if overrides.contains("debug") { 100 } else { images };
+        let finished = workspace.regun(&format!("splits data=digits {overrides}")).succeeds();
+        let parts: BTreeMap<String, Vec<usize>> = serde_json::from_str(&finished.stdout).unwrap();
+        assert_eq!(parts.keys().collect::<Vec<_>>(), ["forget", "heldout", "retain", "retain_subset", "val"]);
+        for (name, part) in &parts {
+            assert!(part.is_sorted_by(|a, b| a < b), "{name} is not sorted\n{finished}");
+        }
+        for (name, size) in wanted {
+            assert_eq!(parts[name].len(), size, "{name}\n{finished}");
+        }
+        let in_parts: Vec<usize> =
+            ["retain", "forget", "heldout", "val"].iter().flat_map(|p| parts[*p].clone()).collect();
+        assert_eq!(in_parts.len(), images);
+        assert_eq!(in_parts.iter().copied().collect::<BTreeSet<_>>(), (0..images).collect());
+        assert_eq!(parts["retain_subset"].len(), parts["forget"].len().min(parts["retain"].len()));
+        assert!(parts["retain_subset"].iter().all(|i| parts["retain"].binary_search(i).is_ok()));
+    }
+}
+
+#[test]
+fn the_forget_set_of_the_class_scheme_is_of_the_chosen_classes() {
+    let workspace = Workspace::new();
+    let splits = |overrides: &str| -> BTreeMap<String, Vec<usize>> {
+        let finished = workspace.regun(&format!("--json splits data=digits split.scheme=class {overrides}")).succeeds();
+        serde_json::from_str(&finished.stdout).unwrap()
+    };
+    let both = splits("split.forget_classes=[3,8] split.forget_frac=1")["forget"].clone();
+    let three = splits("split.forget_classes=[3] split.forget_frac=1")["forget"].clone();
+    let eight = splits("split.forget_classes=[8] split.forget_frac=1")["forget"].clone();
+    assert_eq!([three, eight].concat().into_iter().collect::<BTreeSet<_>>(), both.into_iter().collect());
+}
+
+/// The tree that `config` prints, as JSON.
+fn tree(workspace: &Workspace, arguments: &str) -> Value {
+    let finished = workspace.regun(&format!("--json config {arguments}")).succeeds();
+    serde_json::from_str(&finished.stdout).unwrap_or_else(|error| panic!("{error}\n{finished}"))
+}
+
+#[test]
+fn config_shows_interpolations_as_written_or_resolved() {
+    let workspace = Workspace::new();
+    let overrides = "unlearn=regun data=digits model=resnet20 seed=7 paths.cache_dir=store";
+    let written = tree(&workspace, overrides);
+    assert_eq!(written["split"]["seed"], "${seed}");
+    assert_eq!(written["seed"], 7);
+    let resolved = tree(&workspace, &format!("--resolve {overrides}"));
+    assert_eq!(resolved["split"]["seed"], 7);
+    assert_eq!(resolved["run"]["base_weights"], "store/models/resnet20_digits_random_forget0.01_7.ckpt");
+    assert!(!resolved.to_string().contains("${"), "{resolved}");
+    assert_eq!(written.get("hydra"), None, "Hydra's own section is no part of the job's configuration");
+}
+
+#[test]
+fn printed_configurations_are_configurations() {
+    let workspace = Workspace::new();
+    // Values that YAML readers like to misread.
+    let overrides =
+        "unlearn=regun data=digits model=resnet20 +note='null' +version='1e3' +empty='' paths.cache_dir='a:b'";
+    let wanted = tree(&workspace, &format!("--resolve {overrides} hydra.run.dir=here"));
+    for resolve in ["", "--resolve"] {
+        let printed = workspace.regun(&format!("config {resolve} {overrides} hydra.run.dir=here")).succeeds().stdout;
+        std::fs::write(workspace.path("printed.yaml"), printed).unwrap();
+        let reloaded = tree(&workspace, "--resolve --config-dir . --config-name printed");
+        for key in ["data", "model", "unlearn", "trainer", "split", "note", "version", "empty", "run"] {
+            assert_eq!(reloaded[key], wanted[key], "{key}, printed with config {resolve}");
+        }
+    }
+}
+
+#[test]
+fn an_override_that_does_not_fit_is_an_error_for_config_resolve_alone() {
+    let workspace = Workspace::new();
+    workspace.regun("config trainer.max_epochs=many").succeeds();
+    workspace.regun("config --resolve trainer.max_epochs=many").fails(2, &["trainer.max_epochs", "many", "an integer"]);
+}
