@@ -5,13 +5,12 @@ use std::rc::Rc;
 use clap::Parser;
 use regun::cli::Cli;
 use regun::dist::launch;
-use regun::error::Kind;
 use regun::run::{Options, run};
 
 fn main() {
     regun::torch::keep_freed_memory();
     let cli = Cli::parse();
-    end_on_panic();
+    launch::end_on_panic();
     let world = match launch::start() {
         Ok(world) => Rc::new(world),
         Err(error) => {
@@ -32,14 +31,4 @@ fn main() {
     if let Err(error) = run(&cli.command, &options).and_then(|()| world.barrier()) {
         launch::fail(&error);
     }
-}
-
-/// A panic is a bug of ours: say so and end all ranks at once. Unwinding would run destructors that wait for ranks that
-/// wait for this one.
-fn end_on_panic() {
-    std::panic::set_hook(Box::new(|panic| {
-        eprintln!("error: {}: internal error, a bug in regun: {panic}", launch::who());
-        eprintln!("hint: please report it with the command line and the run's config.yaml");
-        launch::abort(Kind::Bug.exit_code());
-    }));
 }

@@ -8,10 +8,16 @@ use std::sync::OnceLock;
 
 use super::mpi::{self, Mpi};
 use super::{Solo, World};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
-/// Rank, number of ranks and host, once they are known.
-static IDENTITY: OnceLock<(usize, usize, String)> = OnceLock::new();
+/// This process among the ranks, once that is known.
+static IDENTITY: OnceLock<Identity> = OnceLock::new();
+
+struct Identity {
+    rank: usize,
+    size: usize,
+    host: String,
+}
 
 /// Joins the other ranks, if a launcher started any.
 ///
@@ -32,7 +38,7 @@ pub fn start() -> Result<World> {
             world
         }
     };
-    let _ = IDENTITY.set((world.rank(), world.size(), host()));
+    let _ = IDENTITY.set(Identity { rank: world.rank(), size: world.size(), host: host() });
     Ok(world)
 }
 
@@ -53,13 +59,13 @@ pub fn host() -> String {
 
 /// Whether there are other ranks that would wait for this one.
 fn has_peers() -> bool {
-    IDENTITY.get().is_some_and(|(_, size, _)| *size > 1)
+    IDENTITY.get().is_some_and(|identity| identity.size > 1)
 }
 
 /// This rank in a message: "rank 1 of 4 on node7".
 pub fn who() -> String {
     match IDENTITY.get() {
-        Some((rank, size, host)) => format!("rank {rank} of {size} on {host}"),
+        Some(Identity { rank, size, host }) => format!("rank {rank} of {size} on {host}"),
         None => "this process".into(),
     }
 }
@@ -69,6 +75,16 @@ pub fn abort(code: i32) -> ! {
     if has_peers() { mpi::abort(code) } else { std::process::exit(code) }
 }
 
+/// From now on a panic, which is a bug of ours, says so and ends all ranks at once. Unwinding would run destructors that
+/// wait for ranks that wait for this one.
+pub fn end_on_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        eprintln!("error: {}: internal error, a bug in regun: {panic}", who());
+        eprintln!("hint: please report it with the command line and the run's config.yaml");
+        abort(Kind::Bug.exit_code());
+    }));
+}
+
 /// Prints an error that ends the run, and ends all ranks with its code.
 ///
 /// An error that all ranks have (a misspelt key, say) is printed once: the others give rank 0 a moment to say it.
@@ -76,7 +92,7 @@ pub fn fail(error: &Error) -> ! {
     if !has_peers() {
         tracing::error!("{error}");
     } else {
-        if !IDENTITY.get().is_some_and(|(rank, ..)| *rank == 0) {
+        if IDENTITY.get().is_some_and(|identity| identity.rank > 0) {
             std::thread::sleep(std::time::Duration::from_secs(1));
         }
         tracing::error!("{}: {error}", who());

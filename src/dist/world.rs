@@ -19,6 +19,9 @@ pub struct Traffic {
     pub seconds: f64,
 }
 
+/// How many differences between ranks an error lists.
+const DIFFERENCES_SHOWN: usize = 8;
+
 pub struct World {
     transport: Box<dyn Transport>,
     traffic: Cell<Traffic>,
@@ -171,6 +174,11 @@ impl World {
         }
         if differences.is_empty() {
             return Ok(());
+        }
+        let more = differences.len().saturating_sub(DIFFERENCES_SHOWN);
+        differences.truncate(DIFFERENCES_SHOWN);
+        if more > 0 {
+            differences.push(format!("and {more} more"));
         }
         Err(Error::usage(format!("the ranks were started differently:\n  {}", differences.join("\n  ")))
             .hint("start all ranks with the same program, arguments, environment and files"))

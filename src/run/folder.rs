@@ -77,7 +77,7 @@ impl RunFolder {
 
     fn write_state(&self, state: &str, exit_code: Option<i32>) -> Result<()> {
         let mut run = self.facts.borrow().clone();
-        run.insert("started".into(), self.started.to_string().into());
+        run.insert("started".into(), self.started.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string().into());
         run.insert("seconds".into(), json!(self.clock.elapsed().as_secs_f64()));
         run.insert("state".into(), state.into());
         run.insert("exit_code".into(), json!(exit_code));

@@ -103,6 +103,12 @@ pub struct Step<'a> {
 }
 
 impl Step<'_> {
+    /// Logits [N, K] of this rank's images in train mode: batch statistics over all ranks, running statistics move on,
+    /// gradients are recorded. Every rank makes the same calls, also with an empty share.
+    pub fn train(&self, images: &Tensor) -> Result<Tensor> {
+        self.model.train(images)
+    }
+
     /// The batch of the feed with this name.
     pub fn batch(&self, feed: &str) -> Result<&Batch> {
         self.batches.iter().find(|(name, _)| *name == feed).map(|(_, batch)| batch).ok_or_else(|| {

@@ -12,6 +12,9 @@ use crate::config::schema::Unlearn;
 use crate::error::{Error, Result, did_you_mean};
 use crate::train::{Method, Phase};
 
+/// Reads the method's settings and makes it.
+type Build = fn(&Unlearn) -> Result<Box<dyn Method>>;
+
 /// One line of the table of methods.
 pub struct MethodInfo {
     /// Choice of the configuration group `unlearn`.
@@ -20,7 +23,7 @@ pub struct MethodInfo {
     pub title: &'static str,
     pub paper: &'static str,
     /// None: known, with its configuration, but not built yet.
-    build: Option<fn(&Unlearn) -> Result<Box<dyn Method>>>,
+    build: Option<Build>,
 }
 
 pub const REGISTRY: &[MethodInfo] = &[

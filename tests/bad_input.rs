@@ -1,0 +1,388 @@
+//! Whatever a user gets wrong: a message that says what, where and what was wanted, the right exit code, and no harm to
+//! what was there.
+
+mod common;
+#[path = "common/trained.rs"]
+mod trained;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use common::Workspace;
+use trained::{BASE, REFERENCE_1, RETRAINED, SETUP, files_in, trained};
+
+/// Exit codes (documentation of the commands).
+const USAGE: i32 = 2;
+const MISSING: i32 = 3;
+const STORAGE: i32 = 72;
+const NOT_FINITE: i32 = 73;
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Configuration
+
+#[test]
+fn a_wrong_setting_is_named_with_what_is_wanted() {
+    let workspace = Workspace::new();
+    for (overrides, parts) in [
+        ("trainer.max_epoch=3", &["trainer.max_epoch", "hint: ", "max_epochs"][..]),
+        ("learning_rate=3", &["learning_rate", "hint: "]),
+        ("unlearns=regun", &["unlearns", "hint: "]),
+        ("data=digit", &["`digit`", "digits"]),
+        ("model=resnet19", &["`resnet19`", "resnet20"]),
+        ("unlearn=regum", &["`regum`", "regun"]),
+        ("model.optim.name=adam", &["model.optim.name", "adam", "sgd, adamw"]),
+        ("model.scheduler.name=cos", &["model.scheduler.name", "cos", "cosine"]),
+        ("split.scheme=half", &["split.scheme", "half", "random, stratified, class"]),
+        ("seed=many", &["seed", "many", "an integer"]),
+        ("seed=-1", &["seed", "-1", "an integer"]),
+        ("data.batch_size=0", &["data.batch_size", "0", "at least 1"]),
+        ("data.batch_size=[1]", &["data.batch_size", "[1]", "an integer"]),
+        ("data.num_classes=9", &["data.num_classes", "9", "at least 10"]),
+        ("model.optim.lr=fast", &["model.optim.lr", "fast", "a number"]),
+        ("trainer.precision=8", &["trainer.precision", "8", "bf16-mixed"]),
+        ("trainer.threads=100000", &["trainer.threads", "100000", "at most"]),
+        ("split.forget_frac=1.5", &["split.forget_frac", "1.5", "from 0 to 1"]),
+        ("split.heldout_frac=-0.1", &["split.heldout_frac", "-0.1", "from 0 to 1"]),
+        ("split.forget_frac=0", &["the forget set is empty", "hint: "]),
+        ("split.validation_frac=0.9", &["the retain set is empty", "hint: "]),
+        ("split.scheme=class split.forget_classes=[10]", &["split.forget_classes", "10", "from 0 to 9"]),
+        ("split.scheme=class split.forget_classes=[-1]", &["split.forget_classes", "-1", "from 0 to 9"]),
+        ("model=swin", &["swin_t", "not built", "resnet20"]),
+        ("data=tiny_imagenet", &["tiny_imagenet", "digits"]),
+        ("model.optim.lr", &["model.optim.lr", "hint: "]),
+        ("seed=${nowhere}", &["nowhere"]),
+        ("seed=${seed}", &["seed", "cycle"]),
+    ] {
+        workspace.regun(&format!("base {SETUP} {overrides}")).fails(USAGE, parts);
+    }
+    assert!(files_in(&workspace.path("")).is_empty(), "a refused run leaves nothing behind");
+}
+
+#[test]
+fn a_wrong_setting_in_a_file_is_named_with_file_and_line() {
+    let workspace = Workspace::new();
+    fs::create_dir_all(workspace.path("mine/model")).unwrap();
+    fs::write(workspace.path("mine/model/slow.yaml"), "defaults:\n  - resnet20\noptim:\n  lr: slow\n").unwrap();
+    let run = format!("base {SETUP} -c mine model=slow");
+    workspace.regun(&run).fails(USAGE, &["mine/model/slow.yaml:4", "model.optim.lr", "slow", "a number"]);
+    fs::write(workspace.path("mine/model/slow.yaml"), "defaults:\n  - resnet20\noptim: [\n").unwrap();
+    workspace.regun(&run).fails(USAGE, &["mine/model/slow.yaml"]);
+    workspace.regun(&format!("base {SETUP} -c elsewhere")).fails(USAGE, &["elsewhere"]);
+    workspace.regun(&format!("base {SETUP} --config-name other")).fails(USAGE, &["other"]);
+}
+
+#[test]
+fn a_method_that_is_missing_or_not_built_is_refused_before_anything_is_read() {
+    let workspace = Workspace::new();
+    workspace.regun(&format!("unlearn {SETUP}")).fails(USAGE, &["no unlearning method is chosen", "hint: ", "regun"]);
+    let scrub = &["unlearn=scrub", "not built", "hint: ", "regun"];
+    workspace.regun(&format!("unlearn {SETUP} unlearn=scrub")).fails(USAGE, scrub);
+    workspace.regun(&format!("pipeline {SETUP} --methods regun,scrub")).fails(USAGE, scrub);
+    assert!(files_in(&workspace.path("")).is_empty());
+}
+
+#[test]
+fn a_reference_outside_of_the_configured_number_is_refused() {
+    let workspace = Workspace::new();
+    for index in ["0", "5"] {
+        let run = format!("reference --run-idx {index} {SETUP} mul_eval.mia_num_models=4");
+        workspace.regun(&run).fails(USAGE, &[index, "1 to 4", "mul_eval.mia_num_models"]);
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Data files
+
+const CIFAR: &str = "splits data=cifar10 data.data_dir=data";
+/// One label byte and 32x32x3 pixels, 10,000 times.
+const CIFAR_FILE: u64 = 10_000 * 3_073;
+
+/// A file of zeros that takes no room on the disk: as a CIFAR batch, black images of class 0.
+fn zeros(path: &Path, size: u64) -> File {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let file = File::create(path).unwrap();
+    file.set_len(size).unwrap();
+    file
+}
+
+#[test]
+fn absent_data_is_said_with_where_to_get_it() {
+    let workspace = Workspace::new();
+    workspace.regun(CIFAR).fails(MISSING, &["CIFAR-10", "data", "cifar-10-batches-bin", "hint: ", "data.data_dir"]);
+    fs::create_dir_all(workspace.path("data")).unwrap();
+    fs::write(workspace.path("data/cifar-10-binary.tar.gz"), "").unwrap();
+    workspace.regun(CIFAR).fails(MISSING, &["hint: ", "tar -xzf data/cifar-10-binary.tar.gz"]);
+}
+
+#[test]
+fn a_data_file_that_is_missing_cut_or_wrong_is_named() {
+    let workspace = Workspace::new();
+    let file = |name: &str| workspace.path(&format!("data/cifar-10-batches-bin/{name}"));
+    zeros(&file("data_batch_1.bin"), CIFAR_FILE);
+    workspace.regun(CIFAR).fails(MISSING, &["data_batch_2.bin", "wanted 30730000 bytes", "hint: "]);
+    for size in [0, CIFAR_FILE - 1, CIFAR_FILE + 3_073] {
+        zeros(&file("data_batch_2.bin"), size);
+        let got = format!("got {size} bytes");
+        workspace.regun(CIFAR).fails(MISSING, &["data_batch_2.bin", &got, "wanted 30730000", "hint: "]);
+    }
+    fs::write(file("data_batch_1.bin"), [10]).unwrap();
+    zeros_after(&file("data_batch_1.bin"), CIFAR_FILE);
+    workspace.regun(CIFAR).fails(MISSING, &["data_batch_1.bin", "image 0 has label 10", "wanted 0 to 9", "hint: "]);
+}
+
+/// Lengthens a file with zeros.
+fn zeros_after(path: &Path, size: u64) {
+    File::options().write(true).open(path).unwrap().set_len(size).unwrap();
+}
+
+#[test]
+fn a_python_batch_that_is_none_is_named() {
+    let workspace = Workspace::new();
+    let path = workspace.path("data/cifar-10-batches-py/data_batch_1");
+    for size in [0, 100, CIFAR_FILE + 1_000] {
+        zeros(&path, size);
+        workspace.regun(CIFAR).fails(MISSING, &["cifar-10-batches-py/data_batch_1"]);
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Checkpoints
+
+/// `damage`d contents of a checkpoint, and how that is called.
+fn damages(good: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let flipped = |at: usize| {
+        let mut bytes = good.to_vec();
+        bytes[at] ^= 0x10;
+        bytes
+    };
+    vec![
+        ("empty", Vec::new()),
+        ("cut in its length", good[..5].to_vec()),
+        ("cut in its header", good[..100].to_vec()),
+        ("cut in its tensors", good[..good.len() / 2].to_vec()),
+        ("cut by a byte", good[..good.len() - 1].to_vec()),
+        ("longer by a byte", [good, b"x"].concat()),
+        ("a bit of its length flipped", flipped(6)),
+        ("a bit of its header flipped", flipped(30)),
+        ("a bit of a tensor flipped", flipped(good.len() - 4_001)),
+        ("text", b"this is not the checkpoint that you are looking for\n".repeat(100)),
+    ]
+}
+
+#[test]
+fn a_damaged_checkpoint_is_named_with_what_makes_it_and_left_as_it_is() {
+    let workspace = trained();
+    for (path, command) in
+        [(BASE, "regun base"), (RETRAINED, "regun base"), (REFERENCE_1, "regun reference --run-idx 1")]
+    {
+        let good = fs::read(workspace.path(path)).unwrap();
+        for (how, bad) in damages(&good) {
+            fs::write(workspace.path(path), bad).unwrap();
+            let before = files_in(&workspace.path("cache"));
+            let run = workspace.regun(&format!("unlearn unlearn=finetune {SETUP} hydra.run.dir=run"));
+            let run = run.fails(MISSING, &[path, "damaged", "hint: ", command]);
+            assert_eq!(files_in(&workspace.path("cache")), before, "{how}: the cache was touched\n{run}");
+        }
+        // Evaluating it tells the same.
+        let run = workspace.regun(&format!("evaluate --checkpoint {path} {SETUP} hydra.run.dir=run"));
+        run.fails(MISSING, &[path, "damaged", "hint: "]);
+        fs::write(workspace.path(path), good).unwrap();
+    }
+    workspace.regun(&format!("unlearn unlearn=finetune {SETUP} unlearn.trainer.max_epochs=1")).succeeds();
+}
+
+#[test]
+fn a_checkpoint_of_something_else_is_refused_with_what_differs() {
+    let workspace = trained();
+    let before = files_in(&workspace.path("cache/models"));
+    let refused = |overrides: &str, path: &str, difference: &str| {
+        let run = format!("unlearn unlearn=finetune {SETUP} {overrides} hydra.run.dir=run");
+        workspace.regun(&run).fails(MISSING, &[path, "does not fit", difference, "hint: "]);
+        let run = format!("evaluate --checkpoint {path} {SETUP} {overrides} hydra.run.dir=run");
+        // Seed and role tell models of one setup apart: evaluate takes any of them.
+        if !difference.contains("seed: found 42, wanted 43") && !difference.starts_with("role") {
+            workspace.regun(&run).fails(MISSING, &[path, "does not fit", difference, "hint: "]);
+        }
+    };
+    refused("data.num_classes=11", BASE, "classes: found 10, wanted 11");
+    refused("data.debug_subset_size=299", BASE, "data subset: found first 300, wanted first 299");
+    refused("split.seed=1", BASE, "split seed: found 42, wanted 1");
+    refused("split.heldout_frac=0.2", BASE, "split indices");
+
+    // The name of a file says less than what is in it.
+    let copied = |from: &str, to: &str| {
+        fs::copy(workspace.path(from), workspace.path(to)).unwrap();
+        to.to_owned()
+    };
+    let other = copied(BASE, "cache/models/resnet18_digits_random_forget0.2_42.safetensors");
+    refused("model=resnet", &other, "model: found resnet20, wanted resnet18");
+    let other = copied(BASE, "cache/models/resnet20_digits_stratified_forget0.2_42.safetensors");
+    refused("split.scheme=stratified", &other, "split scheme: found random, wanted stratified");
+    let other = copied(BASE, "cache/models/resnet20_digits_random_forget0.2_43.safetensors");
+    refused("seed=43 split.seed=42", &other, "seed: found 42, wanted 43");
+    let other = copied(RETRAINED, "other.safetensors");
+    refused("run.base_weights=other.safetensors", &other, "role: found retrained, wanted base");
+
+    for (path, contents) in before {
+        let now = fs::read(workspace.path("cache/models").join(&path)).unwrap();
+        assert!(now == contents, "{} has changed", path.display());
+    }
+}
+
+#[test]
+fn a_checkpoint_with_other_tensors_than_the_architecture_is_refused() {
+    let workspace = trained();
+    // What the evaluation keeps is a file of ours of this very setup, but not a model.
+    let cache = "cache/eval/resnet20_digits_random_forget0.2_42_cached_references.safetensors";
+    let run = workspace.regun(&format!("evaluate --checkpoint {cache} {SETUP} hydra.run.dir=run"));
+    run.fails(MISSING, &[cache]);
+}
+
+#[test]
+fn missing_models_are_named_with_the_commands_that_make_them() {
+    let workspace = trained();
+    let unlearn = format!("unlearn unlearn=finetune {SETUP} unlearn.trainer.max_epochs=1 hydra.run.dir=run");
+    fs::remove_file(workspace.path(REFERENCE_1)).unwrap();
+    workspace.regun(&unlearn).fails(MISSING, &["1 of 2 reference models", REFERENCE_1, "regun reference --run-idx 1"]);
+    fs::remove_file(workspace.path(RETRAINED)).unwrap();
+    workspace.regun(&unlearn).fails(MISSING, &["missing"]);
+    fs::remove_file(workspace.path(BASE)).unwrap();
+    workspace.regun(&unlearn).fails(MISSING, &["the base model is missing", BASE, "regun base"]);
+    let elsewhere = format!("evaluate --checkpoint elsewhere.safetensors {SETUP}");
+    workspace.regun(&elsewhere).fails(MISSING, &["elsewhere.safetensors", "does not exist"]);
+}
+
+#[test]
+fn base_without_references_keeps_its_models_and_what_needs_none() {
+    let workspace = Workspace::new();
+    let run = workspace.regun(&format!("base {SETUP} hydra.run.dir=run"));
+    let commands = "regun reference --run-idx 1 && regun reference --run-idx 2";
+    run.fails(MISSING, &["2 of 2 reference models are missing", "hint: ", commands]);
+    assert!(workspace.path(BASE).exists() && workspace.path(RETRAINED).exists());
+    assert!(!workspace.path("run/results.json").exists(), "results.json marks a run that came to its end");
+    let partial: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(&fs::read(workspace.path("run/partial_results.json")).unwrap()).unwrap();
+    for key in ["base/acc_test", "base/smia_loss_auc", "base/divergence_test", "retrained/acc_test"] {
+        assert!(partial[key].is_f64(), "{key}: {}", partial[key]);
+    }
+    assert!(!partial.keys().any(|key| key.contains("rmia")), "RMIA without references: {:?}", partial.keys());
+    let state: serde_json::Value = serde_json::from_slice(&fs::read(workspace.path("run/run.json")).unwrap()).unwrap();
+    assert_eq!((&state["state"], &state["exit_code"]), (&"failed".into(), &MISSING.into()));
+    assert!(state["error"].as_str().unwrap().contains("reference models are missing"));
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Storage
+
+#[test]
+fn a_folder_that_cannot_be_made_is_refused_before_training() {
+    let workspace = Workspace::new();
+    fs::write(workspace.path("file"), "in the way").unwrap();
+    for (overrides, place) in [
+        ("hydra.run.dir=file/run", "file"),
+        ("hydra.run.dir=/proc/nowhere/run", "/proc/nowhere"),
+        ("paths.cache_dir=file/cache hydra.run.dir=run", "file/cache"),
+        ("paths.cache_dir=/proc/nowhere hydra.run.dir=run", "/proc/nowhere"),
+    ] {
+        let run = workspace.regun(&format!("base {SETUP} {overrides}")).fails(STORAGE, &[place, "hint: "]);
+        assert!(!run.stderr.contains("epoch 1"), "an epoch was trained in vain\n{run}");
+    }
+    assert_eq!(fs::read_to_string(workspace.path("file")).unwrap(), "in the way");
+}
+
+/// A small disk, where mounting one is allowed.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(folder: PathBuf, size: &str) -> Option<Self> {
+        fs::create_dir_all(&folder).unwrap();
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(&folder);
+        match mount.stderr(Stdio::null()).status() {
+            Ok(status) if status.success() => Some(SmallDisk(folder)),
+            _ => {
+                eprintln!("skipped: mounting a tmpfs is not allowed here");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_leaves_the_old_checkpoint_whole() {
+    let workspace = trained();
+    let good = fs::read(workspace.path(BASE)).unwrap();
+    // Room for one model, not for two.
+    let Some(disk) = SmallDisk::mount(workspace.path("disk"), &format!("{}", good.len() * 3 / 2)) else { return };
+    let name = Path::new(BASE).file_name().unwrap();
+    fs::create_dir(disk.0.join("models")).unwrap();
+    fs::write(disk.0.join("models").join(name), &good).unwrap();
+    let before = files_in(&disk.0);
+    let run = workspace.regun(&format!("base {SETUP} paths.cache_dir=disk hydra.run.dir=run trainer.max_epochs=2"));
+    run.fails(STORAGE, &["cannot write", &name.to_string_lossy(), "hint: ", "space"]);
+    assert!(files_in(&disk.0) == before, "the old file, whole, and no other");
+}
+
+#[test]
+fn a_full_output_folder_is_a_storage_error() {
+    let workspace = trained();
+    let Some(disk) = SmallDisk::mount(workspace.path("disk"), "64k") else { return };
+    let run = workspace.regun(&format!("unlearn unlearn=finetune {SETUP} hydra.run.dir=disk/run"));
+    run.fails(STORAGE, &["cannot write", "unlearned.safetensors", "hint: "]);
+    assert!(!disk.0.join("run/results.json").exists());
+    drop(disk);
+}
+
+#[test]
+fn standard_output_that_takes_nothing_is_an_error_after_the_work_is_kept() {
+    let workspace = trained();
+    let run = format!("unlearn unlearn=finetune {SETUP} unlearn.trainer.max_epochs=1 hydra.run.dir=");
+    let mut full = workspace.prepare(&format!("{run}run_full"));
+    full.command.stdout(File::options().write(true).open("/dev/full").unwrap());
+    full.run().fails(STORAGE, &["standard output", "hint: "]);
+    let mut closed = workspace.prepare(&format!("{run}run_closed"));
+    closed.command.stdout(Stdio::piped());
+    closed.run().fails(STORAGE, &["standard output", "hint: "]);
+    for folder in ["run_full", "run_closed"] {
+        assert!(workspace.path(folder).join("results.json").exists(), "{folder}");
+        assert!(workspace.path(folder).join("unlearned.safetensors").exists(), "{folder}");
+    }
+}
+
+#[test]
+fn standard_error_that_takes_nothing_does_not_stop_a_run() {
+    let workspace = trained();
+    let mut run = workspace.prepare(&format!("unlearn unlearn=finetune {SETUP} unlearn.trainer.max_epochs=1"));
+    run.command.stderr(File::options().write(true).open("/dev/full").unwrap());
+    let run = run.run().succeeds();
+    assert!(run.stdout.contains("Finetune"), "{run}");
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Numbers
+
+#[test]
+fn a_diverging_training_ends_with_the_step_and_keeps_the_old_model() {
+    let workspace = trained();
+    let before = files_in(&workspace.path("cache"));
+    let run = workspace.regun(&format!("base {SETUP} model.optim.lr=1e30 hydra.run.dir=run"));
+    run.fails(NOT_FINITE, &["base", "not finite", "epoch 1, step 2", "hint: ", "learning rate"]);
+    // A single step has no next one that would show it.
+    let run = workspace.regun(&format!("base {SETUP} model.optim.lr=1e30 data.batch_size=1000 hydra.run.dir=run"));
+    run.fails(NOT_FINITE, &["base", "validation loss", "epoch 1", "hint: ", "learning rate"]);
+    let run = "unlearn unlearn=neggrad unlearn.optim.lr=1e30 hydra.run.dir=run";
+    workspace.regun(&format!("{run} {SETUP}")).fails(NOT_FINITE, &["unlearn/neggrad", "epoch 1", "hint: "]);
+    assert!(files_in(&workspace.path("cache")) == before, "the cache was touched");
+    for folder in ["run", "run-1", "run-2"] {
+        let state = fs::read_to_string(workspace.path(folder).join("run.json")).unwrap();
+        assert!(state.contains("\"exit_code\": 73"), "{state}");
+        assert!(!workspace.path(folder).join("unlearned.safetensors").exists());
+    }
+}

@@ -1,0 +1,176 @@
+//! Golden steps of the unlearning methods, through the real engine.
+//!
+//! The setting is that of `fixtures/methods.json`: resnet18 with the CIFAR stem in float64, weights and images by
+//! formula, one batch of six per feed. A batch holds the whole part, so its shuffled order changes nothing but the
+//! order of sums.
+
+use std::sync::Arc;
+
+use regun::config::schema::{Model as ModelConfig, Optim, OptimName, Stem};
+use regun::data::Corpus;
+use regun::data::resident::Resident;
+use regun::data::split::Parts;
+use regun::dist::World;
+use regun::error::Result;
+use regun::models::{Architecture, build};
+use regun::train::{Method, Model, Observer, Phase, Settings, StepReport, Trainer};
+use serde_json::Value;
+use tch::{Kind, Tensor};
+
+use crate::formula_network::{formula_images, formula_state};
+
+pub const FORGET: usize = 6;
+pub const RETAIN: usize = 6;
+pub const HELDOUT: usize = 10;
+
+pub fn fixtures() -> Value {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/methods.json");
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+pub fn labels(fixtures: &Value, part: &str) -> Vec<i64> {
+    fixtures["setup"]["labels"][part].as_array().unwrap().iter().map(|label| label.as_i64().unwrap()).collect()
+}
+
+pub fn indices(value: &Value) -> Vec<usize> {
+    value.as_array().unwrap().iter().map(|index| index.as_u64().unwrap() as usize).collect()
+}
+
+pub fn architecture() -> Arc<dyn Architecture> {
+    let config = ModelConfig {
+        name: "resnet18".into(),
+        num_classes: 10,
+        pretrained: false,
+        stem: Some(Stem::Cifar),
+        freeze_backbone: false,
+        label_smoothing: None,
+        image_size: None,
+    };
+    build(&config).unwrap().into()
+}
+
+/// The three sets as one training set; `heldout` lists which of the ten held-out images take part.
+pub fn corpus(fixtures: &Value, heldout: &[usize]) -> Corpus {
+    let images = |stream, n| formula_images(&[n, 3, 16, 16], stream, 1.5, Kind::Double);
+    let pixels = Tensor::cat(&[images(1001, 6), images(1002, 6), images(1003, 10)], 0);
+    let labels = ["forget", "retain", "heldout"].map(|part| labels(fixtures, part)).concat();
+    let retain: Vec<usize> = (FORGET..FORGET + RETAIN).collect();
+    let parts = Parts {
+        forget: (0..FORGET).collect(),
+        retain_subset: retain.clone(),
+        retain,
+        heldout: heldout.iter().map(|index| FORGET + RETAIN + index).collect(),
+        ..Parts::default()
+    };
+    let test = Resident::new(pixels.narrow(0, 0, 1), labels[..1].to_vec());
+    Corpus::prepared(Resident::new(pixels, labels), test, parts, 10, 4)
+}
+
+pub fn phase(epochs: usize) -> Phase {
+    Phase {
+        name: "unlearn",
+        epochs,
+        optim: Optim {
+            name: OptimName::Sgd,
+            lr: Some(0.01),
+            weight_decay: Some(0.0),
+            momentum: Some(0.9),
+            nesterov: Some(false),
+            betas: None,
+            exclude_wd_norm_bias: Some(true),
+        },
+        scheduler: None,
+        named_parameters: false,
+    }
+}
+
+/// Compares each step with the listed one.
+struct Check<'a> {
+    what: String,
+    steps: &'a [Value],
+    seen: usize,
+    before: Vec<Tensor>,
+    /// Names of loss terms, here and in the fixture.
+    terms: &'a [(&'a str, &'a str)],
+}
+
+fn norm<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> f64 {
+    tensors.into_iter().map(|t| t.norm().double_value(&[]).powi(2)).sum::<f64>().sqrt()
+}
+
+impl Check<'_> {
+    #[track_caller]
+    fn close(&self, name: &str, got: f64, wanted: &Value, tolerance: f64) {
+        let wanted = wanted.as_f64().unwrap_or_else(|| panic!("{}: no number for {name}", self.what));
+        let distance = (got - wanted).abs() / wanted.abs().max(1e-12);
+        assert!(distance <= tolerance, "{} step {}: {name} is {got}, wanted {wanted}", self.what, self.seen);
+    }
+
+    fn norms(&self, block: &str, wanted: &Value, model: &Model, of: impl Fn(usize, &Tensor) -> Tensor) {
+        let tensors: Vec<(String, Tensor)> = model
+            .state
+            .parameters()
+            .enumerate()
+            .map(|(i, (_, entry, tensor))| (entry.name.clone(), of(i, &tensor.detach())))
+            .collect();
+        for (name, value) in wanted[block].as_object().unwrap() {
+            let got = match name.as_str() {
+                "total" => norm(tensors.iter().map(|(_, tensor)| tensor)),
+                _ => norm(tensors.iter().filter(|(known, _)| known == name).map(|(_, tensor)| tensor)),
+            };
+            self.close(&format!("{block}.{name}"), got, value, 1e-8);
+        }
+    }
+}
+
+impl Observer for Check<'_> {
+    fn step(&mut self, report: &StepReport<'_>) -> Result<()> {
+        let wanted = &self.steps[self.seen];
+        let means = report.meter.local_means()?;
+        self.close("loss", means.loss, &wanted["loss"], 1e-9);
+        for (ours, theirs) in self.terms {
+            let (_, mean, _) = means.terms.iter().find(|(name, ..)| name == ours).unwrap();
+            self.close(theirs, *mean, &wanted[*theirs], 1e-9);
+        }
+        let model = report.model;
+        let grads: Vec<Tensor> = model.state.parameters().map(|(_, _, tensor)| tensor.grad().detach()).collect();
+        self.norms("grad_norms", wanted, model, |i, _| grads[i].shallow_clone());
+        self.norms("param_norms_after", wanted, model, |_, tensor| tensor.shallow_clone());
+        self.norms("update_norms", wanted, model, |i, tensor| tensor - &self.before[i]);
+        for (name, value) in wanted["bn_after"].as_object().unwrap() {
+            match name.as_str() {
+                "num_batches_tracked" => {
+                    let count = model.state.by_name("bn1.num_batches_tracked").unwrap().int64_value(&[]);
+                    assert_eq!(count, value.as_i64().unwrap(), "{}: train-mode forwards", self.what);
+                }
+                _ => self.close(name, norm([model.state.by_name(name).unwrap()]), value, 1e-8),
+            }
+        }
+        self.before = copies(model);
+        self.seen += 1;
+        Ok(())
+    }
+}
+
+fn copies(model: &Model) -> Vec<Tensor> {
+    model.state.parameters().map(|(_, _, tensor)| tensor.detach().copy()).collect()
+}
+
+/// Runs `method` and compares all its steps with `steps`.
+pub fn check(what: &str, method: &mut dyn Method, corpus: &Corpus, steps: &Value, terms: &[(&str, &str)]) {
+    let architecture = architecture();
+    let mut model = Model::new(&architecture, formula_state(&*architecture, Kind::Double));
+    let steps = steps.as_array().unwrap();
+    let mut observer = Check { what: what.to_owned(), steps, seen: 0, before: copies(&model), terms };
+    let settings = Settings {
+        batch_size: 6,
+        accumulate: 1,
+        clip: None,
+        freeze_backbone: false,
+        seed: 42,
+        purpose: format!("unlearn/{what}"),
+    };
+    let mut trainer = Trainer { world: &World::solo(), corpus, model: &mut model, settings };
+    trainer.run(method, &mut observer).unwrap();
+    assert_eq!(observer.seen, steps.len(), "{what}: steps taken");
+}

@@ -1,0 +1,72 @@
+//! Tests on several ranks: a test launches its own program again under mpirun, where the test of the given name runs as
+//! a rank.
+
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Set for the ranks, to the folder where they may leave files.
+const CHILD: &str = "REGUN_TEST_RANK_FOLDER";
+
+/// Nothing here takes longer unless it hangs.
+const HANG: Duration = Duration::from_secs(240);
+
+/// The folder for results, where this process is a rank; `None` in the ordinary test run.
+pub fn rank_folder() -> Option<std::path::PathBuf> {
+    std::env::var_os(CHILD).map(Into::into)
+}
+
+/// mpirun with `n` ranks, more than there are cores if need be.
+pub fn mpirun(n: usize) -> Command {
+    let mut command = Command::new("mpirun");
+    command.args(["-n", &n.to_string(), "--oversubscribe"]);
+    // Rank processes share two cores in CI: one thread each, and no spinning while others compute.
+    command.env("OMP_NUM_THREADS", "1").env("OMP_WAIT_POLICY", "passive").env("OMPI_MCA_mpi_yield_when_idle", "1");
+    // Containers run as root.
+    command.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
+    command
+}
+
+/// Runs the test `name` of this program as `n` ranks.
+pub fn run_as_ranks(name: &str, n: usize, folder: &std::path::Path) -> Output {
+    let program = std::env::current_exe().unwrap();
+    let mut command = mpirun(n);
+    command.arg(program).args(["--exact", name, "--nocapture", "--test-threads", "1"]).env(CHILD, folder);
+    finish(command)
+}
+
+/// Runs a command to its end, or kills it and fails.
+pub fn finish(mut command: Command) -> Output {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = child.unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+    let pid = child.id();
+    let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let watch = std::thread::spawn({
+        let done = done.clone();
+        move || {
+            let clock = Instant::now();
+            while clock.elapsed() < HANG {
+                if done.load(std::sync::atomic::Ordering::Relaxed) {
+                    return false;
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            // mpirun takes its ranks along.
+            let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+            true
+        }
+    });
+    let output = child.wait_with_output().unwrap();
+    done.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert!(!watch.join().unwrap(), "{command:?} hung\n{}", said(&output));
+    output
+}
+
+/// Everything a command said, for a failed assertion.
+pub fn said(output: &Output) -> String {
+    format!(
+        "{}\n--- stdout\n{}\n--- stderr\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}

@@ -1,0 +1,162 @@
+//! Ranks fail together: whatever happens to one of them, all end within seconds, with the right exit code and a
+//! message that names the rank.
+
+mod mpirun;
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use mpirun::{finish, mpirun, rank_folder, run_as_ranks, said};
+use regun::dist::launch;
+
+/// Far less than any timeout of ours: what ends sooner was ended by the failure itself.
+const SOON: Duration = Duration::from_secs(30);
+
+fn regun() -> &'static str {
+    env!("CARGO_BIN_EXE_regun")
+}
+
+#[test]
+fn rank_panicking() {
+    let Some(_) = rank_folder() else { return };
+    launch::end_on_panic();
+    let world = launch::start().unwrap();
+    if world.rank() == 1 {
+        panic!("this rank has a bug");
+    }
+    world.barrier().unwrap();
+}
+
+#[test]
+fn a_panic_ends_all_ranks_with_70_and_names_the_rank() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Instant::now();
+    let output = run_as_ranks("rank_panicking", 3, folder.path());
+    assert_eq!(output.status.code(), Some(70), "{}", said(&output));
+    let text = said(&output);
+    assert!(text.contains("rank 1 of 3 on ") && text.contains("this rank has a bug"), "{text}");
+    assert!(clock.elapsed() < SOON);
+}
+
+#[test]
+fn rank_failing() {
+    let Some(_) = rank_folder() else { return };
+    let world = launch::start().unwrap();
+    regun::log::init(0, world.is_root());
+    if world.rank() == 2 {
+        launch::fail(&regun::error::Error::missing("data file x is gone"));
+    }
+    world.barrier().unwrap();
+}
+
+#[test]
+fn an_error_on_one_rank_ends_all_with_its_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run_as_ranks("rank_failing", 3, folder.path());
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    let text = said(&output);
+    assert!(text.contains("rank 2 of 3 on ") && text.contains("data file x is gone"), "{text}");
+}
+
+#[test]
+fn rank_stuck() {
+    let Some(_) = rank_folder() else { return };
+    let world = launch::start().unwrap();
+    world.configure(Duration::from_secs(2), false);
+    if world.rank() == 1 {
+        loop {
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    }
+    world.barrier().unwrap();
+}
+
+#[test]
+fn a_stuck_rank_ends_the_job_with_71_and_names_what_was_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Instant::now();
+    let output = run_as_ranks("rank_stuck", 2, folder.path());
+    assert_eq!(output.status.code(), Some(71), "{}", said(&output));
+    let text = said(&output);
+    assert!(text.contains("rank 0 of 2 on ") && text.contains("barrier"), "{text}");
+    assert!(clock.elapsed() < SOON);
+}
+
+#[test]
+fn rank_going_its_own_way() {
+    let Some(_) = rank_folder() else { return };
+    let world = launch::start().unwrap();
+    regun::log::init(0, world.is_root());
+    world.configure(Duration::from_secs(60), true);
+    let failed = match world.rank() {
+        0 => world.barrier(),
+        _ => world.sum(&mut tch::Tensor::from_slice(&[1.0f64])),
+    };
+    launch::fail(&failed.expect_err("different calls must not pass for the same"));
+}
+
+#[test]
+fn different_collectives_are_named_instead_of_mixed() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run_as_ranks("rank_going_its_own_way", 2, folder.path());
+    assert_eq!(output.status.code(), Some(71), "{}", said(&output));
+    let text = said(&output);
+    assert!(text.contains("barrier") && text.contains("all-reduce of [1] Double"), "{text}");
+}
+
+#[test]
+fn a_killed_rank_takes_the_others_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = mpirun(2);
+    command
+        .args(["bash", "-c"])
+        // Rank 1 dies in the middle of its training; `exec` makes the pid that of the program.
+        .arg(
+            "if [ $OMPI_COMM_WORLD_RANK = 1 ]; then (sleep 4; kill -KILL $$) & fi; \
+             exec \"$REGUN\" reference --run-idx 1 data=digits model=resnet20 trainer.max_epochs=500 trainer.precision=32",
+        )
+        .env("REGUN", regun())
+        .current_dir(folder.path());
+    let clock = Instant::now();
+    let output = finish(command);
+    assert_eq!(output.status.code(), Some(137), "{}", said(&output));
+    assert!(clock.elapsed() < SOON);
+    let models = folder.path().join("cache/models");
+    assert!(!models.exists() || models.read_dir().unwrap().next().is_none(), "a checkpoint of a killed run");
+}
+
+#[test]
+fn ranks_with_different_settings_stop_before_the_first_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = |seed: &str| {
+        let overrides = ["reference", "--run-idx", "1", "data=digits", "model=resnet20", "trainer.max_epochs=1"];
+        [&[regun()], &overrides[..], &[&format!("seed={seed}")]]
+            .concat()
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
+    let mut command = mpirun(1);
+    command.args(arguments("1")).args([":", "-n", "1"]).args(arguments("2")).current_dir(folder.path());
+    let output = finish(command);
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    let text = said(&output);
+    assert!(text.contains("seed: rank 0 has 1, rank 1 has 2"), "{text}");
+    assert!(!folder.path().join("cache").exists() && !folder.path().join("outputs").exists());
+}
+
+#[test]
+fn processes_that_each_believe_to_be_alone_are_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(regun());
+    command
+        .args(["splits", "data=digits"])
+        // As srun sets them, with a PMI plugin that this MPI does not speak.
+        .envs([("SLURM_STEP_ID", "0"), ("SLURM_STEP_NUM_TASKS", "4"), ("SLURM_PROCID", "1")])
+        .envs([("OMPI_ALLOW_RUN_AS_ROOT", "1"), ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")])
+        .current_dir(folder.path());
+    let output = finish(command);
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    let text = said(&output);
+    assert!(text.contains("one of 4 processes, but MPI sees 1") && text.contains("srun --mpi=pmix"), "{text}");
+}
