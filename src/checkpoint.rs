@@ -72,8 +72,16 @@ pub struct Checkpoint {
     pub path: PathBuf,
 }
 
-const MANIFEST_KEY: &str = "regun.manifest";
-const CHECKSUM_KEY: &str = "regun.checksum";
+/// The only entry of the file's metadata: safetensors writes several in an order that changes from run to run, and equal
+/// models are to be equal files.
+const METADATA_KEY: &str = "regun";
+
+/// What that entry holds, as JSON.
+#[derive(Serialize, Deserialize)]
+struct Metadata<S, M> {
+    checksum: S,
+    manifest: M,
+}
 
 /// Writes a checkpoint, whole or not at all. Returns its checksum.
 pub fn save(path: &Path, manifest: &Manifest, tensors: &[(String, Tensor)]) -> Result<String> {
@@ -81,9 +89,9 @@ pub fn save(path: &Path, manifest: &Manifest, tensors: &[(String, Tensor)]) -> R
         tensors.iter().map(|(name, tensor)| Ok((name.clone(), Bytes::of(tensor)?))).collect::<Result<Vec<_>>>()?;
     let checksum =
         checksum(tensors.iter().map(|(name, bytes)| (name.as_str(), bytes.dtype, &*bytes.shape, &*bytes.data)));
-    let manifest = serde_json::to_string(manifest)
+    let metadata = serde_json::to_string(&Metadata { checksum: &checksum, manifest })
         .map_err(|error| Error::new(crate::error::Kind::Bug, format!("manifest of {}: {error}", path.display())))?;
-    let metadata = HashMap::from([(MANIFEST_KEY.to_owned(), manifest), (CHECKSUM_KEY.to_owned(), checksum.clone())]);
+    let metadata = HashMap::from([(METADATA_KEY.to_owned(), metadata)]);
     let contents = safetensors::serialize(tensors, Some(metadata))
         .map_err(|error| Error::new(crate::error::Kind::Bug, format!("cannot encode {}: {error}", path.display())))?;
     write_atomic(path, &contents)?;
@@ -104,20 +112,19 @@ pub fn load(path: &Path) -> Result<Checkpoint> {
             .hint("train it again, or restore the file from a copy")
     };
     let (_, header) = SafeTensors::read_metadata(&contents).map_err(|error| broken(error.to_string()))?;
-    let metadata = header.metadata().clone().unwrap_or_default();
-    let text = |key: &str| {
-        metadata.get(key).ok_or_else(|| {
-            Error::missing(format!("checkpoint {}: no `{key}` in its metadata", path.display()))
-                .hint("the file was not written by regun")
-        })
-    };
-    let manifest: Manifest = serde_json::from_str(text(MANIFEST_KEY)?).map_err(|error| broken(error.to_string()))?;
+    let metadata = header.metadata().as_ref().and_then(|metadata| metadata.get(METADATA_KEY));
+    let metadata = metadata.ok_or_else(|| {
+        let path = path.display();
+        Error::missing(format!("checkpoint {path} is damaged or not one of regun: no `{METADATA_KEY}` in its metadata"))
+            .hint("train it again, or restore the file from a copy")
+    })?;
+    let Metadata { checksum: wanted, manifest }: Metadata<String, Manifest> =
+        serde_json::from_str(metadata).map_err(|error| broken(error.to_string()))?;
     let file = SafeTensors::deserialize(&contents).map_err(|error| broken(error.to_string()))?;
     let mut views = file.tensors();
     views.sort_by(|a, b| a.0.cmp(&b.0));
     let found = checksum(views.iter().map(|(name, view)| (name.as_str(), view.dtype(), view.shape(), view.data())));
-    let wanted = text(CHECKSUM_KEY)?;
-    if found != *wanted {
+    if found != wanted {
         return Err(broken(format!("checksum of the tensors is {found}, the file says {wanted}")));
     }
     let tensors = views
@@ -238,6 +245,18 @@ mod tests {
             assert_eq!(name, loaded_name);
             assert_eq!(saved, loaded);
         }
+    }
+
+    #[test]
+    fn equal_models_are_equal_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let (manifest, tensors) = example();
+        let files = (0..8).map(|_| {
+            save(&path, &manifest, &tensors).unwrap();
+            std::fs::read(&path).unwrap()
+        });
+        assert_eq!(files.collect::<std::collections::HashSet<_>>().len(), 1);
     }
 
     #[test]

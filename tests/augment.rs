@@ -367,6 +367,10 @@ fn a_feeder_augments_by_pass_and_data_set_index() {
         assert_eq!(batch.images, train(&augment, &stream, number, &samples), "draw {draw}");
     }
     // Seen through the evaluation transforms the images are the stored ones.
-    let (seen, _) = corpus.fetch(Role::Retain, &[5, 3], None).unwrap();
-    assert_eq!(bytes(&seen), [5, 3].map(|sample| image_of(&dataset.train.pixels, sample)).concat());
+    let batch = feeder(Feed::cycle(Role::Retain, View::Eval), &corpus, 20).next(&corpus, &World::solo(), 0, 0).unwrap();
+    let samples = batch.global.iter().map(|&position| retain[position]);
+    assert_eq!(
+        bytes(&batch.images),
+        samples.flat_map(|s| image_of(&dataset.train.pixels, s).to_vec()).collect::<Vec<_>>()
+    );
 }

@@ -149,7 +149,7 @@ fn a_python_batch_that_is_none_is_named() {
 // ---------------------------------------------------------------------------------------------------------------------
 // Checkpoints
 
-/// `damage`d contents of a checkpoint, and how that is called.
+/// Damaged contents of a checkpoint, each with its name.
 fn damages(good: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let flipped = |at: usize| {
         let mut bytes = good.to_vec();

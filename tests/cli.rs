@@ -134,15 +134,15 @@ fn config_shows_interpolations_as_written_or_resolved() {
 #[test]
 fn printed_configurations_are_configurations() {
     let workspace = Workspace::new();
-    // Values that YAML readers like to misread.
-    let overrides =
-        "unlearn=regun data=digits model=resnet20 +note='null' +version='1e3' +empty='' paths.cache_dir='a:b'";
+    // Texts that YAML readers like to take for something else.
+    let overrides = "unlearn=regun data=digits model=resnet20 run.experiment_id='null' logging.entity='1e3' \
+        logging.project='' logging.name='no' logging.tags=['#x','*y',-] paths.cache_dir='a:b'";
     let wanted = tree(&workspace, &format!("--resolve {overrides} hydra.run.dir=here"));
     for resolve in ["", "--resolve"] {
         let printed = workspace.regun(&format!("config {resolve} {overrides} hydra.run.dir=here")).succeeds().stdout;
         std::fs::write(workspace.path("printed.yaml"), printed).unwrap();
         let reloaded = tree(&workspace, "--resolve --config-dir . --config-name printed");
-        for key in ["data", "model", "unlearn", "trainer", "split", "run", "paths", "logging"] {
+        for key in ["data", "model", "unlearn", "trainer", "split", "run", "mul_eval", "logging"] {
             assert_eq!(reloaded[key], wanted[key], "{key}, printed with config {resolve}");
         }
     }

@@ -8,7 +8,7 @@ use regun::config::schema::{Model, Stem};
 use regun::error::Kind as ErrorKind;
 use regun::models::init::Init;
 use regun::models::layout::{Builder, Dtype, Layout, Role};
-use regun::models::{Architecture, FEATURES, Folded, Forward, REGISTRY, State, build};
+use regun::models::{Architecture, FEATURES, Folded, Forward, REGISTRY, State, Statistics, build};
 use regun::torch::is_channels_last;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -183,7 +183,7 @@ fn train_mode_moves_the_running_statistics() {
         let architecture = resnet(case["model"].as_str().unwrap());
         let state = formula_state(&*architecture, dtype);
         let x = images(&shape(&case["input_shape"]), 1000, 1.5, dtype);
-        let logits = no_grad(|| architecture.forward(&mut Forward::train(&state), &x).unwrap());
+        let logits = no_grad(|| architecture.forward(&mut Forward::train(&state, Statistics::Batch), &x).unwrap());
         assert_close(&logits, &floats(&case["logits"]), tolerance, "logits");
         for (name, wanted) in case["running_stat_l2_norms_after"].as_object().unwrap() {
             let got = norm(state.by_name(name).unwrap());
@@ -227,7 +227,7 @@ fn a_single_value_per_channel_keeps_the_running_variance() {
     let before = state.deep_copy().unwrap();
     // 32 x 32 pixels shrink to one value per channel in the last stage.
     let x = images(&[1, 3, 32, 32], 1000, 1.5, Kind::Double);
-    let logits = no_grad(|| architecture.forward(&mut Forward::train(&state), &x).unwrap());
+    let logits = no_grad(|| architecture.forward(&mut Forward::train(&state, Statistics::Batch), &x).unwrap());
     assert!(values(&logits).iter().all(|v| v.is_finite()));
     let var = |state: &State, name: &str| values(state.by_name(name).unwrap());
     assert_eq!(var(&state, "layer4.1.bn2.running_var"), var(&before, "layer4.1.bn2.running_var"));

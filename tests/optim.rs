@@ -7,7 +7,7 @@ use std::sync::Arc;
 use regun::config::schema::{Model, Optim, OptimName, Scheduler, SchedulerName};
 use regun::models::init::Init;
 use regun::models::layout::{Builder, Layout};
-use regun::models::{Architecture, Forward, State, build as build_model};
+use regun::models::{Architecture, Forward, State, Statistics, build as build_model};
 use regun::optim::schedule::lr;
 use regun::optim::{FlatParams, Groups, Optimizer, build};
 use serde_json::Value;
@@ -240,7 +240,7 @@ fn batch(dtype: Kind) -> (Tensor, Tensor) {
 
 fn loss(architecture: &dyn Architecture, state: &State) -> Tensor {
     let (x, y) = batch(Kind::Double);
-    architecture.forward(&mut Forward::train(state), &x).unwrap().cross_entropy_for_logits(&y)
+    architecture.forward(&mut Forward::train(state, Statistics::Batch), &x).unwrap().cross_entropy_for_logits(&y)
 }
 
 /// After the move the state's tensors share memory with the flat buffers, and backward adds to the gradient buffers

@@ -6,7 +6,7 @@ use std::time::Instant;
 use regun::config::schema::{Optim, OptimName, Stem};
 use regun::error::Result;
 use regun::models::resnet::{ResNet, Variant};
-use regun::models::{Architecture, Folded, Forward};
+use regun::models::{Architecture, Folded, Forward, Statistics};
 use regun::optim::sgd::Sgd;
 use regun::optim::{FlatParams, Groups, Optimizer};
 use regun::torch::to_channels_last;
@@ -65,7 +65,8 @@ pub fn train(batch_size: i64, device: Device) -> Result<Ours> {
     let labels = Tensor::f_randint(10, [batch_size], (Kind::Int64, device))?;
     let step = move || {
         params.zero_grad()?;
-        let loss = cross_entropy_sum(&model.train(&images)?, &labels, 0.0).f_div_scalar(batch_size)?;
+        let loss =
+            cross_entropy_sum(&model.train(&images, Statistics::Batch)?, &labels, 0.0).f_div_scalar(batch_size)?;
         loss.f_backward()?;
         sgd.step(&mut params, rate)
     };

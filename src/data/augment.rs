@@ -132,9 +132,9 @@ impl Augment {
         self.normalise(&cropped)
     }
 
-    /// The order of operations is torchvision's: scale to [0, 1], subtract the mean, divide by the spread.
+    /// The operations are torchvision's to the last bit: multiply by 1/255, subtract the mean, divide by the spread.
     fn normalise(&self, pixels: &Tensor) -> Result<Tensor> {
-        let scaled = to_channels_last(pixels)?.to_kind(self.kind) / 255.0;
+        let scaled = to_channels_last(pixels)?.to_kind(self.kind) * (1.0 / 255.0);
         Ok((scaled - &self.mean) / &self.std)
     }
 }

@@ -24,7 +24,7 @@ pub use world::{Traffic, World};
 /// Moves tensors and bytes between ranks. Every rank makes the same calls in the same order.
 ///
 /// Collectives work on dense host tensors in their own dtype.
-pub trait Transport {
+pub trait Transport: Send + Sync {
     /// What the log calls it: `solo`, `mpi`.
     fn name(&self) -> &'static str;
     /// This process among all, 0-based.

@@ -19,9 +19,10 @@ use crate::torch::{self, HostElement};
 const MAX_COUNT: usize = 1 << 30;
 
 pub struct Mpi {
-    world: SimpleCommunicator,
+    rank: usize,
+    size: usize,
     local_size: usize,
-    /// Finalizes MPI when it goes, after everything else here.
+    /// Finalizes MPI when it goes.
     _universe: Universe,
 }
 
@@ -37,15 +38,20 @@ impl Mpi {
             ))
             .hint("load another MPI module, or one built with thread support"));
         }
-        let world = universe.world();
-        let local_size = world.split_shared(world.rank()).size() as usize;
-        Ok(Mpi { world, local_size, _universe: universe })
+        let [rank, size] = [world().rank(), world().size()].map(|number| number as usize);
+        let local_size = world().split_shared(world().rank()).size() as usize;
+        Ok(Mpi { rank, size, local_size, _universe: universe })
     }
+}
+
+/// All ranks. Not kept in [`Mpi`]: rsmpi's communicators are bound to a thread.
+fn world() -> SimpleCommunicator {
+    SimpleCommunicator::world()
 }
 
 /// Ends all ranks at once with this exit code. From any thread, also in the middle of a collective.
 pub fn abort(code: i32) -> ! {
-    SimpleCommunicator::world().abort(code)
+    world().abort(code)
 }
 
 impl Transport for Mpi {
@@ -54,11 +60,11 @@ impl Transport for Mpi {
     }
 
     fn rank(&self) -> usize {
-        self.world.rank() as usize
+        self.rank
     }
 
     fn size(&self) -> usize {
-        self.world.size() as usize
+        self.size
     }
 
     fn local_size(&self) -> usize {
@@ -75,19 +81,21 @@ impl Transport for Mpi {
     }
 
     fn broadcast(&self, tensor: &mut Tensor) -> Result<()> {
-        let root = self.world.process_at_rank(0);
+        let world = world();
+        let root = world.process_at_rank(0);
         torch::host_bytes_mut(tensor)?.chunks_mut(MAX_COUNT).for_each(|chunk| root.broadcast_into(chunk));
         Ok(())
     }
 
     fn gather_rows(&self, rows: &Tensor) -> Result<Option<Tensor>> {
+        let world = world();
         let rows = rows.f_contiguous()?;
         let size = rows.size();
         let mut counts = vec![0i64; self.size()];
-        self.world.all_gather_into(&size[0], &mut counts[..]);
+        world.all_gather_into(&size[0], &mut counts[..]);
         if self.rank() != 0 {
             let mut rows = rows;
-            let root = self.world.process_at_rank(0);
+            let root = world.process_at_rank(0);
             torch::host_bytes_mut(&mut rows)?.chunks(MAX_COUNT).for_each(|chunk| root.send(chunk));
             return Ok(None);
         }
@@ -98,7 +106,7 @@ impl Transport for Mpi {
         let mut start = size[0];
         for (rank, &count) in counts.iter().enumerate().skip(1) {
             let mut place = all.f_narrow(0, start, count)?;
-            let sender = self.world.process_at_rank(rank as i32);
+            let sender = world.process_at_rank(rank as i32);
             for chunk in torch::host_bytes_mut(&mut place)?.chunks_mut(MAX_COUNT) {
                 let _status = sender.receive_into(chunk);
             }
@@ -111,7 +119,7 @@ impl Transport for Mpi {
         let mut lengths = vec![0i32; self.size()];
         let length = i32::try_from(bytes.len())
             .map_err(|_| Error::new(crate::error::Kind::Bug, "a message between ranks of more than 2 GiB"))?;
-        self.world.all_gather_into(&length, &mut lengths[..]);
+        world().all_gather_into(&length, &mut lengths[..]);
         let starts: Vec<i32> = lengths
             .iter()
             .scan(0, |next, length| {
@@ -122,7 +130,7 @@ impl Transport for Mpi {
             .collect();
         let mut all = vec![0u8; lengths.iter().sum::<i32>() as usize];
         let mut parts = PartitionMut::new(&mut all[..], &lengths[..], &starts[..]);
-        self.world.all_gather_varcount_into(bytes, &mut parts);
+        world().all_gather_varcount_into(bytes, &mut parts);
         Ok(starts
             .iter()
             .zip(&lengths)
@@ -131,7 +139,7 @@ impl Transport for Mpi {
     }
 
     fn barrier(&self) -> Result<()> {
-        self.world.barrier();
+        world().barrier();
         Ok(())
     }
 }
@@ -140,7 +148,7 @@ impl Mpi {
     fn sum<T: HostElement + Equivalence + Copy>(&self, tensor: &mut Tensor) -> Result<()> {
         for chunk in torch::host_slice_mut::<T>(tensor)?.chunks_mut(MAX_COUNT) {
             let mine = chunk.to_vec();
-            self.world.all_reduce_into(&mine[..], chunk, SystemOperation::sum());
+            world().all_reduce_into(&mine[..], chunk, SystemOperation::sum());
         }
         Ok(())
     }

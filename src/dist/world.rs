@@ -1,14 +1,16 @@
 //! All ranks of a run, seen from one of them.
 
-use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tch::Tensor;
 
 use super::{Solo, Transport, order, watchdog};
 use crate::error::{Error, Result};
+use crate::torch;
 
 /// Collectives so far, for `run.json`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize)]
@@ -22,16 +24,36 @@ pub struct Traffic {
 /// How many differences between ranks an error lists.
 const DIFFERENCES_SHOWN: usize = 8;
 
-pub struct World {
+/// A handle: clones are the same world. Autograd graphs hold one, and use it on libtorch's threads.
+#[derive(Clone)]
+pub struct World(Arc<Ranks>);
+
+struct Ranks {
     transport: Box<dyn Transport>,
-    traffic: Cell<Traffic>,
-    work: RefCell<BTreeMap<String, u64>>,
-    check_order: Cell<bool>,
+    traffic: Mutex<Traffic>,
+    work: Mutex<BTreeMap<String, u64>>,
+    check_order: AtomicBool,
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "rank {} of {}", self.rank(), self.size())
+    }
+}
+
+/// The counters behind a lock: they are right whatever happened to a thread that held it.
+fn lock<T>(counters: &Mutex<T>) -> MutexGuard<'_, T> {
+    counters.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl World {
     pub fn new(transport: Box<dyn Transport>) -> Self {
-        World { transport, traffic: Cell::default(), work: RefCell::default(), check_order: Cell::new(false) }
+        World(Arc::new(Ranks {
+            transport,
+            traffic: Mutex::default(),
+            work: Mutex::default(),
+            check_order: AtomicBool::new(false),
+        }))
     }
 
     /// A world of this process alone.
@@ -42,24 +64,24 @@ impl World {
     /// How long a rank waits for the others before it ends the job, and whether the order of collectives is checked.
     pub fn configure(&self, timeout: Duration, check_order: bool) {
         watchdog::set_limit(timeout);
-        self.check_order.set(check_order);
+        self.0.check_order.store(check_order, Ordering::Relaxed);
     }
 
     pub fn backend(&self) -> &'static str {
-        self.transport.name()
+        self.0.transport.name()
     }
 
     pub fn rank(&self) -> usize {
-        self.transport.rank()
+        self.0.transport.rank()
     }
 
     pub fn size(&self) -> usize {
-        self.transport.size()
+        self.0.transport.size()
     }
 
     /// Ranks on this machine, this one among them.
     pub fn local_size(&self) -> usize {
-        self.transport.local_size()
+        self.0.transport.local_size()
     }
 
     /// Whether this rank writes files and speaks to the user.
@@ -68,17 +90,17 @@ impl World {
     }
 
     pub fn traffic(&self) -> Traffic {
-        self.traffic.get()
+        *lock(&self.0.traffic)
     }
 
     /// Notes that this rank forwarded `images` more images for the use `what`.
     pub fn tally(&self, what: &str, images: usize) {
-        *self.work.borrow_mut().entry(what.to_owned()).or_default() += images as u64;
+        *lock(&self.0.work).entry(what.to_owned()).or_default() += images as u64;
     }
 
     /// Images that this rank forwarded so far, by use.
     pub fn work(&self) -> BTreeMap<String, u64> {
-        self.work.borrow().clone()
+        lock(&self.0.work).clone()
     }
 
     /// This rank's contiguous share of `n` items. Shares differ by at most one item; the first ranks get the larger
@@ -99,6 +121,15 @@ impl World {
         let bytes = tensor.numel() * tensor.f_kind()?.elt_size_in_bytes();
         let what = format!("all-reduce of {:?} {:?}", tensor.size(), tensor.f_kind()?);
         self.collective(bytes, what, |transport| transport.all_reduce_sum(tensor))
+    }
+
+    /// The element-wise sum of `tensor` over all ranks, which autograd differentiates any number of times.
+    ///
+    /// What each rank's backward pass then computes are the gradients of the *sum* of all ranks' losses. A backward pass
+    /// through the result is a collective call: all ranks make it, in the same graph.
+    pub fn sum_in_graph(&self, tensor: &Tensor) -> Result<Tensor> {
+        let world = self.clone();
+        torch::symmetric_map(tensor, move |tensor| world.sum(tensor))
     }
 
     /// Replaces `tensor` by that of rank 0.
@@ -185,23 +216,25 @@ impl World {
     }
 
     fn collective<T>(&self, bytes: usize, what: String, call: impl FnOnce(&dyn Transport) -> Result<T>) -> Result<T> {
-        let mut traffic = self.traffic.get();
-        traffic.collectives += 1;
-        traffic.bytes_reduced += bytes as u64;
+        let number = {
+            let mut traffic = lock(&self.0.traffic);
+            traffic.collectives += 1;
+            traffic.bytes_reduced += bytes as u64;
+            traffic.collectives
+        };
         let clock = std::time::Instant::now();
         let result = if self.size() == 1 {
-            call(&*self.transport)
+            call(&*self.0.transport)
         } else {
-            let what = format!("collective {}, {what}", traffic.collectives);
-            let check = if self.check_order.get() { Some(what.clone()) } else { None };
+            let what = format!("collective {number}, {what}");
+            let check = if self.0.check_order.load(Ordering::Relaxed) { Some(what.clone()) } else { None };
             let _waiting = watchdog::enter(what);
             if let Some(what) = check {
-                order::check(&*self.transport, &what)?;
+                order::check(&*self.0.transport, &what)?;
             }
-            call(&*self.transport)
+            call(&*self.0.transport)
         };
-        traffic.seconds += clock.elapsed().as_secs_f64();
-        self.traffic.set(traffic);
+        lock(&self.0.traffic).seconds += clock.elapsed().as_secs_f64();
         result
     }
 }

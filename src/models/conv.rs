@@ -67,7 +67,7 @@ impl ConvNorm {
     pub fn forward(&self, ctx: &Forward<'_>, x: &Tensor) -> Result<Tensor> {
         match ctx.statistics() {
             Statistics::Folded => self.conv.with_bias(ctx, x, Some(ctx.weight(self.norm.bias))),
-            Statistics::Running | Statistics::Batch => self.norm.forward(ctx, &self.conv.forward(ctx, x)?),
+            _ => self.norm.forward(ctx, &self.conv.forward(ctx, x)?),
         }
     }
 }

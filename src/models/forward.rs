@@ -9,6 +9,7 @@ use tch::Tensor;
 use super::folded::Folded;
 use super::layout::Slot;
 use super::state::State;
+use crate::dist::World;
 
 /// The tap of the head's input, N x features: what the penultimate layer says about an image.
 pub const FEATURES: &str = "features";
@@ -20,12 +21,15 @@ pub enum Mode {
 }
 
 /// Where BatchNorm gets the mean and the variance that it normalises with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Statistics {
+#[derive(Debug, Clone, Copy)]
+pub enum Statistics<'a> {
     /// The running averages, which stay as they are.
     Running,
     /// This process's batch, which also moves the running averages.
     Batch,
+    /// The joined batch of all ranks, which also moves the running averages. Each layer's pass, forward and backward, is
+    /// a collective call: all ranks make it, one without samples too.
+    Global(&'a World),
     /// Nowhere: the weights are [`Folded`], the running averages are part of the convolutions.
     Folded,
 }
@@ -42,13 +46,13 @@ struct Taps {
 pub struct Forward<'a> {
     weights: &'a [Tensor],
     mode: Mode,
-    statistics: Statistics,
+    statistics: Statistics<'a>,
     taps: Taps,
 }
 
 impl<'a> Forward<'a> {
     /// With `weights`, one for each slot of the layout: not necessarily those of a state.
-    pub fn new(weights: &'a [Tensor], mode: Mode, statistics: Statistics) -> Self {
+    pub fn new(weights: &'a [Tensor], mode: Mode, statistics: Statistics<'a>) -> Self {
         Forward { weights, mode, statistics, taps: Taps::default() }
     }
 
@@ -57,9 +61,10 @@ impl<'a> Forward<'a> {
         Self::new(state.tensors(), Mode::Eval, Statistics::Running)
     }
 
-    /// Train mode: BatchNorm uses this process's batch and moves the running averages.
-    pub fn train(state: &'a State) -> Self {
-        Self::new(state.tensors(), Mode::Train, Statistics::Batch)
+    /// Train mode: BatchNorm uses the batch's statistics, this process's or those of all ranks, and moves the running
+    /// averages.
+    pub fn train(state: &'a State, statistics: Statistics<'a>) -> Self {
+        Self::new(state.tensors(), Mode::Train, statistics)
     }
 
     /// Eval mode without BatchNorm, see [`Folded`]. No gradients.
@@ -94,7 +99,7 @@ impl<'a> Forward<'a> {
         self.mode
     }
 
-    pub fn statistics(&self) -> Statistics {
+    pub fn statistics(&self) -> Statistics<'a> {
         self.statistics
     }
 }

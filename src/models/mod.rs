@@ -6,6 +6,7 @@
 //! | [`state`], [`init`] | the tensors themselves, and where their first values come from |
 //! | [`forward`] | the context of a forward pass: weights, mode, statistics, taps |
 //! | [`conv`], [`norm`], [`linear`] | layers |
+//! | [`sync_norm`] | BatchNorm with the statistics of all ranks |
 //! | [`resnet`], [`resnet20`] | architectures |
 //! | [`folded`] | BatchNorm folded into convolutions, for evaluation |
 
@@ -19,6 +20,7 @@ pub mod norm;
 pub mod resnet;
 pub mod resnet20;
 pub mod state;
+pub mod sync_norm;
 
 use std::fmt::Debug;
 use std::sync::Arc;

@@ -7,6 +7,8 @@ use tch::Tensor;
 use super::forward::{Forward, Statistics};
 use super::init::Init;
 use super::layout::{Builder, Dtype, Slot};
+use super::sync_norm::Moments;
+use crate::dist::World;
 use crate::error::Result;
 
 /// Added to the variance.
@@ -17,7 +19,7 @@ pub const MOMENTUM: f64 = 0.1;
 /// Normalises each channel of (N, C, H, W), then scales by `weight` and shifts by `bias`.
 ///
 /// With the batch's statistics it normalises by the biased variance and moves `running_mean` and `running_var` (the
-/// unbiased variance) in place.
+/// unbiased variance) in place. A process whose part of the batch is empty leaves its own statistics alone.
 #[derive(Debug)]
 pub struct BatchNorm {
     pub weight: Slot,
@@ -40,24 +42,45 @@ impl BatchNorm {
     }
 
     pub fn forward(&self, ctx: &Forward<'_>, x: &Tensor) -> Result<Tensor> {
-        let batch = match ctx.statistics() {
-            Statistics::Batch => true,
-            Statistics::Running => false,
-            Statistics::Folded => return Ok(x.shallow_clone()),
-        };
+        match ctx.statistics() {
+            Statistics::Folded => Ok(x.shallow_clone()),
+            Statistics::Running => self.native(ctx, x, false),
+            // One rank has the native operation: it does the same in fewer passes over memory.
+            Statistics::Global(world) if world.size() > 1 => self.synchronised(ctx, x, world),
+            Statistics::Batch | Statistics::Global(_) => {
+                if x.numel() > 0 {
+                    self.count_batch(ctx)?;
+                }
+                self.native(ctx, x, true)
+            }
+        }
+    }
+
+    fn native(&self, ctx: &Forward<'_>, x: &Tensor, batch: bool) -> Result<Tensor> {
         let running_mean = ctx.weight(self.running_mean);
         let mut running_var = ctx.weight(self.running_var).shallow_clone();
-        if batch {
-            let _ = ctx.weight(self.num_batches_tracked).shallow_clone().f_add_scalar_(1)?;
-            if x.numel() as i64 == running_mean.size()[0] {
-                // One value per channel has no unbiased variance: let the operation spoil a copy.
-                warn_of_single_value();
-                running_var = running_var.f_detach_copy()?;
-            }
+        if batch && x.numel() as i64 == running_mean.size()[0] {
+            // One value per channel has no unbiased variance: let the operation spoil a copy.
+            warn_of_single_value();
+            running_var = running_var.f_detach_copy()?;
         }
         let (weight, bias) = (ctx.weight(self.weight), ctx.weight(self.bias));
         let running = (Some(running_mean), Some(&running_var));
         Ok(x.f_batch_norm(Some(weight), Some(bias), running.0, running.1, batch, MOMENTUM, EPS, true)?)
+    }
+
+    fn synchronised(&self, ctx: &Forward<'_>, x: &Tensor, world: &World) -> Result<Tensor> {
+        let moments = Moments::of(world, x)?;
+        self.count_batch(ctx)?;
+        if moments.move_running(ctx.weight(self.running_mean), ctx.weight(self.running_var))? {
+            warn_of_single_value();
+        }
+        moments.normalise(x, ctx.weight(self.weight), ctx.weight(self.bias))
+    }
+
+    fn count_batch(&self, ctx: &Forward<'_>) -> Result<()> {
+        let _ = ctx.weight(self.num_batches_tracked).shallow_clone().f_add_scalar_(1)?;
+        Ok(())
     }
 }
 

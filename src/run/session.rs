@@ -21,7 +21,6 @@ use crate::dist::{World, launch};
 use crate::error::{Error, Result};
 use crate::models::{self, Architecture};
 use crate::names::Names;
-use crate::train::Settings;
 use crate::{log, torch};
 
 /// What the command line says besides command and overrides, and who runs it.
@@ -169,23 +168,6 @@ impl Session {
             scheme: config.split.scheme.name(),
             forget_frac: config.split.forget_frac,
             seed: config.seed,
-        }
-    }
-
-    /// How steps are made for a model of this role.
-    pub fn settings(&self, purpose: &str, seed: u64) -> Settings {
-        let config = self.config();
-        let ranks = match config.data.batch_scope {
-            BatchScope::Global => 1,
-            BatchScope::PerRank => self.world.size(),
-        };
-        Settings {
-            batch_size: config.data.batch_size * ranks,
-            accumulate: config.trainer.accumulate_grad_batches,
-            clip: config.trainer.gradient_clip_val,
-            freeze_backbone: config.model.model.freeze_backbone,
-            seed,
-            purpose: purpose.to_owned(),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::files;
 use crate::models::State;
 use crate::names::candidates;
 use crate::train::supervised::Supervised;
-use crate::train::{Model, Phase, Trainer};
+use crate::train::{Model, Phase, Settings, Trainer};
 
 /// A model in memory and what its making cost.
 pub struct Trained {
@@ -46,12 +46,13 @@ pub fn train_and_save(session: &Session, role: &str, seed: u64, part: Role, path
         },
     };
     let bar = config.trainer.enable_progress_bar;
-    let mut watch = Watch::new(&session.world, &session.corpus, session.folder.as_ref(), role, bar);
+    let mut watch = Watch::new(&session.world, &session.corpus, session.folder.as_ref(), role, bar)
+        .logging_every(config.trainer.log_every_n_steps);
     let mut trainer = Trainer {
         world: &session.world,
         corpus: &session.corpus,
         model: &mut model,
-        settings: session.settings(role, seed),
+        settings: Settings::new(config, &session.world, role, seed),
     };
     let seconds = trainer.run(&mut method, &mut watch)?;
     drop(watch);

@@ -12,7 +12,7 @@ use crate::config::schema::{Config, Unlearn};
 use crate::error::{Error, Result};
 use crate::eval::privacy::over_unlearning_flags;
 use crate::report::{Column, json, summary};
-use crate::train::{Model, Trainer};
+use crate::train::{Model, Settings, Trainer};
 use crate::unlearn;
 
 pub fn run(options: &Options, overrides: &[String]) -> Result<()> {
@@ -45,7 +45,8 @@ pub fn execute(session: &mut Session) -> Result<Column> {
     let session_ref = &*session;
     let evaluate_model = |model: &Model| evaluator.evaluate(&session_ref.world, &session_ref.corpus, model);
     let bar = config.trainer.enable_progress_bar;
-    let mut watch = Watch::new(&session_ref.world, &session_ref.corpus, session_ref.folder.as_ref(), &role, bar);
+    let mut watch = Watch::new(&session_ref.world, &session_ref.corpus, session_ref.folder.as_ref(), &role, bar)
+        .logging_every(config.trainer.log_every_n_steps);
     if chosen.evaluate_each_epoch {
         watch = watch.evaluating(Box::new(evaluate_model));
     }
@@ -53,7 +54,7 @@ pub fn execute(session: &mut Session) -> Result<Column> {
         world: &session_ref.world,
         corpus: &session_ref.corpus,
         model: &mut model,
-        settings: session_ref.settings(&role, config.seed),
+        settings: Settings::new(&config, &session_ref.world, &role, config.seed),
     };
     let seconds = trainer.run(method.as_mut(), &mut watch)?;
     let (last, images, mut seconds_eval) = (watch.last.take(), watch.images, watch.seconds_evaluating);

@@ -31,6 +31,9 @@ pub struct Watch<'a> {
     folder: Option<&'a RunFolder>,
     title: String,
     progress: Progress,
+    /// Steps so far, and how many of them make a line in `metrics.jsonl` (0: none).
+    steps: usize,
+    log_every: usize,
     evaluation: Option<EpochEvaluation<'a>>,
     /// The evaluation after the last epoch: the final one, not done twice.
     pub last: Option<Metrics>,
@@ -46,11 +49,19 @@ impl<'a> Watch<'a> {
             folder,
             title: title.to_owned(),
             progress: Progress::new(bar && world.is_root()),
+            steps: 0,
+            log_every: 0,
             evaluation: None,
             last: None,
             seconds_evaluating: 0.0,
             images: 0,
         }
+    }
+
+    /// Also writes a line after every `steps` optimizer steps (`trainer.log_every_n_steps`).
+    pub fn logging_every(mut self, steps: usize) -> Self {
+        self.log_every = steps;
+        self
     }
 
     /// Also evaluates after each epoch.
@@ -62,6 +73,10 @@ impl<'a> Watch<'a> {
 
 impl Observer for Watch<'_> {
     fn step(&mut self, report: &StepReport<'_>) -> Result<()> {
+        self.steps += 1;
+        if self.log_every > 0 && self.steps.is_multiple_of(self.log_every) {
+            self.log_step(report)?;
+        }
         // Rank 0's own samples will do for a progress bar: no collective, so no rank waits for it.
         if self.world.is_root() && self.progress.step(&self.title, report) {
             let means = report.meter.local_means()?;
@@ -128,6 +143,24 @@ fn check_finite(title: &str, report: &EpochReport<'_>, validation: Option<(f64, 
         )
         .hint("lower the learning rate, or set trainer.gradient_clip_val")),
         _ => Ok(()),
+    }
+}
+
+impl Watch<'_> {
+    /// A line with the means of the epoch so far; all ranks add theirs.
+    fn log_step(&self, report: &StepReport<'_>) -> Result<()> {
+        let means = report.meter.means(self.world)?;
+        let Some(folder) = self.folder else { return Ok(()) };
+        let mut line = Map::new();
+        line.insert("phase".into(), format!("{}/{}", self.title, report.phase).into());
+        line.insert("epoch".into(), (report.epoch + 1).into());
+        line.insert("step".into(), self.steps.into());
+        line.insert("train/loss".into(), number(means.loss));
+        if let Some(accuracy) = means.accuracy() {
+            line.insert("train/acc".into(), number(accuracy));
+        }
+        line.insert("grad_norm".into(), number(report.grad_norm));
+        folder.add_metrics(&line)
     }
 }
 

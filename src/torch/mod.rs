@@ -1,8 +1,9 @@
 //! What tch lacks, safely: gradient buffers, fused optimizer steps, process-wide settings, memory layout; and the one
 //! place where libtorch's errors become ours.
 //!
-//! The C++ side is `shim.cpp`: every function there catches all exceptions and returns their text.
+//! The C++ side is `shim.cpp` and `autograd.cpp`: every function there catches all exceptions and returns their text.
 
+mod autograd;
 mod host;
 
 use std::ffi::{CStr, c_char};
@@ -12,9 +13,11 @@ use torch_sys::C_tensor;
 
 use crate::error::{Error, Result};
 
+pub use autograd::{AccumulationHook, channel_moments, symmetric_map};
 pub use host::{HostElement, host_bytes_mut, host_slice_mut};
 
 mod ffi {
+    use super::autograd::Callback;
     use super::{C_tensor, c_char};
 
     unsafe extern "C" {
@@ -41,6 +44,10 @@ mod ffi {
             weight_decay: f64,
             eps: f64,
         ) -> *mut c_char;
+        pub fn regun_symmetric_map(result: *mut *mut C_tensor, input: *mut C_tensor, map: Callback) -> *mut c_char;
+        pub fn regun_channel_moments(result: *mut *mut C_tensor, input: *mut C_tensor) -> *mut c_char;
+        pub fn regun_set_accumulation_hook(leaf: *mut C_tensor, hook: Callback) -> *mut c_char;
+        pub fn regun_clear_accumulation_hook(leaf: *mut C_tensor) -> *mut c_char;
         pub fn regun_use_deterministic_algorithms(on: bool) -> *mut c_char;
         pub fn regun_keep_freed_memory();
         pub fn regun_torch_version() -> *const c_char;
@@ -56,8 +63,12 @@ impl From<TchError> for Error {
     }
 }
 
-/// An error from the text of a C++ exception: its first lines, without the C++ back trace.
+/// An error from the text of a C++ exception: its first lines, without the C++ back trace; or the error of a callback,
+/// which such a text stands for.
 fn from_torch(text: &str) -> Error {
+    if let Some(error) = autograd::error_behind(text) {
+        return error;
+    }
     let message = text.split("\nException raised from").next().unwrap_or(text).trim();
     let error = Error::new(crate::error::Kind::Other, format!("libtorch: {message}"));
     match message.to_ascii_lowercase() {

@@ -1,3 +1,4 @@
+#include "guard.h"
 #include "shim.h"
 
 #include <torch/version.h>
@@ -6,31 +7,11 @@
 #include <ATen/ops/_fused_sgd.h>
 
 #include <cstdlib>
-#include <cstring>
-#include <exception>
 #include <vector>
 
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
-
-namespace {
-
-// Runs `body`; what it throws becomes a text that the caller owns.
-template <typename Body> char *guarded(Body body) {
-  try {
-    body();
-    return nullptr;
-  } catch (const c10::Error &error) {
-    return strdup(error.what_without_backtrace());
-  } catch (const std::exception &error) {
-    return strdup(error.what());
-  } catch (...) {
-    return strdup("a C++ exception without a message");
-  }
-}
-
-} // namespace
 
 extern "C" {
 

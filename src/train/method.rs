@@ -12,11 +12,13 @@
 use tch::Tensor;
 
 use super::model::Model;
+use super::reduce::Reducer;
 use super::trainer::Trainer;
 use crate::config::schema::{Optim, Scheduler};
 use crate::data::{Batch, Corpus, Feed};
 use crate::dist::World;
 use crate::error::{Error, Result};
+use crate::models::Statistics;
 use crate::optim::FlatParams;
 
 pub trait Method {
@@ -38,10 +40,11 @@ pub trait Method {
 
     /// Adds this rank's part of the gradient to the parameters' gradient buffers.
     ///
-    /// The engine then sums the buffers over the ranks.
+    /// The engine sums the buffers over the ranks: while the backward pass runs where [`Step::backward`] is asked to make
+    /// it, once for each micro-step; otherwise afterwards, and there may be any number of passes.
     fn gradients(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
         let terms = self.losses(step)?;
-        objective(&terms)?.f_backward()?;
+        step.backward(&objective(&terms)?)?;
         Ok(terms)
     }
 
@@ -100,13 +103,31 @@ pub struct Step<'a> {
     /// Role of the model in training, as random keys spell it.
     pub purpose: &'a str,
     pub(super) batches: Vec<(&'static str, Batch)>,
+    /// Where BatchNorm gets its statistics in training.
+    pub(super) statistics: Statistics<'a>,
+    /// Where the gradients of all ranks meet; none where this is the only rank.
+    pub(super) reducer: Option<&'a Reducer>,
 }
 
 impl Step<'_> {
-    /// Logits [N, K] of this rank's images in train mode: batch statistics over all ranks, running statistics move on,
-    /// gradients are recorded. Every rank makes the same calls, also with an empty share.
+    /// Logits [N, K] of the model in training for this rank's images (N may be 0), in train mode. With
+    /// `trainer.sync_batchnorm` a collective call.
     pub fn train(&self, images: &Tensor) -> Result<Tensor> {
-        self.model.train(images)
+        self.train_other(self.model, images)
+    }
+
+    /// The same of another model, a teacher say: in train mode it is a collective call too.
+    pub fn train_other(&self, model: &Model, images: &Tensor) -> Result<Tensor> {
+        model.train(images, self.statistics)
+    }
+
+    /// The whole backward pass of the micro-step. The gradients of all ranks may be summed while it runs, so nothing
+    /// adds to them afterwards.
+    pub fn backward(&self, loss: &Tensor) -> Result<()> {
+        match self.reducer {
+            Some(reducer) => reducer.backward(loss),
+            None => Ok(loss.f_backward()?),
+        }
     }
 
     /// The batch of the feed with this name.

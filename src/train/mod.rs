@@ -5,6 +5,7 @@ pub mod loss;
 pub mod meter;
 pub mod method;
 pub mod model;
+pub mod reduce;
 pub mod supervised;
 pub mod trainer;
 

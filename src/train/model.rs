@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::error::{Error, Result};
-use crate::models::{Architecture, FEATURES, Folded, Forward, State};
+use crate::models::{Architecture, FEATURES, Folded, Forward, State, Statistics};
 
 pub struct Model {
     architecture: Arc<dyn Architecture>,
@@ -38,9 +38,11 @@ impl Model {
         Ok(Model { architecture: Arc::clone(&self.architecture), state: self.state.deep_copy()? })
     }
 
-    /// Logits [N, K] in train mode: batch statistics, running statistics move on, gradients are recorded.
-    pub fn train(&self, images: &Tensor) -> Result<Tensor> {
-        self.architecture.forward(&mut Forward::train(&self.state), images)
+    /// Logits [N, K] in train mode, by the statistics of a batch ([`Statistics::Batch`] or [`Statistics::Global`]):
+    /// running statistics move on, gradients are recorded. Methods call [`Step::train`](super::Step::train), which
+    /// chooses the statistics.
+    pub fn train(&self, images: &Tensor, statistics: Statistics<'_>) -> Result<Tensor> {
+        self.architecture.forward(&mut Forward::train(&self.state, statistics), images)
     }
 
     /// Logits [N, K] in evaluation mode; gradients are recorded.

@@ -3,15 +3,18 @@
 //! Everything that changes from step to step is a function of the step: which samples, in which order, with which
 //! augmentation and learning rate. So the loop keeps no generator and no counter but those that it shows.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::meter::{Means, Meter};
 use super::method::{Method, Pass, Phase, Step, Term};
 use super::model::Model;
+use super::reduce::Reducer;
+use crate::config::schema::{BatchScope, Compat, Config};
 use crate::data::{Corpus, Feeder};
 use crate::dist::World;
 use crate::error::{Error, Kind, Result};
+use crate::models::Statistics;
+use crate::models::layout::Role;
 use crate::optim::{self, FlatParams, Groups, Optimizer};
 
 /// Gradients are summed over the ranks in pieces of at least this size, in bytes.
@@ -28,9 +31,32 @@ pub struct Settings {
     pub clip: Option<f64>,
     /// Only the head trains.
     pub freeze_backbone: bool,
+    /// BatchNorm takes its statistics from the batches of all ranks.
+    pub sync_batchnorm: bool,
+    pub compat: Compat,
     pub seed: u64,
     /// Role of the model in training (`base`, `reference 1`, `unlearn/regun`); part of every random key.
     pub purpose: String,
+}
+
+impl Settings {
+    /// What the configuration says, for a model of the role `purpose`.
+    pub fn new(config: &Config, world: &World, purpose: &str, seed: u64) -> Self {
+        let ranks = match config.data.batch_scope {
+            BatchScope::Global => 1,
+            BatchScope::PerRank => world.size(),
+        };
+        Settings {
+            batch_size: config.data.batch_size * ranks,
+            accumulate: config.trainer.accumulate_grad_batches,
+            clip: config.trainer.gradient_clip_val,
+            freeze_backbone: config.model.model.freeze_backbone,
+            sync_batchnorm: config.trainer.sync_batchnorm,
+            compat: config.compat.clone(),
+            seed,
+            purpose: purpose.to_owned(),
+        }
+    }
 }
 
 /// A model in training, and what it trains on.
@@ -105,6 +131,7 @@ impl Trainer<'_> {
                 let clock = Instant::now();
                 let learning_rate = phase_rate(phase, epoch)?;
                 let (means, images) = run.epoch(self, method, observer, epoch, learning_rate)?;
+                self.share_running_statistics()?;
                 let epoch_seconds = clock.elapsed().as_secs_f64();
                 seconds += epoch_seconds;
                 observer.epoch(&EpochReport {
@@ -125,15 +152,21 @@ impl Trainer<'_> {
         self.model.state = self.model.state.deep_copy()?;
         Ok(seconds)
     }
-}
 
-/// Adds up the gradients of all ranks, bucket by bucket in index order.
-fn sum_gradients(world: &World, params: &mut FlatParams) -> Result<()> {
-    let layout = Arc::clone(params.layout());
-    for bucket in layout.buckets() {
-        world.sum(&mut params.groups()[bucket.group].grads.f_narrow(0, bucket.offset, bucket.len)?)?;
+    /// Where BatchNorm gets its statistics in training.
+    fn statistics(&self) -> Statistics<'_> {
+        if self.settings.sync_batchnorm { Statistics::Global(self.world) } else { Statistics::Batch }
     }
-    Ok(())
+
+    /// Without `sync_batchnorm` each rank has running statistics of its own: all go on with those of rank 0.
+    fn share_running_statistics(&self) -> Result<()> {
+        if self.settings.sync_batchnorm || self.world.size() == 1 {
+            return Ok(());
+        }
+        let state = &self.model.state;
+        let buffers = state.layout().slots().filter(|(_, entry)| entry.role == Role::Buffer);
+        buffers.into_iter().try_for_each(|(slot, _)| self.world.from_root(&mut state.get(slot).shallow_clone()))
+    }
 }
 
 fn phase_rate(phase: &Phase, epoch: usize) -> Result<f64> {
@@ -146,6 +179,7 @@ struct PhaseRun<'p> {
     number: usize,
     phase: &'p Phase,
     params: FlatParams,
+    reducer: Option<Reducer>,
     optimizer: Box<dyn Optimizer>,
     feeders: Vec<Feeder>,
     micro_steps: u64,
@@ -158,8 +192,9 @@ impl<'p> PhaseRun<'p> {
         let trainable = |slot| !frozen || head.contains(&slot);
         let groups = Groups::new(&phase.optim, phase.named_parameters);
         let params = FlatParams::new(&mut trainer.model.state, groups, BUCKET_BYTES, trainable)?;
+        let reducer = Reducer::new(trainer.world, &params, &trainer.model.state)?;
         let optimizer = optim::build(&phase.optim, &params)?;
-        Ok(PhaseRun { number, phase, params, optimizer, feeders: Vec::new(), micro_steps })
+        Ok(PhaseRun { number, phase, params, reducer, optimizer, feeders: Vec::new(), micro_steps })
     }
 
     /// One epoch. Returns the means of its losses and the samples of its driving feeds.
@@ -183,11 +218,16 @@ impl<'p> PhaseRun<'p> {
                 self.params.zero_grad()?;
                 let mut step_images = 0;
                 for index in micro.clone() {
+                    if let Some(reducer) = &self.reducer {
+                        reducer.begin_micro_step(index + 1 == micro.end);
+                    }
                     let terms = self.micro_step(trainer, method, &pass, &feeders, epoch, index, &micro)?;
                     meter.add(&terms.0);
                     step_images += terms.1;
                 }
-                sum_gradients(trainer.world, &mut self.params)?;
+                if let Some(reducer) = &self.reducer {
+                    reducer.finish()?;
+                }
                 method.after_backward(&mut self.params)?;
                 let grad_norm = match trainer.settings.clip {
                     Some(limit) => self.params.clip_grad_norm(limit)?,
@@ -255,6 +295,8 @@ impl<'p> PhaseRun<'p> {
             seed: trainer.settings.seed,
             purpose: &trainer.settings.purpose,
             batches,
+            statistics: trainer.statistics(),
+            reducer: self.reducer.as_ref(),
         };
         let terms = method.gradients(&step)?;
         self.micro_steps += 1;

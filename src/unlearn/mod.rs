@@ -3,8 +3,12 @@
 //! To add one, write its file (a settings struct and a [`Method`]) and its line in [`REGISTRY`].
 
 pub mod finetune;
+pub mod l1sparse;
 pub mod neggrad;
+pub mod neggradp;
 pub mod regun;
+pub mod salun;
+pub mod scrub;
 
 use serde::de::DeserializeOwned;
 
@@ -45,10 +49,25 @@ pub const REGISTRY: &[MethodInfo] = &[
         paper: "Golatkar et al. 2020, arXiv 1911.04933",
         build: Some(neggrad::build),
     },
-    MethodInfo { name: "neggradp", title: "NegGrad+", paper: "Kurmanji et al. 2023, arXiv 2302.09880", build: None },
-    MethodInfo { name: "l1sparse", title: "l1-sparse", paper: "Jia et al. 2023, arXiv 2304.04934", build: None },
-    MethodInfo { name: "scrub", title: "SCRUB", paper: "Kurmanji et al. 2023, arXiv 2302.09880", build: None },
-    MethodInfo { name: "salun", title: "SalUn", paper: "Fan et al. 2024, arXiv 2310.12508", build: None },
+    MethodInfo {
+        name: "neggradp",
+        title: "NegGrad+",
+        paper: "Kurmanji et al. 2023, arXiv 2302.09880",
+        build: Some(neggradp::build),
+    },
+    MethodInfo {
+        name: "l1sparse",
+        title: "l1-sparse",
+        paper: "Jia et al. 2023, arXiv 2304.04934",
+        build: Some(l1sparse::build),
+    },
+    MethodInfo {
+        name: "scrub",
+        title: "SCRUB",
+        paper: "Kurmanji et al. 2023, arXiv 2302.09880",
+        build: Some(scrub::build),
+    },
+    MethodInfo { name: "salun", title: "SalUn", paper: "Fan et al. 2024, arXiv 2310.12508", build: Some(salun::build) },
     MethodInfo { name: "ssd", title: "SSD", paper: "Foster et al. 2024, arXiv 2308.07707", build: None },
     MethodInfo {
         name: "amun",

@@ -1,0 +1,152 @@
+//! Gradients of all ranks, summed while the backward pass still runs.
+//!
+//! The flat gradient buffers are cut into buckets, numbered in the order in which backward completes them. A bucket is
+//! all-reduced as soon as it and all before it are complete, so that every rank makes the same calls in the same order.
+//! A parameter is complete when the backward pass has accumulated its gradient, which a pass does once, however often
+//! the parameter was used. What is left when the pass ends (a parameter without gradient counts as zero) follows in order.
+//!
+//! Only one pass can be reduced in this way, the last one of an optimizer step. A method that makes its own passes
+//! has its buckets reduced after them.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tch::Tensor;
+
+use crate::dist::World;
+use crate::error::{Error, Kind, Result};
+use crate::models::State;
+use crate::optim::FlatParams;
+use crate::optim::flat::{Bucket, Param};
+use crate::torch::AccumulationHook;
+
+pub struct Reducer {
+    sums: Arc<Mutex<Sums>>,
+    _hooks: Vec<AccumulationHook>,
+}
+
+/// How far an optimizer step has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Gradients of this rank are added up.
+    Local,
+    /// The next pass asked of [`Reducer::backward`] is the last one.
+    Last,
+    /// It runs.
+    Running,
+    /// The buffers hold the sums of all ranks.
+    Summed,
+}
+
+struct Sums {
+    world: World,
+    /// Views of the gradient buffers.
+    buckets: Vec<Tensor>,
+    /// Parameters of each bucket.
+    sizes: Vec<usize>,
+    /// Those without gradient in the running pass.
+    missing: Vec<usize>,
+    /// The bucket that is reduced next.
+    next: usize,
+    stage: Stage,
+}
+
+impl Reducer {
+    /// For the parameters `params` of `state`. None where there is nobody to share with.
+    pub fn new(world: &World, params: &FlatParams, state: &State) -> Result<Option<Self>> {
+        if world.size() == 1 {
+            return Ok(None);
+        }
+        let layout = params.layout();
+        let view = |bucket: &Bucket| Ok(params.groups()[bucket.group].grads.f_narrow(0, bucket.offset, bucket.len)?);
+        let sums = Arc::new(Mutex::new(Sums {
+            world: world.clone(),
+            buckets: layout.buckets().iter().map(view).collect::<Result<_>>()?,
+            sizes: layout.buckets().iter().map(|bucket| bucket.num_params).collect(),
+            missing: Vec::new(),
+            next: 0,
+            stage: Stage::Local,
+        }));
+        let hook = |param: &Param| {
+            let (sums, bucket) = (Arc::clone(&sums), param.bucket);
+            AccumulationHook::new(state.get(param.slot), move || lock(&sums).accumulated(bucket))
+        };
+        let hooks = layout.params().iter().map(hook).collect::<Result<_>>()?;
+        Ok(Some(Reducer { sums, _hooks: hooks }))
+    }
+
+    /// A micro-step begins. The pass of the `last` one of an optimizer step may be reduced while it runs.
+    pub fn begin_micro_step(&self, last: bool) {
+        lock(&self.sums).stage = if last { Stage::Last } else { Stage::Local };
+    }
+
+    /// A backward pass, the only one of its micro-step. If it is the step's last, the buffers hold the sums over all
+    /// ranks when it returns.
+    pub fn backward(&self, loss: &Tensor) -> Result<()> {
+        let last = lock(&self.sums).begin()?;
+        loss.f_backward()?;
+        if last { self.finish() } else { Ok(()) }
+    }
+
+    /// Reduces what is not reduced yet. Called once all passes of an optimizer step are done.
+    pub fn finish(&self) -> Result<()> {
+        lock(&self.sums).finish()
+    }
+}
+
+/// Whoever panicked in here has ended the process.
+fn lock(sums: &Mutex<Sums>) -> MutexGuard<'_, Sums> {
+    sums.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Sums {
+    /// Whether the pass that begins is the last one.
+    fn begin(&mut self) -> Result<bool> {
+        match self.stage {
+            Stage::Local => return Ok(false),
+            Stage::Last => {}
+            Stage::Running | Stage::Summed => return Err(too_late()),
+        }
+        self.missing.clone_from(&self.sizes);
+        self.next = 0;
+        self.stage = Stage::Running;
+        Ok(true)
+    }
+
+    /// A parameter of this bucket has its gradient.
+    fn accumulated(&mut self, bucket: usize) -> Result<()> {
+        match self.stage {
+            Stage::Local | Stage::Last => return Ok(()),
+            Stage::Running => {}
+            Stage::Summed => return Err(too_late()),
+        }
+        self.missing[bucket] = self.missing[bucket].checked_sub(1).ok_or_else(too_late)?;
+        while self.missing.get(self.next) == Some(&0) {
+            self.reduce_next()?;
+        }
+        Ok(())
+    }
+
+    fn reduce_next(&mut self) -> Result<()> {
+        let bucket = &mut self.buckets[self.next];
+        self.next += 1;
+        self.world.sum(bucket)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        match self.stage {
+            Stage::Summed => return Ok(()),
+            Stage::Local | Stage::Last => self.next = 0,
+            Stage::Running => {}
+        }
+        while self.next < self.buckets.len() {
+            self.reduce_next()?;
+        }
+        self.stage = Stage::Summed;
+        Ok(())
+    }
+}
+
+fn too_late() -> Error {
+    Error::new(Kind::Bug, "a gradient was added after the gradients of all ranks were summed")
+        .hint("a method that makes several backward passes in a step makes them without Step::backward")
+}

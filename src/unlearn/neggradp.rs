@@ -1,0 +1,105 @@
+//! NegGrad+: climb the loss on forget data while descending on retain data (Kurmanji et al. 2023, arXiv 2302.09880).
+//!
+//! ```text
+//! joint        each step minimises  w_r CE(f; B_r) - w_f CE(f; B_f)
+//! sequential   phase `neggrad`:  -CE(f; B_f);  then phase `finetune`:  CE(f; B_r)
+//! ```
+//!
+//! with B_f and B_r augmented batches of forget and retain, drawn side by side: an epoch ends with the shorter of the
+//! two, in sequential phases too. Each sequential phase has epochs, optimizer and schedule of its own; momentum does
+//! not carry over. The two joint forward passes are separate (forget first), so each set has BatchNorm statistics of
+//! its own and the running averages move twice.
+
+use serde::Deserialize;
+
+use super::{only_phase, settings};
+use crate::config::schema::{Optim, OptimName, Scheduler, Unlearn};
+use crate::data::{Batch, Feed, Role};
+use crate::error::Result;
+use crate::train::loss::cross_entropy_sum;
+use crate::train::{Method, Pass, Phase, Step, Term};
+
+#[derive(Deserialize)]
+struct Settings {
+    sequential: bool,
+    retain_weight: f64,
+    forget_weight: f64,
+    /// Read where `sequential` is true.
+    neggrad: Option<Stage>,
+    finetune: Option<Stage>,
+}
+
+/// One phase of the sequential variant.
+#[derive(Deserialize)]
+struct Stage {
+    epochs: usize,
+    optim: Optim,
+    scheduler: Option<Scheduler>,
+}
+
+pub enum NegGradPlus {
+    Joint { phase: Phase, retain_weight: f64, forget_weight: f64 },
+    Sequential { ascent: Phase, descent: Phase },
+}
+
+pub fn build(config: &Unlearn) -> Result<Box<dyn Method>> {
+    let Settings { sequential, retain_weight, forget_weight, neggrad, finetune } = settings(config)?;
+    if sequential {
+        let (ascent, descent) = (stage(config, "neggrad", neggrad)?, stage(config, "finetune", finetune)?);
+        return Ok(Box::new(NegGradPlus::Sequential { ascent, descent }));
+    }
+    for (key, weight) in [("retain_weight", retain_weight), ("forget_weight", forget_weight)] {
+        if !(weight >= 0.0 && weight.is_finite()) {
+            return Err(config.method.reject(key, "a number, at least 0"));
+        }
+    }
+    Ok(Box::new(NegGradPlus::Joint { phase: only_phase(config), retain_weight, forget_weight }))
+}
+
+fn stage(config: &Unlearn, name: &'static str, stage: Option<Stage>) -> Result<Phase> {
+    let reject = |key: &str, wanted: &str| config.method.reject(&format!("{name}.{key}"), wanted);
+    let Some(Stage { epochs, optim, scheduler }) = stage else {
+        return Err(config.method.reject(name, "the epochs, optim and scheduler of this phase, as sequential=true"));
+    };
+    if epochs == 0 {
+        return Err(reject("epochs", "an integer, at least 1"));
+    }
+    if optim.name == OptimName::None {
+        return Err(reject("optim.name", "sgd or adamw"));
+    }
+    if !optim.lr.is_some_and(|lr| lr > 0.0 && lr.is_finite()) {
+        return Err(reject("optim.lr", "a number above 0"));
+    }
+    Ok(Phase { name, epochs, optim, scheduler, named_parameters: false })
+}
+
+/// Cross entropy on `batch`, as a term of the loss.
+fn ce(step: &Step<'_>, batch: &Batch, name: &'static str, weight: f64) -> Result<Term> {
+    let logits = step.train(&batch.images)?;
+    let ce = cross_entropy_sum(&logits, &batch.labels, 0.0);
+    Ok(Term::over(batch, name, weight, ce).with_accuracy(&logits, batch))
+}
+
+impl Method for NegGradPlus {
+    fn phases(&self) -> Vec<Phase> {
+        match self {
+            Self::Joint { phase, .. } => vec![phase.clone()],
+            Self::Sequential { ascent, descent } => vec![ascent.clone(), descent.clone()],
+        }
+    }
+
+    fn passes(&self, _: usize, _: usize) -> Vec<Pass> {
+        vec![Pass::new("train", [Feed::train(Role::Forget), Feed::train(Role::Retain)])]
+    }
+
+    fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
+        let (forget, retain) = (step.batch(Role::Forget.name())?, step.batch(Role::Retain.name())?);
+        match *self {
+            Self::Joint { retain_weight, forget_weight, .. } => {
+                Ok(vec![ce(step, forget, "forget_ce", -forget_weight)?, ce(step, retain, "retain_ce", retain_weight)?])
+            }
+            Self::Sequential { .. } if step.phase == 0 => Ok(vec![ce(step, forget, "forget_ce", -1.0)?]),
+            Self::Sequential { .. } => Ok(vec![ce(step, retain, "retain_ce", 1.0)?]),
+        }
+    }
+}

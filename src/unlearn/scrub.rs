@@ -1,0 +1,126 @@
+//! SCRUB: disobey a teacher on forget data, obey it on retain data (Kurmanji et al. 2023, arXiv 2302.09880).
+//!
+//! With E epochs, f0 the teacher (a frozen copy of the initial model) and T the temperature, an epoch is
+//!
+//! ```text
+//! one pass over forget, only in the first max(1, E / 2) epochs:   minimise -KL(B_f)
+//! one pass over retain:                                           minimise alpha KL(B_r) + gamma CE(f; B_r)
+//!
+//! KL(B) = T^2 * mean over B of KL(softmax(f0 / T) to softmax(f / T))
+//! ```
+//!
+//! All passes share one optimizer: its momentum carries over from forget to retain and on. The retain pass walks the
+//! whole retain set, not a subset.
+//!
+//! The teacher stays in evaluation mode. In the Python program an evaluation after an epoch puts it into train mode,
+//! with the statistics of the batch, from the second epoch on; `compat.scrub_teacher_mode` brings that back.
+
+use serde::Deserialize;
+use tch::{Kind, Tensor, no_grad};
+
+use super::{only_phase, settings};
+use crate::config::schema::Unlearn;
+use crate::data::{Batch, Feed, Role};
+use crate::error::{self, Error, Result};
+use crate::train::loss::{cross_entropy_sum, kl_sum};
+use crate::train::{Method, Model, Pass, Phase, Step, Term, Trainer};
+
+/// SCRUB's own keys of the group `unlearn`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Settings {
+    /// Weight of KL on retain.
+    pub alpha: f64,
+    /// Weight of CE on retain.
+    pub gamma: f64,
+    pub temperature: f64,
+}
+
+pub struct Scrub {
+    settings: Settings,
+    phase: Phase,
+    evaluate_each_epoch: bool,
+    teacher: Option<Model>,
+    /// First epoch in which the teacher is in train mode.
+    train_mode_from: Option<usize>,
+}
+
+pub fn build(config: &Unlearn) -> Result<Box<dyn Method>> {
+    let own: Settings = settings(config)?;
+    for (key, weight) in [("alpha", own.alpha), ("gamma", own.gamma)] {
+        if !(weight >= 0.0 && weight.is_finite()) {
+            return Err(config.method.reject(key, "a number, at least 0"));
+        }
+    }
+    if !(own.temperature > 0.0 && own.temperature.is_finite()) {
+        return Err(config.method.reject("temperature", "a number above 0"));
+    }
+    Ok(Box::new(Scrub::new(own, only_phase(config), config.evaluate_each_epoch)))
+}
+
+impl Scrub {
+    /// `evaluate_each_epoch` matters under `compat.scrub_teacher_mode` only.
+    pub fn new(settings: Settings, phase: Phase, evaluate_each_epoch: bool) -> Self {
+        Scrub { settings, phase, evaluate_each_epoch, teacher: None, train_mode_from: None }
+    }
+
+    /// Softened predictions of the teacher, [n, K].
+    fn teacher_probabilities(&self, step: &Step<'_>, images: &Tensor) -> Result<Tensor> {
+        let no_teacher = || Error::new(error::Kind::Bug, "SCRUB trains before its teacher is made");
+        let teacher = self.teacher.as_ref().ok_or_else(no_teacher)?;
+        step.world.tally(&format!("{}/teacher", step.purpose), images.size()[0] as usize);
+        let logits = no_grad(|| match self.train_mode_from {
+            Some(first) if step.epoch >= first => step.train_other(teacher, images),
+            _ => teacher.eval(images),
+        })?;
+        Ok((logits / self.settings.temperature).softmax(-1, None::<Kind>))
+    }
+
+    /// Logits [n, K] of `batch`, and T^2 times the sum of its divergences from the teacher.
+    fn kl(&self, step: &Step<'_>, batch: &Batch) -> Result<(Tensor, Tensor)> {
+        let temperature = self.settings.temperature;
+        let target = self.teacher_probabilities(step, &batch.images)?;
+        let logits = step.train(&batch.images)?;
+        let kl = kl_sum(&target, &logits, temperature) * temperature.powi(2);
+        Ok((logits, kl))
+    }
+}
+
+const FORGET: &str = "forget";
+const RETAIN: &str = "retain";
+
+impl Method for Scrub {
+    fn prepare(&mut self, trainer: &mut Trainer<'_>) -> Result<()> {
+        self.teacher = Some(trainer.model.frozen_copy()?);
+        let follows = trainer.settings.compat.scrub_teacher_mode && self.evaluate_each_epoch;
+        self.train_mode_from = follows.then_some(1);
+        Ok(())
+    }
+
+    fn phases(&self) -> Vec<Phase> {
+        vec![self.phase.clone()]
+    }
+
+    fn passes(&self, _: usize, epoch: usize) -> Vec<Pass> {
+        let retain = Pass::new(RETAIN, [Feed::train(Role::Retain)]);
+        if epoch < (self.phase.epochs / 2).max(1) {
+            vec![Pass::new(FORGET, [Feed::train(Role::Forget)]), retain]
+        } else {
+            vec![retain]
+        }
+    }
+
+    fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
+        if step.pass == FORGET {
+            let forget = step.batch(Role::Forget.name())?;
+            let (logits, kl) = self.kl(step, forget)?;
+            return Ok(vec![Term::over(forget, "forget_kl", -1.0, kl).with_accuracy(&logits, forget)]);
+        }
+        let retain = step.batch(Role::Retain.name())?;
+        let (logits, kl) = self.kl(step, retain)?;
+        let ce = cross_entropy_sum(&logits, &retain.labels, 0.0);
+        Ok(vec![
+            Term::over(retain, "retain_kl", self.settings.alpha, kl),
+            Term::over(retain, "retain_ce", self.settings.gamma, ce).with_accuracy(&logits, retain),
+        ])
+    }
+}

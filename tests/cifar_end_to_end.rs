@@ -1,0 +1,79 @@
+//! CIFAR-10 from its published files to results. Needs the data: REGUN_TEST_DATA names a folder that holds
+//! `cifar-10-batches-bin` and `cifar-10-batches-py`.
+
+mod common;
+
+use std::fs;
+use std::path::PathBuf;
+
+use common::Workspace;
+use regun::checkpoint;
+use serde_json::{Map, Value};
+
+fn data_folder() -> Option<PathBuf> {
+    let folder = std::env::var_os("REGUN_TEST_DATA").map(PathBuf::from);
+    if folder.is_none() {
+        eprintln!("skipped: REGUN_TEST_DATA is not set");
+    }
+    folder
+}
+
+#[test]
+fn both_layouts_are_the_same_data_and_train_the_same_model() {
+    let Some(data) = data_folder() else { return };
+    let models = ["cifar-10-batches-bin", "cifar-10-batches-py"].map(|layout| {
+        let workspace = Workspace::new();
+        fs::create_dir(workspace.path("data")).unwrap();
+        std::os::unix::fs::symlink(data.join(layout), workspace.path("data").join(layout)).unwrap();
+        let reference = "reference --run-idx 1 model=resnet20 data.data_dir=data data.debug_subset_size=200 \
+            split.forget_frac=0.1 trainer.max_epochs=1 trainer.threads=1 trainer.precision=32";
+        workspace.regun(reference).succeeds();
+        let model = "cache/models/resnet20_cifar10_random_forget0.1_retrained_42-001.safetensors";
+        checkpoint::load(&workspace.path(model)).unwrap_or_else(|error| panic!("{layout}: {error}"))
+    });
+    let [binary, python] = models;
+    // The identity holds a digest of all pixels and labels in use.
+    assert!(binary.manifest.identity.get("data content (sha256)").is_some_and(|digest| digest.len() == 64));
+    assert_eq!(binary.manifest.identity, python.manifest.identity);
+    assert_eq!(binary.tensors.len(), python.tensors.len());
+    for (binary, python) in binary.tensors.iter().zip(&python.tensors) {
+        assert_eq!(binary, python, "{}", binary.0);
+    }
+}
+
+#[test]
+fn the_default_model_unlearns_to_a_complete_result() {
+    let Some(data) = data_folder() else { return };
+    let workspace = Workspace::new();
+    let setup = format!(
+        "data=cifar10 data.data_dir={} data.debug_subset_size=500 split.forget_frac=0.1 split.retain_frac=0.8 \
+         mul_eval.mia_num_models=2 trainer.max_epochs=1 trainer.precision=32",
+        data.display()
+    );
+    let unlearn = format!("unlearn unlearn=regun {setup} unlearn.trainer.max_epochs=1 hydra.run.dir=run");
+    workspace.regun(&unlearn).fails(3, &["resnet18_cifar10", "regun base"]);
+    for index in 1..=2 {
+        workspace.regun(&format!("reference --run-idx {index} {setup}")).succeeds();
+    }
+    workspace.regun(&format!("base {setup} hydra.run.dir=run_base")).succeeds();
+    let finished = workspace.regun(&format!("--json {unlearn}")).succeeds();
+
+    let results: Map<String, Value> = serde_json::from_str(&finished.stdout).unwrap();
+    let saved = fs::read_to_string(workspace.path("run-1/results.json")).unwrap();
+    let saved: Map<String, Value> = serde_json::from_str(&saved).unwrap();
+    let fixture = format!("{}/tests/fixtures/metrics.json", env!("CARGO_MANIFEST_DIR"));
+    let fixture: Value = serde_json::from_str(&fs::read_to_string(fixture).unwrap()).unwrap();
+    let wanted = fixture["evaluator"]["key_order"].as_array().unwrap();
+    let costs = ["seconds_unlearn", "seconds_eval", "images_per_second", "peak_memory_bytes"].map(Value::from);
+    for key in wanted.iter().chain(&costs).map(|key| key.as_str().unwrap()) {
+        assert!(results[key].is_f64(), "{key} is {}\n{finished}", results[key]);
+        assert_eq!(results[key], saved[key], "{key}");
+    }
+    // What the paper calls retrained really is another model than base, and unlearning left both.
+    assert!(results["divergence_forget"].as_f64().unwrap() > 0.0, "{finished}");
+    let model = |path: &str| checkpoint::load(&workspace.path(path)).unwrap().checksum;
+    let base = model("cache/models/resnet18_cifar10_random_forget0.1_42.safetensors");
+    let retrained = model("cache/models/resnet18_cifar10_random_forget0.1_retrained_42.safetensors");
+    let unlearned = model("run-1/unlearned.safetensors");
+    assert!(base != retrained && base != unlearned && retrained != unlearned);
+}

@@ -1,0 +1,445 @@
+//! The three steps from end to end on a small data set: what they leave behind, that every bit of it can be had again,
+//! and that settings do what they say.
+
+mod common;
+#[path = "common/trained.rs"]
+mod trained;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use common::Workspace;
+use regun::checkpoint::{self, Checkpoint};
+use serde_json::{Map, Value};
+use trained::{BASE, REFERENCE_1, RETRAINED, SETUP, files_in, trained};
+
+const CACHE: &str = "cache/eval/resnet20_digits_random_forget0.2_42_cached_references.safetensors";
+/// Unlearning in two epochs with an evaluation after each.
+const UNLEARN: &str = "unlearn.trainer.max_epochs=2 unlearn.evaluate_each_epoch=true";
+
+fn read_json(path: &Path) -> Value {
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}\n{text}", path.display()))
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(object) => object,
+        other => panic!("not an object: {other}"),
+    }
+}
+
+fn results(workspace: &Workspace, run: &str) -> Map<String, Value> {
+    object(read_json(&workspace.path(run).join("results.json")))
+}
+
+/// What a run found out, without how long it took and what it was called.
+fn findings(mut results: Map<String, Value>) -> Map<String, Value> {
+    let costs = ["seconds_train", "seconds_unlearn", "seconds_eval", "images_per_second", "peak_memory_bytes"];
+    results.retain(|key, _| !costs.iter().any(|cost| key.ends_with(cost)));
+    results
+}
+
+fn load(workspace: &Workspace, path: &str) -> Checkpoint {
+    checkpoint::load(&workspace.path(path)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The largest change of each tensor from one checkpoint to another.
+fn changes(from: &Checkpoint, to: &Checkpoint) -> BTreeMap<String, f64> {
+    assert_eq!(from.tensors.len(), to.tensors.len());
+    let change = |(a, b): (&(String, tch::Tensor), &(String, tch::Tensor))| {
+        assert_eq!(a.0, b.0);
+        let difference = a.1.to_kind(tch::Kind::Double) - b.1.to_kind(tch::Kind::Double);
+        (a.0.clone(), difference.abs().max().double_value(&[]))
+    };
+    from.tensors.iter().zip(&to.tensors).map(change).collect()
+}
+
+fn is_running_statistic(name: &str) -> bool {
+    ["running_mean", "running_var", "num_batches_tracked"].iter().any(|suffix| name.ends_with(suffix))
+}
+
+/// A file that is written again is another file: its inode tells.
+fn inode(workspace: &Workspace, path: &str) -> u64 {
+    fs::metadata(workspace.path(path)).unwrap_or_else(|error| panic!("{path}: {error}")).ino()
+}
+
+/// The metrics of the Python benchmark, in its order.
+fn metric_names() -> Vec<String> {
+    let fixture = format!("{}/tests/fixtures/metrics.json", env!("CARGO_MANIFEST_DIR"));
+    let names = read_json(fixture.as_ref())["evaluator"]["key_order"].clone();
+    serde_json::from_value(names).unwrap()
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// What runs leave behind
+
+#[test]
+fn every_method_runs_and_its_checkpoint_evaluates_to_the_very_same_numbers() {
+    let workspace = trained();
+    let untouched = files_in(&workspace.path("cache/models"));
+    for (run, method) in [
+        ("class_informed", "unlearn=regun unlearn.regun.selector=class_informed"),
+        ("uniform", "unlearn=regun unlearn.regun.selector=uniform"),
+        ("feature_1nn", "unlearn=regun unlearn.regun.selector=feature_1nn"),
+        ("mean_logits", "unlearn=regun unlearn.regun.aggregation=mean_logits unlearn.regun.fixed_reference=false"),
+        ("finetune", "unlearn=finetune"),
+        ("neggrad", "unlearn=neggrad"),
+    ] {
+        let unlearn = workspace.regun(&format!("--json unlearn {method} {SETUP} {UNLEARN} hydra.run.dir={run}"));
+        let unlearn = unlearn.succeeds();
+        let printed: Map<String, Value> = serde_json::from_str(&unlearn.stdout)
+            .unwrap_or_else(|error| panic!("standard output is not one JSON object: {error}\n{unlearn}"));
+        let mut saved = results(&workspace, run);
+        assert!(saved["flags"].is_array(), "{unlearn}");
+        saved.remove("flags");
+        assert_eq!(printed, saved, "what is printed is what is saved\n{unlearn}");
+        for metric in metric_names() {
+            assert!(saved[&metric].is_f64(), "{metric} is {}", saved[&metric]);
+        }
+        for cost in ["seconds_unlearn", "seconds_eval", "images_per_second", "peak_memory_bytes"] {
+            assert!(saved[cost].as_f64().unwrap() > 0.0, "{cost} is {}", saved[cost]);
+        }
+
+        let weights = format!("{run}/unlearned.safetensors");
+        let evaluate = format!("--json evaluate --checkpoint {weights} {SETUP} hydra.run.dir={run}_evaluated");
+        let evaluate = workspace.regun(&evaluate).succeeds();
+        let again: Map<String, Value> = serde_json::from_str(&evaluate.stdout).unwrap();
+        assert_eq!(again, findings(saved), "evaluate and unlearn disagree\n{evaluate}");
+
+        let moved = changes(&load(&workspace, BASE), &load(&workspace, &weights));
+        for (name, change) in moved {
+            assert!(change > 0.0, "{run} did not move {name}");
+        }
+    }
+    assert!(files_in(&workspace.path("cache/models")) == untouched, "unlearning touched the cached models");
+    let runs = ["class_informed", "uniform", "feature_1nn", "mean_logits", "finetune", "neggrad"];
+    for (i, run) in runs.iter().enumerate() {
+        let weights = |run: &str| load(&workspace, &format!("{run}/unlearned.safetensors")).checksum;
+        for other in &runs[..i] {
+            assert_ne!(weights(run), weights(other), "{run} and {other} did the same");
+        }
+    }
+}
+
+#[test]
+fn base_and_retrained_report_under_their_names_and_references_on_their_own() {
+    let workspace = trained();
+    let base = results(&workspace, "run_base");
+    for metric in metric_names() {
+        for model in ["base", "retrained"] {
+            let key = format!("{model}/{metric}");
+            assert!(base[&key].is_f64(), "{key} is {}", base[&key]);
+        }
+    }
+    // The retrained model is its own yardstick.
+    for key in ["divergence_retain", "divergence_forget", "average_gap", "forget_entropy_gap_retrained"] {
+        assert_eq!(base[&format!("retrained/{key}")], 0.0, "{key}");
+    }
+    assert!(base["base/average_gap"].as_f64().unwrap() > 0.0);
+    for index in [1, 2] {
+        let reference = results(&workspace, &format!("run_{index}"));
+        assert_eq!(reference["reference"], index);
+        for key in ["acc_eval", "acc_test"] {
+            assert!((0.0..=1.0).contains(&reference[key].as_f64().unwrap()), "{key} is {}", reference[key]);
+        }
+    }
+    // Trained on the same images with other seeds, and base on more of them.
+    let paths = [BASE, RETRAINED, REFERENCE_1];
+    let [base, retrained, reference] = paths.map(|path| load(&workspace, path));
+    assert_ne!(base.checksum, retrained.checksum);
+    assert_ne!(reference.checksum, retrained.checksum);
+    for (checkpoint, role, seed) in
+        [(base, "base", "42"), (retrained, "retrained", "42"), (reference, "reference 1", "43")]
+    {
+        let identity = &checkpoint.manifest.identity;
+        assert_eq!((identity.get("role"), identity.get("seed")), (Some(role), Some(seed)));
+        assert_eq!((identity.get("model"), identity.get("classes")), (Some("resnet20"), Some("10")));
+        assert_eq!(checkpoint.manifest.epoch, 1);
+        for (name, tensor) in &checkpoint.tensors {
+            assert!(tensor.isfinite().all().int64_value(&[]) == 1, "{name} of {role} is not finite");
+        }
+    }
+}
+
+#[test]
+fn the_folder_of_a_run_is_complete() {
+    let workspace = trained();
+    let run = workspace.regun(&format!("unlearn unlearn=regun {SETUP} {UNLEARN} hydra.run.dir=run_unlearn")).succeeds();
+    for (folder, command, phases, last_file) in [
+        ("run_1", "reference", &["reference 1/train"][..], REFERENCE_1),
+        ("run_base", "base", &["base/train", "retrained/train"], BASE),
+        ("run_unlearn", "unlearn", &["unlearn/regun/unlearn"; 2], "run_unlearn/unlearned.safetensors"),
+    ] {
+        let state = read_json(&workspace.path(folder).join("run.json"));
+        assert_eq!((&state["state"], &state["exit_code"]), (&"done".into(), &0.into()), "{folder}");
+        assert_eq!((&state["command"], &state["seed"], &state["ranks"]), (&command.into(), &42.into(), &1.into()));
+        assert_eq!(state["versions"]["regun"], env!("CARGO_PKG_VERSION"));
+        assert!(state["versions"]["libtorch"].as_str().unwrap().starts_with("2."), "{state}");
+        assert!(!state["hosts"][0].as_str().unwrap().is_empty(), "{state}");
+        assert!(state["seconds"].as_f64().unwrap() > 0.0 && state["started"].is_string(), "{state}");
+        assert_eq!(state["split_sizes"]["forget"], 54, "{state}");
+
+        let lines = fs::read_to_string(workspace.path(folder).join("metrics.jsonl")).unwrap();
+        let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.iter().map(|line| line["phase"].as_str().unwrap()).collect::<Vec<_>>(), phases);
+        for line in &lines {
+            assert!(line["epoch"].as_u64().unwrap() >= 1, "{line}");
+            for key in ["train/loss", "train/acc", "val/loss", "val/acc", "lr", "images_per_second"] {
+                assert!(line[key].is_f64(), "{key} of {line}");
+            }
+        }
+
+        let log = fs::read_to_string(workspace.path(folder).join("train.log")).unwrap();
+        assert!(log.contains("epoch 1/") && log.contains(" INFO "), "{folder}/train.log:\n{log}");
+        assert!(workspace.path(last_file).exists(), "{last_file}\n{run}");
+        let names: Vec<_> = workspace.path(folder).read_dir().unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert!(names.iter().all(|name| !name.to_string_lossy().starts_with('.')), "left behind: {names:?}");
+    }
+
+    // The evaluation after the last epoch is the final one.
+    let lines = fs::read_to_string(workspace.path("run_unlearn/metrics.jsonl")).unwrap();
+    let last: Map<String, Value> = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    let saved = results(&workspace, "run_unlearn");
+    for metric in metric_names() {
+        assert_eq!(last[&format!("evaluate/{metric}")], saved[&metric], "{metric}");
+    }
+    // Work that was done, counted: two epochs over 54 forget images, a retain batch with each of their two batches.
+    let work = &read_json(&workspace.path("run_unlearn/run.json"))["work"][0];
+    assert_eq!(work["images"]["unlearn/regun/forget"], 108, "{work}");
+}
+
+#[test]
+fn the_configuration_of_a_run_is_a_configuration_that_repeats_it() {
+    let workspace = trained();
+    let unlearn = format!("unlearn unlearn=neggrad {SETUP} {UNLEARN} trainer.gradient_clip_val=1 hydra.run.dir=first");
+    workspace.regun(&unlearn).succeeds();
+    let resolved = |arguments: &str| {
+        let finished = workspace.regun(&format!("--json config --resolve {arguments}")).succeeds();
+        let mut tree = object(serde_json::from_str(&finished.stdout).unwrap());
+        tree.remove("paths");
+        tree
+    };
+    let overrides = unlearn.strip_prefix("unlearn ").unwrap();
+    assert_eq!(resolved("--config-dir first --config-name config"), resolved(overrides));
+    workspace.regun("unlearn --config-dir first --config-name config hydra.run.dir=second").succeeds();
+    assert_eq!(findings(results(&workspace, "first")), findings(results(&workspace, "second")));
+    let weights = |run: &str| load(&workspace, &format!("{run}/unlearned.safetensors")).checksum;
+    assert_eq!(weights("first"), weights("second"));
+}
+
+#[test]
+fn the_names_of_the_steps_in_the_python_program_work_and_a_run_repeats_to_the_bit() {
+    let first = trained();
+    let second = Workspace::new();
+    for run in [
+        "run1 --run-idx 1 hydra.run.dir=run_1",
+        "run1 --run-idx 2 hydra.run.dir=run_2",
+        "run2 hydra.run.dir=run_base",
+        "run3 unlearn=regun hydra.run.dir=run_unlearn",
+    ] {
+        second.regun(&format!("{run} {SETUP}")).succeeds();
+    }
+    first.regun(&format!("unlearn unlearn=regun {SETUP} hydra.run.dir=run_unlearn")).succeeds();
+    let models = files_in(&first.path("cache"));
+    assert_eq!(models.len(), 5);
+    assert!(models == files_in(&second.path("cache")), "checkpoints or cache differ");
+    let unlearned = "run_unlearn/unlearned.safetensors";
+    assert!(fs::read(first.path(unlearned)).unwrap() == fs::read(second.path(unlearned)).unwrap());
+    for run in ["run_base", "run_unlearn"] {
+        assert_eq!(findings(results(&first, run)), findings(results(&second, run)), "{run}");
+    }
+}
+
+#[test]
+fn two_runs_that_ask_for_one_folder_get_two() {
+    let workspace = trained();
+    for folder in ["same", "same-1"] {
+        workspace
+            .regun(&format!("unlearn unlearn=finetune {SETUP} unlearn.trainer.max_epochs=1 hydra.run.dir=same"))
+            .succeeds();
+        assert!(workspace.path(folder).join("results.json").exists());
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// The evaluation cache
+
+#[test]
+fn the_evaluation_cache_is_used_until_a_model_changes_and_rebuilt_when_damaged() {
+    let workspace = trained();
+    let evaluate = |run: &str| {
+        let finished = workspace.regun(&format!("evaluate --checkpoint {BASE} {SETUP} hydra.run.dir={run}")).succeeds();
+        (results(&workspace, run), finished.stderr)
+    };
+    let kept = inode(&workspace, CACHE);
+    let (first, _) = evaluate("first");
+    assert_eq!(inode(&workspace, CACHE), kept, "a cache that fits was written again");
+
+    // Without it, the same numbers.
+    fs::remove_file(workspace.path(CACHE)).unwrap();
+    let (anew, _) = evaluate("anew");
+    assert_eq!(anew, first);
+
+    // Damaged, it is set aside by name, and rebuilt.
+    let mut bytes = fs::read(workspace.path(CACHE)).unwrap();
+    let at = bytes.len() - 100;
+    bytes[at] ^= 4;
+    fs::write(workspace.path(CACHE), &bytes).unwrap();
+    let (mended, said) = evaluate("mended");
+    let aside = CACHE.replace(".safetensors", ".corrupt");
+    assert!(said.contains(CACHE) && said.contains(&aside), "not named:\n{said}");
+    assert!(fs::read(workspace.path(&aside)).unwrap() == bytes, "the damaged file is kept aside as it was");
+    assert_eq!(mended, first);
+
+    // Another reference model: other numbers, and a word about the comparison.
+    let reference = format!("reference --run-idx 1 {SETUP} trainer.max_epochs=2");
+    workspace.regun(&reference).succeeds();
+    let rebuilt = inode(&workspace, CACHE);
+    let (other, said) = evaluate("other");
+    assert_ne!(inode(&workspace, CACHE), rebuilt, "the cache of another reference model was used");
+    assert!(said.contains("reference 1") && said.contains("trainer.max_epochs"), "{said}");
+    assert_ne!(other["rmia_auc"], first["rmia_auc"]);
+    assert_eq!(other["smia_loss_auc"], first["smia_loss_auc"], "only RMIA asks the references");
+    assert!(other["flags"].to_string().contains("trained differently"), "{}", other["flags"]);
+}
+
+#[test]
+fn what_the_cache_says_is_what_the_evaluation_uses() {
+    let workspace = trained();
+    let evaluate = |run: &str| {
+        workspace.regun(&format!("evaluate --checkpoint {BASE} {SETUP} hydra.run.dir={run}")).succeeds();
+        results(&workspace, run)
+    };
+    let honest = evaluate("honest");
+    // A cache with the same key and other reference probabilities: had the references been asked, nobody would see it.
+    let cache = load(&workspace, CACHE);
+    let forged = cache.tensors.iter().map(|(name, tensor)| match name.starts_with("references/test") {
+        true => (name.clone(), tensor.full_like(1e-3)),
+        false => (name.clone(), tensor.shallow_clone()),
+    });
+    checkpoint::save(&workspace.path(CACHE), &cache.manifest, &forged.collect::<Vec<_>>()).unwrap();
+    let forged = evaluate("forged");
+    assert_ne!(forged["rmia_auc"], honest["rmia_auc"]);
+    assert_eq!(forged["acc_test"], honest["acc_test"]);
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// All steps in one
+
+#[test]
+fn the_pipeline_makes_what_is_missing_and_ends_with_a_table() {
+    let whole = Workspace::new();
+    let pipeline =
+        format!("pipeline --methods regun,finetune,neggrad {SETUP} unlearn.trainer.max_epochs=2 hydra.run.dir=");
+    let run = whole.regun(&format!("{pipeline}all")).succeeds();
+    let header = run.stdout.lines().find(|line| line.starts_with("model")).unwrap_or_else(|| panic!("no table\n{run}"));
+    let titles: Vec<&str> = header.split_whitespace().collect();
+    assert_eq!(titles, ["model", "base", "retrained", "ReGUn", "Finetune", "NegGrad"]);
+    for row in ["accuracy forget", "accuracy test", "RMIA AUC", "average gap"] {
+        assert!(run.stdout.lines().any(|line| line.starts_with(row)), "no row {row}\n{run}");
+    }
+    for folder in ["reference_1", "reference_2", "base", "regun", "finetune", "neggrad"] {
+        assert!(whole.path("all").join(folder).join("results.json").exists(), "{folder}\n{run}");
+    }
+
+    // The same models as one by one, and only what was missing is made.
+    let parts = trained();
+    assert!(files_in(&parts.path("cache/models")).keys().eq(files_in(&whole.path("cache/models")).keys()));
+    for path in [BASE, RETRAINED, REFERENCE_1] {
+        assert_eq!(load(&parts, path).checksum, load(&whole, path).checksum, "{path}");
+    }
+    fs::remove_file(parts.path(REFERENCE_1)).unwrap();
+    let kept = inode(&parts, BASE);
+    let run = parts.regun(&format!("--json {pipeline}all")).succeeds();
+    assert_eq!(inode(&parts, BASE), kept, "base was trained again\n{run}");
+    assert!(parts.path(REFERENCE_1).exists(), "{run}");
+    let printed: Map<String, Value> = serde_json::from_str(&run.stdout).unwrap_or_else(|e| panic!("{e}\n{run}"));
+    assert_eq!(printed.keys().collect::<Vec<_>>(), ["base", "retrained", "ReGUn", "Finetune", "NegGrad"]);
+    assert_eq!(printed, results(&parts, "all"));
+    for (title, folder) in [("ReGUn", "regun"), ("Finetune", "finetune"), ("NegGrad", "neggrad")] {
+        for metric in metric_names() {
+            let wanted = &results(&whole, &format!("all/{folder}"))[&metric];
+            assert_eq!(&printed[title][&metric], wanted, "{metric} of {title}");
+        }
+    }
+}
+
+#[test]
+fn the_pipeline_does_not_train_over_a_model_that_it_cannot_use() {
+    let workspace = trained();
+    let pipeline = format!("pipeline --methods finetune {SETUP} hydra.run.dir=all");
+    for (path, command) in [(BASE, "`regun base`"), (REFERENCE_1, "`regun reference --run-idx 1`")] {
+        let good = fs::read(workspace.path(path)).unwrap();
+        fs::write(workspace.path(path), &good[..good.len() / 2]).unwrap();
+        let before = files_in(&workspace.path("cache"));
+        workspace.regun(&pipeline).fails(3, &[path, "damaged", "hint: ", command]);
+        assert!(files_in(&workspace.path("cache")) == before, "the cache was touched");
+        fs::write(workspace.path(path), good).unwrap();
+    }
+    // Refused before its first run, it leaves no folder.
+    workspace
+        .regun(&format!("{pipeline}_refused data=cifar10 data.data_dir=nowhere"))
+        .fails(3, &["CIFAR-10", "nowhere"]);
+    assert!(!workspace.path("all_refused").exists());
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Settings
+
+#[test]
+fn a_frozen_backbone_moves_nothing_but_the_head() {
+    let workspace = trained();
+    workspace
+        .regun(&format!("unlearn unlearn=regun {SETUP} model.model.freeze_backbone=true hydra.run.dir=run"))
+        .succeeds();
+    let moved = changes(&load(&workspace, BASE), &load(&workspace, "run/unlearned.safetensors"));
+    let (head, backbone): (Vec<_>, Vec<_>) =
+        moved.iter().filter(|(name, _)| !is_running_statistic(name)).partition(|(name, _)| name.starts_with("fc."));
+    assert_eq!(head.len(), 2, "{head:?}");
+    assert!(head.iter().all(|(_, change)| **change > 0.0), "{head:?}");
+    assert!(backbone.len() > 20 && backbone.iter().all(|(_, change)| **change == 0.0), "{backbone:?}");
+}
+
+#[test]
+fn a_tiny_gradient_limit_keeps_the_weights_where_they_are() {
+    let workspace = trained();
+    let unlearn = format!("unlearn unlearn=neggrad {SETUP} unlearn.trainer.max_epochs=2 unlearn.optim.weight_decay=0");
+    workspace.regun(&format!("{unlearn} hydra.run.dir=free")).succeeds();
+    workspace.regun(&format!("{unlearn} trainer.gradient_clip_val=1e-6 hydra.run.dir=clipped")).succeeds();
+    let base = load(&workspace, BASE);
+    let largest = |run: &str| {
+        let moved = changes(&base, &load(&workspace, &format!("{run}/unlearned.safetensors")));
+        moved.into_iter().filter(|(name, _)| !is_running_statistic(name)).map(|(_, change)| change).fold(0.0, f64::max)
+    };
+    let (free, clipped) = (largest("free"), largest("clipped"));
+    assert!(free > 1e-3, "{free}");
+    // Four steps of at most lr (1 + momentum + ...) times the limit, and a rounding of weights around 1 with each.
+    assert!(clipped < 1e-6, "{clipped}");
+}
+
+#[test]
+fn double_precision_is_double_everywhere() {
+    let workspace = Workspace::new();
+    let pipeline = format!("pipeline --methods regun {SETUP} trainer.precision=64 hydra.run.dir=all");
+    workspace.regun(&pipeline).succeeds();
+    for path in [BASE, RETRAINED, REFERENCE_1, "all/regun/unlearned.safetensors"] {
+        for (name, tensor) in load(&workspace, path).tensors {
+            let wanted = if name.ends_with("num_batches_tracked") { tch::Kind::Int64 } else { tch::Kind::Double };
+            assert_eq!(tensor.kind(), wanted, "{name} of {path}");
+        }
+    }
+    // One step from the same start, rounded less. Compared where rounding has small effects: a ReLU whose input changes
+    // its sign turns the gradients of all layers before it.
+    for (precision, cache) in [("32", "single"), ("64", "double")] {
+        let reference = format!("reference --run-idx 1 {SETUP} data.batch_size=1000 trainer.precision={precision}");
+        workspace.regun(&format!("{reference} paths.cache_dir={cache}")).succeeds();
+    }
+    let name = REFERENCE_1.strip_prefix("cache").unwrap();
+    let mut moved = changes(&load(&workspace, &format!("single{name}")), &load(&workspace, &format!("double{name}")));
+    moved.retain(|name, _| is_running_statistic(name) || name.starts_with("fc."));
+    let largest = moved.into_values().fold(0.0, f64::max);
+    assert!(largest > 0.0 && largest < 1e-5, "{largest}");
+}

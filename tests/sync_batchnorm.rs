@@ -1,0 +1,333 @@
+//! BatchNorm over ranks against BatchNorm of one process over the joined batch, and gradients that are summed while the
+//! backward pass runs. All in float64, on 1 to 4 ranks, with uneven and empty shares, and with the order of
+//! collectives checked.
+
+mod mpirun;
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mpirun::{rank_folder, run_as_ranks, said};
+use regun::config::schema::{Model as ModelConfig, Optim, OptimName};
+use regun::dist::{World, launch};
+use regun::error::{Error, Kind as ErrorKind, Result};
+use regun::models::layout::{Builder, Layout};
+use regun::models::norm::BatchNorm;
+use regun::models::{Architecture, Forward, State, Statistics, build};
+use regun::optim::{FlatParams, Groups};
+use regun::torch;
+use regun::train::loss::cross_entropy_sum;
+use regun::train::reduce::Reducer;
+use tch::{Device, Kind, Tensor, no_grad};
+
+/// Seconds that a rank waits for the others: they are all on one machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Batch sizes: with 1 to 4 ranks even, uneven and empty shares.
+const BATCHES: [i64; 5] = [8, 5, 3, 2, 1];
+
+/// Joins the ranks, with the order of collectives checked. A failed assertion ends all of them.
+fn join() -> World {
+    launch::end_on_panic();
+    let world = launch::start().unwrap();
+    world.configure(PATIENCE, true);
+    tch::set_num_threads(1);
+    world
+}
+
+/// Runs this program's test `name` on 1 to 4 ranks.
+fn on_ranks(name: &str) {
+    for n in 1..=4 {
+        let folder = tempfile::tempdir().unwrap();
+        let output = run_as_ranks(name, n, folder.path());
+        assert!(output.status.success(), "{n} ranks: {}", said(&output));
+    }
+}
+
+#[track_caller]
+fn close(what: &str, got: &Tensor, wanted: &Tensor, tolerance: f64) {
+    assert_eq!(got.size(), wanted.size(), "{what}");
+    if got.numel() == 0 {
+        return;
+    }
+    let scale = wanted.abs().max().double_value(&[]).max(1.0);
+    let distance = (got - wanted).abs().max().double_value(&[]) / scale;
+    assert!(distance <= tolerance, "{what}: {distance:e} apart");
+    WORST.set(WORST.get().max(distance));
+}
+
+thread_local! {
+    static WORST: Cell<f64> = const { Cell::new(0.0) };
+}
+
+/// This rank's rows.
+fn share(world: &World, tensor: &Tensor) -> Tensor {
+    let rows = world.share(tensor.size()[0] as usize);
+    tensor.narrow(0, rows.start as i64, rows.len() as i64)
+}
+
+fn summed(world: &World, tensor: &Tensor) -> Tensor {
+    let mut sum = tensor.copy();
+    world.sum(&mut sum).unwrap();
+    sum
+}
+
+/// A single BatchNorm with other than trivial parameters and running statistics.
+fn norm(channels: i64) -> (BatchNorm, State) {
+    let mut builder = Builder::new();
+    let norm = BatchNorm::new(&mut builder, channels);
+    let layout: Arc<Layout> = Arc::new(builder.finish());
+    let state = State::init(&layout, 1, "test", Kind::Double, Device::Cpu).unwrap();
+    for (i, tensor) in state.tensors().iter().take(4).enumerate() {
+        let values = Tensor::arange(channels, (Kind::Double, Device::Cpu)) * 0.25 + 0.5 + i as f64;
+        tensor.shallow_clone().copy_(&values);
+    }
+    for slot in [norm.weight, norm.bias] {
+        let _ = state.get(slot).set_requires_grad(true);
+    }
+    (norm, state)
+}
+
+/// What a pass through BatchNorm and its derivatives computes. `total` turns gradients of parameters into those of all
+/// ranks.
+struct Outcome {
+    /// Per sample: output, first and second derivative by the input.
+    rows: Vec<(&'static str, Tensor)>,
+    /// Parameter gradients (first and second derivative) and buffers.
+    others: Vec<(&'static str, Tensor)>,
+}
+
+fn outcome(
+    statistics: Statistics<'_>,
+    x: &Tensor,
+    weights: [&Tensor; 2],
+    total: impl Fn(&Tensor) -> Tensor,
+) -> Outcome {
+    let (norm, state) = norm(x.size()[1]);
+    let x = x.copy().set_requires_grad(true);
+    let y = norm.forward(&Forward::train(&state, statistics), &x).unwrap();
+    let [gamma, beta] = [norm.weight, norm.bias].map(|slot| state.get(slot));
+    let leaves = [&x, gamma, beta];
+    // Something whose derivatives are not simple, then a product with its own gradient.
+    let loss = (y.tanh() * weights[0]).sum(Kind::Double);
+    let first = Tensor::run_backward(&[&loss], &leaves, true, true);
+    let along = (&first[0] * weights[1]).square().sum(Kind::Double) + (&y * weights[1]).sum(Kind::Double);
+    let second = Tensor::run_backward(&[&along], &leaves, false, false);
+    let buffer = |slot| state.get(slot).to_kind(Kind::Double);
+    Outcome {
+        rows: vec![
+            ("output", y.detach()),
+            ("first derivative by x", first[0].detach()),
+            ("second derivative by x", second[0].shallow_clone()),
+        ],
+        others: vec![
+            ("first derivative by weight", total(&first[1].detach())),
+            ("first derivative by bias", total(&first[2].detach())),
+            ("second derivative by weight", total(&second[1])),
+            ("second derivative by bias", total(&second[2])),
+            ("running_mean", buffer(norm.running_mean)),
+            ("running_var", buffer(norm.running_var)),
+            ("num_batches_tracked", buffer(norm.num_batches_tracked)),
+        ],
+    }
+}
+
+#[test]
+fn rank_derivatives() {
+    let Some(_) = rank_folder() else { return };
+    let world = join();
+    for (number, batch) in BATCHES.into_iter().enumerate() {
+        // The last shape leaves one value per channel in all where the batch is 1.
+        for size in [[3, 4, 2], [5, 1, 1], [2, 3, 3]] {
+            let mean = if number == 0 { 1e3 } else { 0.5 };
+            check_derivatives(&world, &[batch, size[0], size[1], size[2]], mean);
+        }
+    }
+    println!("derivatives on {} ranks: at most {:e} apart", world.size(), WORST.get());
+    world.barrier().unwrap();
+}
+
+fn check_derivatives(world: &World, size: &[i64], mean: f64) {
+    tch::manual_seed(7);
+    let random = || Tensor::randn(size, (Kind::Double, Device::Cpu));
+    let (x, a, b) = (torch::to_channels_last(&(random() * 2.0 + mean)).unwrap(), random(), random());
+    let wanted = outcome(Statistics::Batch, &x, [&a, &b], Tensor::copy);
+    let [x, a, b] = [&x, &a, &b].map(|tensor| share(world, tensor));
+    let found = outcome(Statistics::Global(world), &x, [&a, &b], |tensor| summed(world, tensor));
+    let what = |name: &str| format!("{name} of a batch {size:?} around {mean} on {} ranks", world.size());
+    // Numbers of this size have that many digits less after the point.
+    let tolerance = 1e-12 * mean.max(1.0);
+    for ((name, found), (_, wanted)) in found.rows.iter().zip(&wanted.rows) {
+        close(&what(name), found, &share(world, wanted), tolerance);
+    }
+    for ((name, found), (_, wanted)) in found.others.iter().zip(&wanted.others) {
+        close(&what(name), found, wanted, tolerance);
+    }
+}
+
+#[test]
+fn batch_norm_over_ranks_is_that_of_the_joined_batch() {
+    on_ranks("rank_derivatives");
+}
+
+fn resnet20() -> Box<dyn Architecture> {
+    let config = ModelConfig {
+        name: "resnet20".into(),
+        num_classes: 10,
+        pretrained: false,
+        stem: None,
+        freeze_backbone: false,
+        label_smoothing: None,
+        image_size: None,
+    };
+    build(&config).unwrap()
+}
+
+fn groups() -> Groups {
+    let optim = Optim {
+        name: OptimName::Sgd,
+        lr: Some(0.1),
+        weight_decay: Some(0.0),
+        momentum: None,
+        nesterov: None,
+        betas: None,
+        exclude_wd_norm_bias: None,
+    };
+    Groups::new(&optim, false)
+}
+
+/// Small, so that there are many.
+const BUCKET_BYTES: usize = 100_000;
+
+/// A network whose gradients have a place.
+struct Network {
+    architecture: Box<dyn Architecture>,
+    state: State,
+    params: FlatParams,
+}
+
+impl Network {
+    fn new() -> Self {
+        let architecture = resnet20();
+        let mut state = State::init(architecture.layout(), 3, "test", Kind::Double, Device::Cpu).unwrap();
+        let params = FlatParams::new(&mut state, groups(), BUCKET_BYTES, |_| true).unwrap();
+        Network { architecture, state, params }
+    }
+
+    fn logits(&self, images: &Tensor, statistics: Statistics<'_>) -> Result<Tensor> {
+        self.architecture.forward(&mut Forward::train(&self.state, statistics), images)
+    }
+
+    /// The loss of two passes and one without gradient between them, as ReGUn has them.
+    fn loss(&self, images: &Tensor, labels: &Tensor, statistics: Statistics<'_>) -> Result<Tensor> {
+        let first = self.logits(images, statistics)?;
+        let target = no_grad(|| self.logits(images, statistics))?;
+        let second = self.logits(&(images * 0.5), statistics)?;
+        let pull = ((&first - target * 0.5).square()).sum(Kind::Double) * 0.1;
+        Ok(cross_entropy_sum(&first, labels, 0.0) * -0.3 + cross_entropy_sum(&second, labels, 0.0) + pull)
+    }
+
+    fn grads(&self) -> Tensor {
+        Tensor::cat(&self.params.groups().iter().map(|group| group.grads.shallow_clone()).collect::<Vec<_>>(), 0)
+    }
+}
+
+#[test]
+fn rank_gradients() {
+    let Some(_) = rank_folder() else { return };
+    let world = join();
+    for batch in BATCHES {
+        tch::manual_seed(5);
+        let images = Tensor::randn([batch, 3, 16, 16], (Kind::Double, Device::Cpu));
+        let labels = Tensor::randint(10, [batch], (Kind::Int64, Device::Cpu));
+        let alone = Network::new();
+        alone.loss(&images, &labels, Statistics::Batch).unwrap().backward();
+
+        let (images, labels) = (share(&world, &images), share(&world, &labels));
+        let (mut network, statistics) = (Network::new(), Statistics::Global(&world));
+        let loss = |network: &Network| network.loss(&images, &labels, statistics).unwrap();
+        let reducer = Reducer::new(&world, &network.params, &network.state).unwrap();
+        assert_eq!(reducer.is_none(), world.size() == 1);
+        let Some(reducer) = reducer else { continue };
+
+        // Three ways of one optimizer step each: a single pass; two micro-steps; passes that the method makes itself.
+        let what = |how: &str| format!("{how}: batch of {batch} on {} ranks", world.size());
+        reducer.begin_micro_step(true);
+        reducer.backward(&loss(&network)).unwrap();
+        close(&what("one pass"), &network.grads(), &alone.grads(), 1e-10);
+        reducer.finish().unwrap();
+        close(&what("nothing is left to do"), &network.grads(), &alone.grads(), 1e-10);
+        assert!(reducer.backward(&loss(&network)).unwrap_err().message().contains("after the gradients"));
+
+        network.params.zero_grad().unwrap();
+        for last in [false, true] {
+            reducer.begin_micro_step(last);
+            reducer.backward(&loss(&network)).unwrap();
+        }
+        reducer.finish().unwrap();
+        close(&what("two micro-steps"), &network.grads(), &(alone.grads() * 2.0), 1e-10);
+
+        network.params.zero_grad().unwrap();
+        reducer.begin_micro_step(true);
+        for _ in 0..3 {
+            loss(&network).backward();
+        }
+        reducer.finish().unwrap();
+        close(&what("passes of its own"), &network.grads(), &(alone.grads() * 3.0), 1e-10);
+
+        // All ranks hold the same bits, and the same running statistics as one rank.
+        let bits = |tensor: &Tensor| Vec::<f64>::try_from(tensor).unwrap().iter().map(|x| x.to_bits()).fold(0, mix);
+        let mut facts = vec![("gradients".to_owned(), bits(&network.grads()).to_string())];
+        for (name, tensor) in network.state.named().filter(|(name, _)| name.contains("running")) {
+            facts.push((name.to_owned(), bits(tensor).to_string()));
+        }
+        world.agree(|| facts).unwrap();
+    }
+    println!("gradients on {} ranks: at most {:e} apart", world.size(), WORST.get());
+    world.barrier().unwrap();
+}
+
+fn mix(hash: u64, bits: u64) -> u64 {
+    (hash ^ bits).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29)
+}
+
+#[test]
+fn gradients_summed_during_backward_are_those_of_the_joined_batch() {
+    on_ranks("rank_gradients");
+}
+
+#[test]
+fn rank_overlap() {
+    let Some(_) = rank_folder() else { return };
+    let world = join();
+    let network = Network::new();
+    if let Some(reducer) = Reducer::new(&world, &network.params, &network.state).unwrap() {
+        let buckets = network.params.layout().buckets().len();
+        assert!(buckets > 4, "{buckets} buckets");
+        let images = Tensor::randn([2, 3, 16, 16], (Kind::Double, Device::Cpu));
+        let before = world.traffic().collectives;
+        // The pass reaches the first layer last: when it fails there, the other buckets have been on their way.
+        let failing = {
+            let world = world.clone();
+            torch::symmetric_map(&images.copy().set_requires_grad(true), move |_| {
+                match world.traffic().collectives - before {
+                    0 => Ok(()),
+                    reduced => Err(Error::new(ErrorKind::Peer, format!("{reduced} reduced"))),
+                }
+            })
+            .unwrap()
+        };
+        reducer.begin_micro_step(true);
+        let loss = network.logits(&failing, Statistics::Batch).unwrap().square().sum(Kind::Double);
+        let error = reducer.backward(&loss).unwrap_err();
+        let wanted = (ErrorKind::Peer, format!("{} reduced", buckets - 1));
+        assert_eq!((error.kind(), error.message().to_owned()), wanted);
+    }
+    world.barrier().unwrap();
+}
+
+#[test]
+fn buckets_go_out_in_the_middle_of_the_pass_and_errors_come_out_of_it() {
+    on_ranks("rank_overlap");
+}
