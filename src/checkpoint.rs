@@ -155,6 +155,47 @@ impl Checkpoint {
     }
 }
 
+/// SHA-256 (hex) of names, dtypes, shapes and bytes of these tensors, as [`save`] would write it into their file.
+pub fn fingerprint<'a>(tensors: impl Iterator<Item = (&'a str, &'a Tensor)>) -> Result<String> {
+    let tensors = tensors.map(|(name, tensor)| Ok((name, Bytes::of(tensor)?))).collect::<Result<Vec<_>>>()?;
+    Ok(checksum(tensors.iter().map(|(name, bytes)| (*name, bytes.dtype, &*bytes.shape, &*bytes.data))))
+}
+
+/// What `decode` makes of the tensors of a cache file whose identity is `key`.
+///
+/// `None` where there is no such file or where it is of something else; a damaged one is named, set aside and forgotten.
+pub fn read_cache<T>(path: &Path, key: &Facts, decode: impl FnOnce(&[(String, Tensor)]) -> Result<T>) -> Option<T> {
+    if !path.exists() {
+        return None;
+    }
+    let read = || -> Result<Option<T>> {
+        let file = load(path)?;
+        let differences = file.manifest.identity.differences(key);
+        if !differences.is_empty() {
+            let path = path.display();
+            tracing::info!("cache {path} is of other settings and is made again:\n  {}", differences.join("\n  "));
+            return Ok(None);
+        }
+        decode(&file.tensors).map(Some)
+    };
+    read().unwrap_or_else(|error| {
+        let aside = path.with_extension("corrupt");
+        tracing::warn!("{}; set aside as {} and made again", error.message(), aside.display());
+        if let Err(error) = std::fs::rename(path, &aside) {
+            tracing::warn!("cannot rename {}: {error}", path.display());
+        }
+        None
+    })
+}
+
+/// Writes a cache file. A failure is a warning: the next run makes its contents again.
+pub fn write_cache(path: &Path, key: &Facts, tensors: &[(String, Tensor)]) {
+    let manifest = Manifest { identity: key.clone(), ..Manifest::default() };
+    if let Err(error) = save(path, &manifest, tensors) {
+        tracing::warn!("the cache is not kept: {}", error.message());
+    }
+}
+
 /// Hash over the tensors, in the order of their names.
 fn checksum<'a>(tensors: impl Iterator<Item = (&'a str, Dtype, &'a [usize], &'a [u8])>) -> String {
     let mut sorted: Vec<_> = tensors.collect();

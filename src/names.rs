@@ -6,32 +6,53 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
+
+use crate::config::schema::Config;
+use crate::data::source;
+
 /// Extension of the checkpoints and caches that we write.
 pub const OURS: &str = "safetensors";
 /// Extension of the Python program's checkpoints.
 pub const PYTHON: &str = "ckpt";
 
 /// What the names of one experiment are made of.
-#[derive(Debug, Clone, Copy)]
-pub struct Names<'a> {
-    pub cache_dir: &'a Path,
-    pub model: &'a str,
-    pub dataset: &'a str,
-    pub scheme: &'a str,
+#[derive(Debug, Clone)]
+pub struct Names {
+    pub cache_dir: PathBuf,
+    pub model: String,
+    pub dataset: String,
+    pub scheme: String,
     pub forget_frac: f64,
     pub seed: u64,
 }
 
 /// The settings that AMUN's adversarial set depends on, as far as its file name tells.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Deserialize)]
 pub struct Attack {
+    /// Radius of the first round's ball, as an L2 norm of normalised images.
     pub epsilon_init: f64,
+    /// Gradient steps of a round.
     pub steps: usize,
+    /// Length of a step, as a multiple of the radius.
     pub step_factor: f64,
+    /// Rounds, each with twice the radius of the one before.
     pub max_rounds: usize,
 }
 
-impl Names<'_> {
+impl Names {
+    /// Those of a configuration.
+    pub fn of(config: &Config) -> Self {
+        Names {
+            cache_dir: config.paths.cache_dir.clone(),
+            model: config.model.model.name.clone(),
+            dataset: source::name(config.data.name).to_owned(),
+            scheme: config.split.scheme.name().to_owned(),
+            forget_frac: config.split.forget_frac,
+            seed: config.seed,
+        }
+    }
+
     /// The model trained on retain and forget.
     pub fn base(&self, extension: &str) -> PathBuf {
         self.checkpoint("", "", extension)

@@ -216,7 +216,7 @@ fn feeder(feed: Feed, corpus: &Corpus, batch_size: usize) -> Feeder {
 
 /// Sample index of each image of a batch of [`numbered`]; its label must say the same.
 fn members(batch: &Batch) -> Vec<usize> {
-    let images: Vec<f32> = (&batch.images).view(-1).try_into().unwrap();
+    let images: Vec<f32> = batch.images.view(-1).try_into().unwrap();
     let labels: Vec<i64> = (&batch.labels).try_into().unwrap();
     let members: Vec<usize> = images.iter().map(|&value| value as usize).collect();
     assert!(

@@ -48,8 +48,6 @@ fn a_wrong_setting_is_named_with_what_is_wanted() {
         ("split.validation_frac=0.9", &["the retain set is empty", "hint: "]),
         ("split.scheme=class split.forget_classes=[10]", &["split.forget_classes", "10", "from 0 to 9"]),
         ("split.scheme=class split.forget_classes=[-1]", &["split.forget_classes", "-1", "from 0 to 9"]),
-        ("model=swin", &["swin_t", "not built", "resnet20"]),
-        ("data=tiny_imagenet", &["tiny_imagenet", "digits"]),
         ("model.optim.lr", &["model.optim.lr", "hint: "]),
         ("seed=${nowhere}", &["nowhere"]),
         ("seed=${seed}", &["seed", "cycle"]),
@@ -73,13 +71,38 @@ fn a_wrong_setting_in_a_file_is_named_with_file_and_line() {
 }
 
 #[test]
-fn a_method_that_is_missing_or_not_built_is_refused_before_anything_is_read() {
+fn a_missing_method_is_refused_before_anything_is_read() {
     let workspace = Workspace::new();
     workspace.regun(&format!("unlearn {SETUP}")).fails(USAGE, &["no unlearning method is chosen", "hint: ", "regun"]);
-    let scrub = &["unlearn=scrub", "not built", "hint: ", "regun"];
-    workspace.regun(&format!("unlearn {SETUP} unlearn=scrub")).fails(USAGE, scrub);
-    workspace.regun(&format!("pipeline {SETUP} --methods regun,scrub")).fails(USAGE, scrub);
+    workspace.regun(&format!("pipeline {SETUP}")).fails(USAGE, &["no unlearning method is chosen", "--methods"]);
     assert!(files_in(&workspace.path("")).is_empty());
+}
+
+#[test]
+fn what_the_configuration_knows_but_this_version_cannot_do_is_refused_with_what_it_can() {
+    let workspace = Workspace::new();
+    for method in regun::unlearn::REGISTRY.iter().map(|method| method.name) {
+        let run = workspace.regun(&format!("unlearn {SETUP} unlearn={method}"));
+        if !run.stderr.contains("not built") {
+            run.fails(MISSING, &["the base model is missing"]);
+            continue;
+        }
+        let refusal = [method, "not built", "hint: ", "regun, finetune"];
+        run.fails(USAGE, &refusal);
+        workspace.regun(&format!("pipeline {SETUP} --methods regun,{method}")).fails(USAGE, &refusal);
+    }
+    if let Some(model) = regun::models::REGISTRY.iter().find(|model| model.build.is_none()) {
+        let run = format!("base {SETUP} model.model.name={}", model.name);
+        workspace.regun(&run).fails(USAGE, &[model.name, "not built", "hint: ", "resnet20"]);
+    }
+    for data in ["cifar100", "tiny_imagenet"] {
+        let run = workspace.regun(&format!("base {SETUP} data={data} data.data_dir=nowhere"));
+        match run.stderr.contains("not supported") {
+            true => run.fails(USAGE, &[data, "not supported", "hint: ", "digits, cifar10"]),
+            false => run.fails(MISSING, &["nowhere", "hint: "]),
+        };
+    }
+    assert!(!workspace.path("cache").exists());
 }
 
 #[test]

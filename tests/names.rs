@@ -51,12 +51,12 @@ impl Settings {
         Some(it)
     }
 
-    fn names(&self) -> Names<'_> {
+    fn names(&self) -> Names {
         Names {
-            cache_dir: Path::new(""),
-            model: &self.model,
-            dataset: &self.dataset,
-            scheme: &self.scheme,
+            cache_dir: PathBuf::new(),
+            model: self.model.clone(),
+            dataset: self.dataset.clone(),
+            scheme: self.scheme.clone(),
             forget_frac: self.forget_frac,
             seed: self.seed,
         }
@@ -142,7 +142,14 @@ fn fractions_have_six_decimals_without_trailing_zeros() {
 #[test]
 fn reference_numbers_are_padded_to_three_digits() {
     let golden = golden();
-    let names = Names { cache_dir: Path::new("c"), model: "m", dataset: "d", scheme: "s", forget_frac: 0.5, seed: 1 };
+    let names = Names {
+        cache_dir: "c".into(),
+        model: "m".into(),
+        dataset: "d".into(),
+        scheme: "s".into(),
+        forget_frac: 0.5,
+        seed: 1,
+    };
     for (index, text) in golden["reference_index_format"].as_object().unwrap() {
         let name = format!("c/models/m_d_s_forget0.5_retrained_1-{}.ckpt", text.as_str().unwrap());
         assert_eq!(names.reference(index.parse().unwrap(), PYTHON), PathBuf::from(name));

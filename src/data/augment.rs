@@ -89,6 +89,11 @@ impl Augment {
         })
     }
 
+    /// What a black and what a white pixel are normalised to, [1, C, 1, 1] each.
+    pub fn bounds(&self) -> (Tensor, Tensor) {
+        (-&self.mean / &self.std, (1.0 - &self.mean) / &self.std)
+    }
+
     /// uint8 [N, C, H, W] to normalised [N, C, H, W], channels-last.
     pub fn eval(&self, pixels: &Tensor) -> Result<Tensor> {
         self.normalise(pixels)

@@ -128,6 +128,12 @@ impl Corpus {
         }
     }
 
+    /// The least and the greatest value that a pixel of network input may have, [1, C, 1, 1] each. None where the data
+    /// is network input already: nobody knows what it was made from.
+    pub fn bounds(&self) -> Option<(Tensor, Tensor)> {
+        self.augment.as_ref().map(Augment::bounds)
+    }
+
     /// Labels of the samples of a role, in the order of [`Corpus::indices`].
     pub fn labels(&self, role: Role) -> Vec<i64> {
         let labels = self.set(role).labels();

@@ -11,15 +11,17 @@ use crate::dist::World;
 use crate::error::Result;
 use crate::train::Model;
 
-/// Rows that `compute` makes of the images that this rank is dealt, in order, and the position of the first of them.
+/// Rows that `compute` makes of the images and labels that this rank is dealt, in order, and the position of the first
+/// of them.
 fn local_rows(
     world: &World,
     corpus: &Corpus,
     role: Role,
-    mut compute: impl FnMut(&Tensor) -> Result<Tensor>,
+    batch_size: usize,
+    what: &str,
+    mut compute: impl FnMut(&Tensor, &Tensor) -> Result<Tensor>,
 ) -> Result<(usize, Tensor)> {
     let indices = corpus.indices(role);
-    let batch_size = corpus.eval_batch_size();
     let batches = indices.len().div_ceil(batch_size);
     let (mut first, mut rows) = (0, Vec::new());
     for (number, batch) in indices.chunks(batch_size).enumerate() {
@@ -27,15 +29,15 @@ fn local_rows(
             if rows.is_empty() {
                 first = number * batch_size;
             }
-            let (images, _) = corpus.fetch(role, batch, None)?;
-            rows.push(no_grad(|| compute(&images))?);
-            world.tally(&format!("evaluate/{}", role.name()), batch.len());
+            let (images, labels) = corpus.fetch(role, batch, None)?;
+            rows.push(no_grad(|| compute(&images, &labels))?);
+            world.tally(&format!("{what}/{}", role.name()), batch.len());
         }
     }
     if rows.is_empty() {
         // No batch for this rank: no rows, but of the width and dtype that the others have.
-        let (images, _) = corpus.fetch(role, &indices[..indices.len().min(1)], None)?;
-        rows.push(no_grad(|| compute(&images))?.narrow(0, 0, 0));
+        let (images, labels) = corpus.fetch(role, &indices[..indices.len().min(1)], None)?;
+        rows.push(no_grad(|| compute(&images, &labels))?.narrow(0, 0, 0));
     }
     Ok((first, Tensor::cat(&rows, 0)))
 }
@@ -47,9 +49,23 @@ pub fn rows_everywhere(
     world: &World,
     corpus: &Corpus,
     role: Role,
-    compute: impl FnMut(&Tensor) -> Result<Tensor>,
+    mut compute: impl FnMut(&Tensor) -> Result<Tensor>,
 ) -> Result<Tensor> {
-    let (first, rows) = local_rows(world, corpus, role, compute)?;
+    let batch_size = corpus.eval_batch_size();
+    labelled_rows_everywhere(world, corpus, role, batch_size, "evaluate", |images, _| compute(images))
+}
+
+/// The same where rows depend on labels (int64 [b]) too, and the size of the dealt batches is the caller's choice.
+/// `what` is what the images are counted for in `run.json`.
+pub fn labelled_rows_everywhere(
+    world: &World,
+    corpus: &Corpus,
+    role: Role,
+    batch_size: usize,
+    what: &str,
+    compute: impl FnMut(&Tensor, &Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let (first, rows) = local_rows(world, corpus, role, batch_size, what, compute)?;
     // Every row is computed by one rank; adding the others' zeros hands it to all.
     let mut all = Tensor::zeros([corpus.indices(role).len() as i64, rows.size()[1]], (rows.kind(), rows.device()));
     all.narrow(0, first as i64, rows.size()[0]).copy_(&rows);
@@ -62,7 +78,9 @@ pub fn logits(world: &World, corpus: &Corpus, model: &Model, role: Role) -> Resu
     if corpus.indices(role).is_empty() {
         return world.is_root().then(|| Logits::new(vec![], vec![], corpus.num_classes())).transpose();
     }
-    let (_, rows) = local_rows(world, corpus, role, model.folded()?)?;
+    let forward = model.folded()?;
+    let batch_size = corpus.eval_batch_size();
+    let (_, rows) = local_rows(world, corpus, role, batch_size, "evaluate", |images, _| forward(images))?;
     let Some(rows) = world.gather_rows(&rows)? else { return Ok(None) };
     let values: Vec<f32> = Vec::try_from(rows.to_kind(Kind::Float).flatten(0, -1))?;
     Logits::new(values, corpus.labels(role), corpus.num_classes()).map(Some)

@@ -9,7 +9,7 @@ use tch::Tensor;
 use super::collect;
 use super::logits::Logits;
 use super::metrics::{Metrics, ModelLogits, References, check_comparable, evaluate};
-use crate::checkpoint::{self, Facts, Manifest};
+use crate::checkpoint::{self, Facts};
 use crate::data::{Corpus, Role};
 use crate::dist::World;
 use crate::error::{Kind, Result};
@@ -63,33 +63,12 @@ impl Evaluator {
     ///
     /// `None` where there is none or where it is of something else; a damaged file is named, set aside and forgotten.
     pub fn read_cache(path: &Path, key: &Facts, corpus: &Corpus) -> Option<Self> {
-        if !path.exists() {
-            return None;
-        }
-        let read = || -> Result<Option<Self>> {
-            let file = checkpoint::load(path)?;
-            if file.manifest.identity != *key {
-                tracing::info!("{} is of other models or data: evaluating the references again", path.display());
-                return Ok(None);
-            }
-            decode(&file.tensors, corpus).map(Some)
-        };
-        read().unwrap_or_else(|error| {
-            let aside = path.with_extension("corrupt");
-            tracing::warn!("{}; set aside as {} and made again", error.message(), aside.display());
-            if let Err(error) = std::fs::rename(path, &aside) {
-                tracing::warn!("cannot rename {}: {error}", path.display());
-            }
-            None
-        })
+        checkpoint::read_cache(path, key, |tensors| decode(tensors, corpus))
     }
 
     /// Writes the cache. A failure is a warning: the next run computes the yardsticks again.
     pub fn write_cache(&self, path: &Path, key: &Facts) {
-        let manifest = Manifest { identity: key.clone(), ..Manifest::default() };
-        if let Err(error) = checkpoint::save(path, &manifest, &self.encode()) {
-            tracing::warn!("the evaluation cache is not kept: {}", error.message());
-        }
+        checkpoint::write_cache(path, key, &self.encode());
     }
 
     fn encode(&self) -> Vec<(String, Tensor)> {

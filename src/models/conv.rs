@@ -6,6 +6,7 @@ use super::forward::{Forward, Statistics};
 use super::init::Init;
 use super::layout::{Builder, Fold, Slot};
 use super::norm::BatchNorm;
+use super::per_sample::Layer;
 use crate::error::Result;
 
 /// Geometry of a square convolution without groups; the padding keeps the size at stride 1.
@@ -32,7 +33,8 @@ impl Conv {
 
     /// (N, in, H, W) to (N, out, H / stride, W / stride), rounded up.
     pub fn forward(&self, ctx: &Forward<'_>, x: &Tensor) -> Result<Tensor> {
-        self.with_bias(ctx, x, None)
+        let Shape { kernel, stride, .. } = self.shape;
+        ctx.passed(Layer::Conv { weight: self.weight, kernel, stride }, x, self.with_bias(ctx, x, None)?)
     }
 
     fn with_bias(&self, ctx: &Forward<'_>, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {

@@ -4,12 +4,16 @@
 //! Layers hold no tensors. They look their weights up here by [`Slot`], so that the same code serves the network itself,
 //! a frozen copy, other weights of the same layout, and folded weights.
 
+use std::cell::RefCell;
+
 use tch::Tensor;
 
 use super::folded::Folded;
 use super::layout::Slot;
+use super::per_sample::{Layer, LayerPass};
 use super::state::State;
 use crate::dist::World;
+use crate::error::Result;
 
 /// The tap of the head's input, N x features: what the penultimate layer says about an image.
 pub const FEATURES: &str = "features";
@@ -48,12 +52,14 @@ pub struct Forward<'a> {
     mode: Mode,
     statistics: Statistics<'a>,
     taps: Taps,
+    /// None where layers are not recorded.
+    layers: Option<RefCell<Vec<LayerPass>>>,
 }
 
 impl<'a> Forward<'a> {
     /// With `weights`, one for each slot of the layout: not necessarily those of a state.
     pub fn new(weights: &'a [Tensor], mode: Mode, statistics: Statistics<'a>) -> Self {
-        Forward { weights, mode, statistics, taps: Taps::default() }
+        Forward { weights, mode, statistics, taps: Taps::default(), layers: None }
     }
 
     /// Eval mode: running statistics.
@@ -89,6 +95,26 @@ impl<'a> Forward<'a> {
         if self.taps.wanted.iter().any(|wanted| wanted == name) {
             self.taps.taken.push((name.to_owned(), output.shallow_clone()));
         }
+    }
+
+    /// Asks for the input and the output of every layer that has parameters.
+    pub fn recording_layers(mut self) -> Self {
+        self.layers = Some(RefCell::default());
+        self
+    }
+
+    /// What [`Forward::recording_layers`] asked for, in the order of the passes.
+    pub fn take_layers(&mut self) -> Vec<LayerPass> {
+        self.layers.take().map(RefCell::into_inner).unwrap_or_default()
+    }
+
+    /// Called by layers that have parameters: their output on its way to the next layer.
+    pub fn passed(&self, layer: Layer, input: &Tensor, output: Tensor) -> Result<Tensor> {
+        let Some(layers) = &self.layers else { return Ok(output) };
+        // What comes next may change its input in place: it gets a copy.
+        let copy = output.f_mul_scalar(1.0)?;
+        layers.borrow_mut().push(LayerPass { layer, input: input.shallow_clone(), output });
+        Ok(copy)
     }
 
     pub fn weight(&self, slot: Slot) -> &'a Tensor {

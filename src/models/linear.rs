@@ -5,6 +5,7 @@ use tch::Tensor;
 use super::forward::Forward;
 use super::init::Init;
 use super::layout::{Builder, Slot};
+use super::per_sample::Layer;
 use crate::error::Result;
 
 /// x W^T + b, weight (out, in), bias (out).
@@ -28,6 +29,7 @@ impl Linear {
 
     /// (N, in) to (N, out).
     pub fn forward(&self, ctx: &Forward<'_>, x: &Tensor) -> Result<Tensor> {
-        Ok(x.f_linear(ctx.weight(self.weight), Some(ctx.weight(self.bias)))?)
+        let y = x.f_linear(ctx.weight(self.weight), Some(ctx.weight(self.bias)))?;
+        ctx.passed(Layer::Linear { weight: self.weight, bias: self.bias }, x, y)
     }
 }

@@ -7,6 +7,7 @@ use tch::Tensor;
 use super::forward::{Forward, Statistics};
 use super::init::Init;
 use super::layout::{Builder, Dtype, Slot};
+use super::per_sample::Layer;
 use super::sync_norm::Moments;
 use crate::dist::World;
 use crate::error::Result;
@@ -44,7 +45,11 @@ impl BatchNorm {
     pub fn forward(&self, ctx: &Forward<'_>, x: &Tensor) -> Result<Tensor> {
         match ctx.statistics() {
             Statistics::Folded => Ok(x.shallow_clone()),
-            Statistics::Running => self.native(ctx, x, false),
+            Statistics::Running => {
+                let BatchNorm { weight, bias, running_mean, running_var, .. } = *self;
+                let layer = Layer::Norm { weight, bias, running_mean, running_var };
+                ctx.passed(layer, x, self.native(ctx, x, false)?)
+            }
             // One rank has the native operation: it does the same in fewer passes over memory.
             Statistics::Global(world) if world.size() > 1 => self.synchronised(ctx, x, world),
             Statistics::Batch | Statistics::Global(_) => {

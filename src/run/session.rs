@@ -159,16 +159,8 @@ impl Session {
     }
 
     /// Names of checkpoints and caches.
-    pub fn names(&self) -> Names<'_> {
-        let config = self.config();
-        Names {
-            cache_dir: &config.paths.cache_dir,
-            model: &config.model.model.name,
-            dataset: source::name(config.data.name),
-            scheme: config.split.scheme.name(),
-            forget_frac: config.split.forget_frac,
-            seed: config.seed,
-        }
+    pub fn names(&self) -> Names {
+        Names::of(self.config())
     }
 
     /// Warns of something suspicious and remembers it for `results.json`.

@@ -121,6 +121,11 @@ impl Step<'_> {
         model.train(images, self.statistics)
     }
 
+    /// The same with other weights: one tensor for each slot of the layout, buffers included.
+    pub fn train_with(&self, weights: &[Tensor], images: &Tensor) -> Result<Tensor> {
+        self.model.train_with(weights, images, self.statistics)
+    }
+
     /// The whole backward pass of the micro-step. The gradients of all ranks may be summed while it runs, so nothing
     /// adds to them afterwards.
     pub fn backward(&self, loss: &Tensor) -> Result<()> {

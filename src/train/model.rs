@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::error::{Error, Result};
-use crate::models::{Architecture, FEATURES, Folded, Forward, State, Statistics};
+use crate::models::{Architecture, FEATURES, Folded, Forward, Mode, State, Statistics};
 
 pub struct Model {
     architecture: Arc<dyn Architecture>,
@@ -45,6 +45,12 @@ impl Model {
         self.architecture.forward(&mut Forward::train(&self.state, statistics), images)
     }
 
+    /// The same with other weights, one tensor for each slot of the layout; running statistics move on in the buffers
+    /// among them.
+    pub fn train_with(&self, weights: &[Tensor], images: &Tensor, statistics: Statistics<'_>) -> Result<Tensor> {
+        self.architecture.forward(&mut Forward::new(weights, Mode::Train, statistics), images)
+    }
+
     /// Logits [N, K] in evaluation mode; gradients are recorded.
     pub fn eval(&self, images: &Tensor) -> Result<Tensor> {
         self.architecture.forward(&mut Forward::eval(&self.state), images)
@@ -62,7 +68,13 @@ impl Model {
     /// The fast path for many evaluation batches: BatchNorm folded into the convolutions, no gradients. A snapshot:
     /// later training does not reach it.
     pub fn folded(&self) -> Result<impl Fn(&Tensor) -> Result<Tensor> + '_> {
+        let forward = self.folded_with_gradient()?;
+        Ok(move |images: &Tensor| no_grad(|| forward(images)))
+    }
+
+    /// The same with gradients with respect to the images.
+    pub fn folded_with_gradient(&self) -> Result<impl Fn(&Tensor) -> Result<Tensor> + '_> {
         let folded = Folded::new(&self.state)?;
-        Ok(move |images: &Tensor| no_grad(|| self.architecture.forward(&mut Forward::folded(&folded), images)))
+        Ok(move |images: &Tensor| self.architecture.forward(&mut Forward::folded(&folded), images))
     }
 }

@@ -15,6 +15,7 @@ use crate::dist::World;
 use crate::error::{Error, Kind, Result};
 use crate::models::Statistics;
 use crate::models::layout::Role;
+use crate::names::Names;
 use crate::optim::{self, FlatParams, Groups, Optimizer};
 
 /// Gradients are summed over the ranks in pieces of at least this size, in bytes.
@@ -34,6 +35,8 @@ pub struct Settings {
     /// BatchNorm takes its statistics from the batches of all ranks.
     pub sync_batchnorm: bool,
     pub compat: Compat,
+    /// What the files of the experiment are called; none where a method's costly preparations are not kept on disk.
+    pub names: Option<Names>,
     pub seed: u64,
     /// Role of the model in training (`base`, `reference 1`, `unlearn/regun`); part of every random key.
     pub purpose: String,
@@ -53,6 +56,7 @@ impl Settings {
             freeze_backbone: config.model.model.freeze_backbone,
             sync_batchnorm: config.trainer.sync_batchnorm,
             compat: config.compat.clone(),
+            names: Some(Names::of(config)),
             seed,
             purpose: purpose.to_owned(),
         }
@@ -154,7 +158,7 @@ impl Trainer<'_> {
     }
 
     /// Where BatchNorm gets its statistics in training.
-    fn statistics(&self) -> Statistics<'_> {
+    pub fn statistics(&self) -> Statistics<'_> {
         if self.settings.sync_batchnorm { Statistics::Global(self.world) } else { Statistics::Batch }
     }
 

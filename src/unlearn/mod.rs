@@ -2,13 +2,17 @@
 //!
 //! To add one, write its file (a settings struct and a [`Method`]) and its line in [`REGISTRY`].
 
+pub mod amun;
 pub mod finetune;
+pub mod fisher;
 pub mod l1sparse;
+pub mod lur;
 pub mod neggrad;
 pub mod neggradp;
 pub mod regun;
 pub mod salun;
 pub mod scrub;
+pub mod ssd;
 
 use serde::de::DeserializeOwned;
 
@@ -68,14 +72,14 @@ pub const REGISTRY: &[MethodInfo] = &[
         build: Some(scrub::build),
     },
     MethodInfo { name: "salun", title: "SalUn", paper: "Fan et al. 2024, arXiv 2310.12508", build: Some(salun::build) },
-    MethodInfo { name: "ssd", title: "SSD", paper: "Foster et al. 2024, arXiv 2308.07707", build: None },
+    MethodInfo { name: "ssd", title: "SSD", paper: "Foster et al. 2024, arXiv 2308.07707", build: Some(ssd::build) },
     MethodInfo {
         name: "amun",
         title: "AMUN",
         paper: "Ebrahimpour-Boroojeny et al. 2025, arXiv 2503.00917",
-        build: None,
+        build: Some(amun::build),
     },
-    MethodInfo { name: "lur", title: "LUR", paper: "Patel and Qiu 2025, arXiv 2503.06339", build: None },
+    MethodInfo { name: "lur", title: "LUR", paper: "Patel and Qiu 2025, arXiv 2503.06339", build: Some(lur::build) },
 ];
 
 /// The registry's line of the chosen method. An unknown name is an error that lists the known ones.

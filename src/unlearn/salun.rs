@@ -136,16 +136,13 @@ fn saliency(trainer: &Trainer<'_>) -> Result<(Tensor, Vec<(Slot, Vec<i64>)>)> {
     let mut sum = Tensor::zeros([length], (weights[0].kind(), corpus.device()));
 
     let samples = corpus.indices(Role::Forget);
-    let batches = samples.len().div_ceil(corpus.eval_batch_size());
-    for (number, batch) in samples.chunks(corpus.eval_batch_size()).enumerate() {
-        if world.deals(number, batches) {
-            let (images, labels) = corpus.fetch(Role::Forget, batch, None)?;
-            let loss = cross_entropy_sum(&model.eval(&images)?, &labels, 0.0);
-            let gradients = Tensor::f_run_backward(&[loss], &weights, false, false)?;
-            let gradients: Vec<Tensor> = gradients.iter().map(|gradient| gradient.flatten(0, -1)).collect();
-            let _ = sum.f_add_(&Tensor::f_cat(&gradients, 0)?)?;
-            world.tally(&format!("{}/saliency", settings.purpose), batch.len());
-        }
+    for batch in samples[world.share(samples.len())].chunks(corpus.eval_batch_size()) {
+        let (images, labels) = corpus.fetch(Role::Forget, batch, None)?;
+        let loss = cross_entropy_sum(&model.eval(&images)?, &labels, 0.0);
+        let gradients = Tensor::f_run_backward(&[loss], &weights, false, false)?;
+        let gradients: Vec<Tensor> = gradients.iter().map(|gradient| gradient.flatten(0, -1)).collect();
+        let _ = sum.f_add_(&Tensor::f_cat(&gradients, 0)?)?;
+        world.tally(&format!("{}/saliency", settings.purpose), batch.len());
     }
     world.sum(&mut sum)?;
     Ok(((sum / samples.len().max(1) as f64).abs(), places))

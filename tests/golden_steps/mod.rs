@@ -199,6 +199,7 @@ impl Golden<'_> {
             freeze_backbone: false,
             sync_batchnorm: true,
             compat,
+            names: None,
             seed: 42,
             purpose: format!("unlearn/{what}"),
         };

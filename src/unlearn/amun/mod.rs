@@ -1,0 +1,223 @@
+//! AMUN: train on adversarial images near the forget images, under the wrong labels that the model itself gives them
+//! (Ebrahimpour-Boroojeny et al. 2025, arXiv 2503.00917).
+//!
+//! ```text
+//! adversarial set A = for each forget image an image nearby and the model's class for it (see [`attack`])
+//! step:             minimise CE(f; batch of retain + forget + A, shuffled together)
+//! or, weighted:     minimise w_f CE(f; B_A) + w_r CE(f; B_r), an epoch ending with the shorter of A and retain
+//! ```
+//!
+//! The attack sees the base model in evaluation mode and the forget images under evaluation transforms. Its images are
+//! network input: they are not augmented, and clamped with the statistics of the transforms in use (the Python program
+//! takes the data set's own). Retain and forget are augmented, and all of retain takes part. `use_retain` and
+//! `use_forget` leave those out of the shuffled set; the weighted form has its two parts whatever they say.
+//!
+//! The set is kept on disk under the Python program's name, with a fingerprint of all that it depends on (weights,
+//! images, labels, settings): one that does not fit is made again, whatever its name.
+
+pub mod attack;
+
+use serde::Deserialize;
+use tch::{Kind, Tensor};
+
+use super::{only_phase, settings};
+use crate::checkpoint::{self, Facts};
+use crate::config::schema::Unlearn;
+use crate::data::{Feed, Pool, Role, View};
+use crate::error::{Error, Result};
+use crate::eval::collect;
+use crate::names::{self, Attack};
+use crate::train::loss::cross_entropy_sum;
+use crate::train::{Method, Pass, Phase, Step, Term, Trainer};
+
+/// The attack is dealt to the ranks in at least so many batches, where there are enough images.
+const BATCHES: usize = 16;
+
+const ADVERSARIAL: &str = "adversarial";
+const MIXED: &str = "mixed";
+
+/// AMUN's own keys of the group `unlearn`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Settings {
+    pub attack: Attack,
+    pub use_weighted_loss: bool,
+    pub retain_weight: f64,
+    pub forget_weight: f64,
+    pub use_retain: bool,
+    pub use_forget: bool,
+}
+
+/// Images [n, C, S, S] as the network takes them, in the order of the forget part, and their classes int64 [n].
+#[derive(Debug)]
+pub struct AdversarialSet {
+    pub images: Tensor,
+    pub labels: Tensor,
+}
+
+pub struct Amun {
+    settings: Settings,
+    phase: Phase,
+    adversarial: Option<AdversarialSet>,
+}
+
+pub fn build(config: &Unlearn) -> Result<Box<dyn Method>> {
+    let own: Settings = settings(config)?;
+    let Attack { epsilon_init, steps, step_factor, max_rounds } = own.attack;
+    for (key, value, least) in [
+        ("retain_weight", own.retain_weight, 0.0),
+        ("forget_weight", own.forget_weight, 0.0),
+        ("attack.epsilon_init", epsilon_init, f64::MIN_POSITIVE),
+        ("attack.step_factor", step_factor, f64::MIN_POSITIVE),
+    ] {
+        if !(value >= least && value.is_finite()) {
+            let wanted = if least > 0.0 { "a number above 0" } else { "a number, at least 0" };
+            return Err(config.method.reject(key, wanted));
+        }
+    }
+    for (key, value) in [("attack.steps", steps), ("attack.max_rounds", max_rounds)] {
+        if value == 0 {
+            return Err(config.method.reject(key, "an integer, at least 1"));
+        }
+    }
+    Ok(Box::new(Amun::new(own, only_phase(config))))
+}
+
+impl Amun {
+    pub fn new(settings: Settings, phase: Phase) -> Self {
+        Amun { settings, phase, adversarial: None }
+    }
+
+    /// Made by `prepare`.
+    pub fn adversarial(&self) -> Option<&AdversarialSet> {
+        self.adversarial.as_ref()
+    }
+
+    /// From the cache, or by the attack; the same on all ranks.
+    fn adversarial_set(&self, trainer: &Trainer<'_>) -> Result<AdversarialSet> {
+        let Trainer { world, corpus, settings, .. } = trainer;
+        let clean = clean_images(trainer)?;
+        let path = settings.names.as_ref().map(|names| names.adversarial_set(&self.settings.attack, names::OURS));
+        // Only rank 0 looks at the disk; all go its way.
+        let key = match (world.is_root(), &path) {
+            (true, Some(_)) => Some(self.fingerprint(trainer, &clean)?),
+            _ => None,
+        };
+        let cached = match (&key, &path) {
+            (Some(key), Some(path)) => checkpoint::read_cache(path, key, |tensors| decode(tensors, &clean)),
+            _ => None,
+        };
+        if world.root_decides(cached.is_some())? {
+            // Buffers for what rank 0 sends.
+            let AdversarialSet { mut images, mut labels } = cached.unwrap_or(clean);
+            images = images.f_contiguous()?;
+            world.from_root(&mut images)?;
+            world.from_root(&mut labels)?;
+            return Ok(AdversarialSet { images, labels });
+        }
+        let model = trainer.model.folded_with_gradient()?;
+        let bounds = corpus.bounds();
+        let batch_size = clean.labels.numel().div_ceil(BATCHES).min(corpus.eval_batch_size());
+        let what = format!("{}/attack", settings.purpose);
+        // Image and label as one row.
+        let rows = collect::labelled_rows_everywhere(world, corpus, Role::Forget, batch_size, &what, |x, y| {
+            let (images, labels) = self.settings.attack.run(&model, x, y, bounds.as_ref())?;
+            let labels = labels.f_to_kind(images.kind())?.f_unsqueeze(1)?;
+            Ok(Tensor::f_cat(&[images.f_contiguous()?.f_flatten(1, -1)?, labels], 1)?)
+        })?;
+        let width = rows.size()[1] - 1;
+        let images = rows.f_narrow(1, 0, width)?.f_reshape(clean.images.size())?;
+        let labels = rows.f_narrow(1, width, 1)?.f_flatten(0, -1)?.f_to_kind(Kind::Int64)?;
+        if let (Some(key), Some(path)) = (&key, &path) {
+            let tensors = [("images", &images), ("labels", &labels)];
+            checkpoint::write_cache(path, key, &tensors.map(|(name, tensor)| (name.into(), tensor.shallow_clone())));
+        }
+        Ok(AdversarialSet { images, labels })
+    }
+
+    /// All that the set depends on.
+    fn fingerprint(&self, trainer: &Trainer<'_>, clean: &AdversarialSet) -> Result<Facts> {
+        let Attack { epsilon_init, steps, step_factor, max_rounds } = self.settings.attack;
+        let bounds = trainer.corpus.bounds();
+        let bounds = bounds.iter().flat_map(|(least, greatest)| [("least pixel", least), ("greatest pixel", greatest)]);
+        let data = [("images", &clean.images), ("labels", &clean.labels)].into_iter().chain(bounds);
+        Ok(Facts::default()
+            .with("holds", "adversarial images of AMUN")
+            .with("model (sha256)", checkpoint::fingerprint(trainer.model.state.named())?)
+            .with("forget data (sha256)", checkpoint::fingerprint(data)?)
+            .with("attack.epsilon_init", epsilon_init)
+            .with("attack.steps", steps)
+            .with("attack.step_factor", step_factor)
+            .with("attack.max_rounds", max_rounds))
+    }
+}
+
+/// The forget images as the attack starts from them, and their own labels.
+fn clean_images(trainer: &Trainer<'_>) -> Result<AdversarialSet> {
+    let samples = trainer.corpus.indices(Role::Forget);
+    if samples.is_empty() {
+        return Err(Error::usage("unlearn=amun: the split leaves no `forget` samples to attack")
+            .hint("look at the sizes with `regun splits`, and change split.forget_frac"));
+    }
+    let (images, labels) = trainer.corpus.fetch(Role::Forget, samples, None)?;
+    Ok(AdversarialSet { images, labels })
+}
+
+/// The set of a cache file; `clean` says where it goes and what shape it has.
+fn decode(tensors: &[(String, Tensor)], clean: &AdversarialSet) -> Result<AdversarialSet> {
+    let tensor = |name: &str, like: &Tensor| {
+        let found = tensors.iter().find(|(known, tensor)| known == name && tensor.size() == like.size());
+        let (_, tensor) = found.ok_or_else(|| {
+            Error::missing(format!("an adversarial set without a tensor `{name}` of shape {:?}", like.size()))
+        })?;
+        Ok::<_, Error>(tensor.f_to_device(like.device())?.f_to_kind(like.kind())?)
+    };
+    Ok(AdversarialSet { images: tensor("images", &clean.images)?, labels: tensor("labels", &clean.labels)? })
+}
+
+impl Method for Amun {
+    fn prepare(&mut self, trainer: &mut Trainer<'_>) -> Result<()> {
+        let set = self.adversarial_set(trainer)?;
+        if trainer.world.is_root() {
+            let own = Tensor::from_slice(&trainer.corpus.labels(Role::Forget)).f_to_device(set.labels.device())?;
+            let fooled = set.labels.f_ne_tensor(&own)?.f_sum(Kind::Int64)?.f_int64_value(&[])?;
+            tracing::info!("AMUN: {fooled} of {} forget images have an adversarial image", own.numel());
+        }
+        self.adversarial = Some(set);
+        Ok(())
+    }
+
+    fn phases(&self) -> Vec<Phase> {
+        vec![self.phase.clone()]
+    }
+
+    fn passes(&self, _: usize, _: usize) -> Vec<Pass> {
+        let made = self.adversarial.iter().map(|AdversarialSet { images, labels }| Pool::Made {
+            images: images.shallow_clone(),
+            labels: labels.shallow_clone(),
+        });
+        let feed = |name, pools| Feed { name, pools, shuffled: true, drives: true };
+        if self.settings.use_weighted_loss {
+            return vec![Pass::new("train", [feed(ADVERSARIAL, made.collect()), Feed::train(Role::Retain)])];
+        }
+        let Settings { use_retain, use_forget, .. } = self.settings;
+        let parts = [(use_retain, Role::Retain), (use_forget, Role::Forget)];
+        let parts = parts.into_iter().filter(|(used, _)| *used).map(|(_, role)| Pool::Part(role, View::Train));
+        vec![Pass::new("train", [feed(MIXED, parts.chain(made).collect())])]
+    }
+
+    fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
+        let Settings { use_weighted_loss, retain_weight, forget_weight, .. } = self.settings;
+        let terms: &[_] = match use_weighted_loss {
+            // The order of the forward passes is part of the method: each moves the running statistics of BatchNorm.
+            true => &[(ADVERSARIAL, "adversarial_ce", forget_weight), (Role::Retain.name(), "retain_ce", retain_weight)],
+            false => &[(MIXED, "ce", 1.0)],
+        };
+        let term = |&(feed, name, weight)| {
+            let batch = step.batch(feed)?;
+            let logits = step.train(&batch.images)?;
+            let ce = cross_entropy_sum(&logits, &batch.labels, 0.0);
+            Ok(Term::over(batch, name, weight, ce).with_accuracy(&logits, batch))
+        };
+        terms.iter().map(term).collect()
+    }
+}
