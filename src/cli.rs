@@ -51,8 +51,11 @@ pub enum Command {
         overrides: Vec<String>,
     },
     /// Evaluate any checkpoint of a setup.
-    #[command(after_help = "Example: regun evaluate --checkpoint outputs/2026-11-23/10-00-00/unlearned.safetensors")]
+    #[command(
+        after_help = "Example: regun evaluate --checkpoint outputs/2026-11-23/10-00-00/unlearned.safetensors data=cifar10 split.forget_frac=0.1"
+    )]
     Evaluate {
+        /// The checkpoint; the overrides are those that it was trained with.
         #[arg(long, value_name = "PATH")]
         checkpoint: PathBuf,
         /// Configuration overrides: group=choice, key=value, +key=value, ~key.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use mpirun::{rank_folder, run_as_ranks, said};
 use regun::config::schema::{Model as ModelConfig, Optim, OptimName};
+use regun::config::{Request, load};
 use regun::data::resident::Resident;
 use regun::data::split::Parts;
 use regun::data::{Corpus, Role as Part};
@@ -379,15 +380,10 @@ fn rank_local_statistics() {
     let parts = Parts { retain: (0..6).collect(), ..Parts::default() };
     let corpus = Corpus::prepared(data(), data(), parts, 10, 4);
     let mut model = Model::initialise(&resnet20().into(), 3, "test", Kind::Double, Device::Cpu).unwrap();
-    let settings = Settings {
-        batch_size: 5,
-        accumulate: 1,
-        clip: None,
-        freeze_backbone: false,
-        sync_batchnorm: false,
-        seed: 1,
-        purpose: "test".into(),
-    };
+    let overrides = ["data=digits", "model=resnet20", "data.batch_size=5", "trainer.sync_batchnorm=false"];
+    let overrides = overrides.map(String::from);
+    let config = load(&Request { overrides: &overrides, ..Request::default() }).unwrap().config;
+    let settings = Settings::new(&config, &world, "test", 1);
     let phase = Phase { name: "train", epochs: 2, optim: optim(), scheduler: None, named_parameters: false };
     let mut method = Supervised { role: Part::Retain, label_smoothing: 0.0, phase };
     let mut observer = LocalStatistics { world: &world, epochs: 0 };

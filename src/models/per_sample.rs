@@ -24,10 +24,22 @@ const FEW_CHANNELS: i64 = 32;
 #[derive(Debug, Clone, Copy)]
 pub enum Layer {
     /// Square kernel, no bias, padding (k - 1) / 2.
-    Conv { weight: Slot, kernel: i64, stride: i64 },
-    Linear { weight: Slot, bias: Slot },
+    Conv {
+        weight: Slot,
+        kernel: i64,
+        stride: i64,
+    },
+    Linear {
+        weight: Slot,
+        bias: Slot,
+    },
     /// BatchNorm with running statistics: an affine map per channel.
-    Norm { weight: Slot, bias: Slot, running_mean: Slot, running_var: Slot },
+    Norm {
+        weight: Slot,
+        bias: Slot,
+        running_mean: Slot,
+        running_var: Slot,
+    },
 }
 
 /// One pass through a layer.
@@ -83,9 +95,10 @@ fn conv(x: &Tensor, g: &Tensor, kernel: i64, stride: i64) -> Result<Tensor> {
     }
     let sums = shifted.iter().map(|x| squared_products(&g, x)).collect::<Result<Vec<_>>>()?;
     // [O, k k I], the input channels innermost.
-    Ok(Tensor::f_cat(&sums, 1)?.f_view([outputs, taps, inputs])?.f_permute([0, 2, 1])?.f_reshape([
-        outputs, inputs, kernel, kernel,
-    ])?)
+    Ok(Tensor::f_cat(&sums, 1)?
+        .f_view([outputs, taps, inputs])?
+        .f_permute([0, 2, 1])?
+        .f_reshape([outputs, inputs, kernel, kernel])?)
 }
 
 /// Sum over n of the squares of g[n]^T x[n]: g [N, L, O], x [N, L, I] to [O, I].

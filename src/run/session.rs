@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -226,7 +226,8 @@ fn kind(config: &Config) -> Kind {
         Precision::F64 => Kind::Double,
         Precision::F32 => Kind::Float,
         Precision::Bf16Mixed | Precision::F16Mixed => {
-            tracing::info!("mixed precision means float32 on a CPU");
+            static SAID: Once = Once::new();
+            SAID.call_once(|| tracing::info!("mixed precision means float32 on a CPU"));
             Kind::Float
         }
     }

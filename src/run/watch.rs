@@ -200,7 +200,6 @@ impl Progress {
     /// Counts a step. Says whether it is time to show numbers.
     fn step(&mut self, title: &str, report: &StepReport<'_>) -> bool {
         if report.step == 1 {
-            self.epoch_began = Instant::now();
             self.images = 0;
             if let Some(bar) = &self.bar {
                 bar.reset();
@@ -238,7 +237,7 @@ impl Progress {
         }
     }
 
-    fn epoch(&self, title: &str, report: &EpochReport<'_>, validation: Option<(f64, f64)>, rate: f64) {
+    fn epoch(&mut self, title: &str, report: &EpochReport<'_>, validation: Option<(f64, f64)>, rate: f64) {
         let accuracy = report.means.accuracy().map_or(String::new(), |value| format!(" acc {value:.3}"));
         let validation = validation.map_or(String::new(), |(loss, acc)| format!(" | val loss {loss:.4} acc {acc:.3}"));
         let line = format!(
@@ -252,6 +251,8 @@ impl Progress {
             Some(bar) => bar.suspend(|| tracing::info!("{line}")),
             None => tracing::info!("{line}"),
         }
+        // The next epoch begins when this one is evaluated and told.
+        self.epoch_began = Instant::now();
     }
 }
 

@@ -133,14 +133,14 @@ fn saliency(trainer: &Trainer<'_>) -> Result<(Tensor, Vec<(Slot, Vec<i64>)>)> {
         }
     }
     let length: i64 = weights.iter().map(|weight| weight.numel() as i64).sum();
-    let mut sum = Tensor::zeros([length], (weights[0].kind(), corpus.device()));
+    let mut sum = Tensor::f_zeros([length], (weights[0].kind(), corpus.device()))?;
 
     let samples = corpus.indices(Role::Forget);
     for batch in samples[world.share(samples.len())].chunks(corpus.eval_batch_size()) {
         let (images, labels) = corpus.fetch(Role::Forget, batch, None)?;
         let loss = cross_entropy_sum(&model.eval(&images)?, &labels, 0.0);
         let gradients = Tensor::f_run_backward(&[loss], &weights, false, false)?;
-        let gradients: Vec<Tensor> = gradients.iter().map(|gradient| gradient.flatten(0, -1)).collect();
+        let gradients = gradients.iter().map(|gradient| gradient.f_flatten(0, -1)).collect::<Result<Vec<_>, _>>()?;
         let _ = sum.f_add_(&Tensor::f_cat(&gradients, 0)?)?;
         world.tally(&format!("{}/saliency", settings.purpose), batch.len());
     }

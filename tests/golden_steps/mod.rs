@@ -49,6 +49,12 @@ pub fn architecture() -> Arc<dyn Architecture> {
     build(&config).unwrap().into()
 }
 
+/// The network with the weights of the formula.
+pub fn formula_model() -> Model {
+    let architecture = architecture();
+    Model::new(&architecture, formula_state(&*architecture, Kind::Double))
+}
+
 /// The three sets as one training set; `heldout` lists which of the ten held-out images take part.
 pub fn corpus(fixtures: &Value, heldout: &[usize]) -> Corpus {
     let images = |stream, n: usize| formula_images(&[n as i64, 3, 16, 16], stream, 1.5, Kind::Double);
@@ -185,15 +191,18 @@ pub struct Golden<'a> {
 impl Golden<'_> {
     /// Runs `method` and compares all its steps.
     pub fn check(self, method: &mut dyn Method) {
+        self.check_from(&mut formula_model(), 6, method);
+    }
+
+    /// The same from another model than that of the formula, in other batches.
+    pub fn check_from(self, model: &mut Model, batch_size: usize, method: &mut dyn Method) {
         let Golden { what, corpus, steps, terms, norm_tolerance, compat } = self;
-        let architecture = architecture();
-        let mut model = Model::new(&architecture, formula_state(&*architecture, Kind::Double));
         let steps = steps.as_array().unwrap();
-        let before = copies(&model);
+        let before = copies(model);
         let last = ("", 0, 0.0);
         let mut observer = Check { what: what.to_owned(), steps, seen: 0, before, last, terms, norm_tolerance };
         let settings = Settings {
-            batch_size: 6,
+            batch_size,
             accumulate: 1,
             clip: None,
             freeze_backbone: false,
@@ -203,7 +212,7 @@ impl Golden<'_> {
             seed: 42,
             purpose: format!("unlearn/{what}"),
         };
-        let mut trainer = Trainer { world: &World::solo(), corpus, model: &mut model, settings };
+        let mut trainer = Trainer { world: &World::solo(), corpus, model, settings };
         trainer.run(method, &mut observer).unwrap();
         assert_eq!(observer.seen, steps.len(), "{what}: steps taken");
     }

@@ -70,7 +70,8 @@ impl Attack {
             })?;
             // A saturated image has a gradient of 0 and stays.
             let length = norm(&gradient)?.f_clamp_min(f64::MIN_POSITIVE)?;
-            let step = (gradient.f_to_kind(Kind::Double)? * (self.step_factor * epsilon) / length).f_to_kind(x.kind())?;
+            let step =
+                (gradient.f_to_kind(Kind::Double)? * (self.step_factor * epsilon) / length).f_to_kind(x.kind())?;
             let offset = x.f_add(&step)?.f_sub(clean)?;
             let shrink = (norm(&offset)?.f_reciprocal()? * epsilon).f_clamp_max(1.0)?;
             x = clean.f_add(&offset.f_mul(&shrink.f_to_kind(x.kind())?)?)?;

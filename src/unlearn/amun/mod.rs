@@ -209,7 +209,9 @@ impl Method for Amun {
         let Settings { use_weighted_loss, retain_weight, forget_weight, .. } = self.settings;
         let terms: &[_] = match use_weighted_loss {
             // The order of the forward passes is part of the method: each moves the running statistics of BatchNorm.
-            true => &[(ADVERSARIAL, "adversarial_ce", forget_weight), (Role::Retain.name(), "retain_ce", retain_weight)],
+            true => {
+                &[(ADVERSARIAL, "adversarial_ce", forget_weight), (Role::Retain.name(), "retain_ce", retain_weight)]
+            }
             false => &[(MIXED, "ce", 1.0)],
         };
         let term = |&(feed, name, weight)| {

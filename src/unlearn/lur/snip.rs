@@ -237,21 +237,17 @@ mod tests {
     }
 
     fn settings() -> Settings {
-        Settings {
-            enabled: true,
-            auto: true,
-            sparsity: None,
-            prune_num: 1,
-            layer_patterns: None,
-            exclude_bn: true,
-        }
+        Settings { enabled: true, auto: true, sparsity: None, prune_num: 1, layer_patterns: None, exclude_bn: true }
     }
 
     #[test]
     fn automatic_sparsity_is_interpolated_between_the_listed_fractions() {
-        for (dataset, fraction, wanted) in
-            [("cifar100", 0.3, 0.945), ("tiny_imagenet", 0.3, 0.9), ("tiny_imagenet", 0.01, 0.95), ("digits", 0.5, 0.97)]
-        {
+        for (dataset, fraction, wanted) in [
+            ("cifar100", 0.3, 0.945),
+            ("tiny_imagenet", 0.3, 0.9),
+            ("tiny_imagenet", 0.01, 0.95),
+            ("digits", 0.5, 0.97),
+        ] {
             let plan = settings().plan(Some(&names(dataset, fraction))).unwrap();
             assert!((plan.sparsity - wanted).abs() < 1e-12, "{dataset} {fraction}: {}", plan.sparsity);
         }
