@@ -7,7 +7,7 @@ mod golden_steps;
 use std::path::Path;
 
 use formula_network::formula_images;
-use golden_steps::{FORGET, Golden, architecture, corpus, fixtures, formula_model, phase};
+use golden_steps::{FORGET, Golden, architecture, check, corpus, fixtures, formula_model, indices, labels, phase};
 use regun::config::schema::Compat;
 use regun::config::{Config, Request, load};
 use regun::data::resident::Resident;
@@ -35,8 +35,8 @@ fn floats(values: &Value) -> Vec<f64> {
     values.as_array().unwrap().iter().map(number).collect()
 }
 
-fn integers(values: &Value) -> Vec<i64> {
-    values.as_array().unwrap().iter().map(|value| value.as_i64().unwrap()).collect()
+fn classes(values: &Value) -> Vec<i64> {
+    indices(values).into_iter().map(|class| class as i64).collect()
 }
 
 #[track_caller]
@@ -168,7 +168,7 @@ fn attacks_find_the_listed_images() {
     let fixtures = fixtures();
     let model = formula_model();
     let logits = model.folded_with_gradient().unwrap();
-    let labels = integers(&fixtures["amun"]["forget_labels_for_the_attack"]);
+    let labels = classes(&fixtures["amun"]["forget_labels_for_the_attack"]);
     for (number_of_case, golden) in fixtures["amun"]["attacks"].as_array().unwrap().iter().enumerate() {
         let bound = |key: &str| Tensor::from_slice(&floats(&golden[key])).view([1, 3, 1, 1]);
         let bounds = (bound("clamp_min"), bound("clamp_max"));
@@ -179,11 +179,11 @@ fn attacks_find_the_listed_images() {
         };
         let attack = attack_of(golden);
         let own = Tensor::from_slice(&labels);
-        let (images, classes) = no_grad(|| attack.run(&logits, &clean, &own, Some(&bounds))).unwrap();
+        let (images, seen) = no_grad(|| attack.run(&logits, &clean, &own, Some(&bounds))).unwrap();
 
         let case = golden["case"].as_str().unwrap();
-        let classes = Vec::<i64>::try_from(classes).unwrap();
-        assert_eq!(classes, integers(&golden["returned_labels"]), "{case}");
+        let returned = Vec::<i64>::try_from(seen).unwrap();
+        assert_eq!(returned, classes(&golden["returned_labels"]), "{case}");
         let inside = images.ge_tensor(&bounds.0).logical_and(&images.le_tensor(&bounds.1));
         assert_eq!(inside.all().int64_value(&[]), 1, "{case}: valid pixels");
         let seen = no_grad(|| model.eval(&images)).unwrap();
@@ -201,10 +201,10 @@ fn attacks_find_the_listed_images() {
                 Some(round) => {
                     let radius = attack.epsilon_init * 2f64.powi(round as i32 - 1);
                     assert!(distance <= radius * (1.0 + 1e-12), "{what}: {distance} beyond {radius}");
-                    assert_eq!(seen.get(i as i64).argmax(0, false).int64_value(&[]), classes[i], "{what}");
-                    assert_ne!(classes[i], labels[i], "{what}");
+                    assert_eq!(seen.get(i as i64).argmax(0, false).int64_value(&[]), returned[i], "{what}");
+                    assert_ne!(returned[i], labels[i], "{what}");
                 }
-                None => assert_eq!((distance, classes[i]), (0.0, labels[i]), "{what}"),
+                None => assert_eq!((distance, returned[i]), (0.0, labels[i]), "{what}"),
             }
         }
     }
@@ -362,9 +362,7 @@ fn lur_steps_are_the_listed_ones() {
         let steps = &run["steps"];
         let what = format!("lur alpha {alpha}");
         let terms = [("retain_ce", "retain_ce"), ("forget_ce_ahead", "forget_ce_at_lookahead")];
-        let golden =
-            Golden { what: &what, corpus: &corpus, steps, terms: &|_| &terms, norm_tolerance: 1e-7, compat: COMPAT };
-        golden.check(&mut lur(alpha, retain, forget, steps.as_array().unwrap().len()));
+        check(&what, &mut lur(alpha, retain, forget, steps.as_array().unwrap().len()), &corpus, steps, &terms);
     }
 }
 
@@ -438,7 +436,7 @@ fn snip_resets_the_listed_weights() {
 fn first_of_each(fixtures: &Value, n: usize) -> Corpus {
     let images = |stream| formula_images(&[n as i64, 3, 16, 16], stream, 1.5, Kind::Double);
     let pixels = Tensor::cat(&[images(1001), images(1002)], 0);
-    let labels = ["forget", "retain"].map(|part| golden_steps::labels(fixtures, part)[..n].to_vec()).concat();
+    let labels = ["forget", "retain"].map(|part| labels(fixtures, part)[..n].to_vec()).concat();
     let parts = Parts { forget: (0..n).collect(), retain: (n..2 * n).collect(), ..Parts::default() };
     let test = Resident::new(pixels.narrow(0, 0, 1), labels[..1].to_vec());
     Corpus::prepared(Resident::new(pixels, labels), test, parts, 10, 4)

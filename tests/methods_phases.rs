@@ -72,7 +72,7 @@ fn joint_neggradp_steps_are_the_listed_ones() {
     let fixtures = fixtures();
     for run in list(&fixtures["neggradp"], "joint") {
         let (retain_weight, forget_weight) = (number(run, "retain_weight"), number(run, "forget_weight"));
-        let mut method = NegGradPlus::Joint { phase: phase(2), retain_weight, forget_weight };
+        let mut method = NegGradPlus::joint(phase(2), retain_weight, forget_weight);
         let terms = [("forget_ce", "forget_ce"), ("retain_ce", "retain_ce")];
         let what = format!("neggradp, retain weight {retain_weight}");
         check(&what, &mut method, &corpus(&fixtures, &[]), &run["steps"], &terms);
@@ -84,7 +84,7 @@ fn sequential_neggradp_steps_are_the_listed_ones() {
     let fixtures = fixtures();
     let run = &fixtures["neggradp"]["sequential"];
     let epochs = |key: &str| phase(number(run, key) as usize);
-    let mut method = NegGradPlus::Sequential { ascent: epochs("forget_epochs"), descent: epochs("retain_epochs") };
+    let mut method = NegGradPlus::sequential(epochs("forget_epochs"), epochs("retain_epochs"));
     check("neggradp, sequential", &mut method, &corpus(&fixtures, &[]), &run["steps"], &[]);
 }
 

@@ -245,9 +245,9 @@ impl Network {
 fn rank_gradients() {
     let Some(_) = rank_folder() else { return };
     let world = join();
-    for (batch, frozen) in [(5, false), (2, false), (2, true)] {
+    for (batch, frozen) in [(3, false), (2, true)] {
         tch::manual_seed(5);
-        let images = Tensor::randn([batch, 3, 16, 16], (Kind::Double, Device::Cpu));
+        let images = Tensor::randn([batch, 3, 8, 8], (Kind::Double, Device::Cpu));
         let labels = Tensor::randint(10, [batch], (Kind::Int64, Device::Cpu));
         let alone = Network::new(frozen);
         alone.loss(&images, &labels, Statistics::Batch).unwrap().backward();
@@ -266,7 +266,7 @@ fn rank_gradients() {
         close(&what("one pass"), &network.grads(), &alone.grads(), 1e-10);
         reducer.finish().unwrap();
         close(&what("nothing is left to do"), &network.grads(), &alone.grads(), 1e-10);
-        assert!(reducer.backward(&loss(&network)).unwrap_err().message().contains("after the gradients"));
+        assert!(reducer.backward(&images).unwrap_err().message().contains("after the gradients"));
 
         network.params.zero_grad().unwrap();
         for last in [false, true] {
@@ -278,11 +278,11 @@ fn rank_gradients() {
 
         network.params.zero_grad().unwrap();
         reducer.begin_micro_step(true);
-        for _ in 0..3 {
+        for _ in 0..2 {
             loss(&network).backward();
         }
         reducer.finish().unwrap();
-        close(&what("passes of its own"), &network.grads(), &(alone.grads() * 3.0), 1e-10);
+        close(&what("passes of its own"), &network.grads(), &(alone.grads() * 2.0), 1e-10);
 
         // All ranks hold the same bits.
         let gradients = ("gradients".to_owned(), bits(&network.grads()));

@@ -6,10 +6,11 @@
 //! Every contender holds the same network (ResNet-18, CIFAR stem) and a fixed random batch, and does the same steps. In
 //! each round all of them run once, one after the other, starting with another one each time: slow changes of the
 //! machine (heat, neighbours) hit all alike. The figure of a contender is images per round over the median of its
-//! rounds. The table goes to stdout, the same numbers to `target/bench.json`.
+//! rounds. Training on two ranks is compared with training on one in the same way. The table goes to stdout, the same numbers to `target/bench.json`.
 
 mod ours;
 mod peer;
+mod ranks;
 mod report;
 
 use std::error::Error;
@@ -39,6 +40,9 @@ struct Options {
     /// A Python with PyTorch.
     #[arg(long, default_value = ".venv/bin/python")]
     python: PathBuf,
+    /// This process is a rank of the comparison of rank counts.
+    #[arg(long, hide = true)]
+    rank: bool,
     /// Given by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
@@ -49,17 +53,23 @@ type MakeOurs = fn(i64, Device) -> regun::error::Result<Ours>;
 
 /// What is measured: its name, our side, and the modes of `benches/baseline.py` that it is compared with.
 const COMPARISONS: [(&str, MakeOurs, [&str; 2]); 2] = [
-    ("train", ours::train, ["train", "train-channels-last"]),
-    ("evaluate", ours::evaluate, ["eval", "eval-channels-last"]),
+    ("train_step_resnet18", ours::train, ["train", "train-channels-last"]),
+    ("eval_forward_resnet18", ours::evaluate, ["eval", "eval-channels-last"]),
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
     regun::torch::keep_freed_memory();
     let options = Options::parse();
+    if options.rank {
+        return Ok(ranks::train(options.batch_size, options.steps)?);
+    }
     tch::set_num_threads(i32::try_from(options.threads)?);
     let mut rows = Vec::new();
     for (name, make_ours, modes) in COMPARISONS {
         rows.extend(compare(&options, name, make_ours, &modes)?);
+    }
+    if options.device == "cpu" {
+        rows.extend(ranks::compare(options.batch_size, options.steps, options.rounds)?);
     }
     print!("{}", report::table(&rows));
     report::write_json(&rows, Path::new("target/bench.json"))?;
@@ -95,7 +105,9 @@ fn compare(options: &Options, name: &str, make_ours: MakeOurs, modes: &[&str]) -
 
     let images = (options.steps * options.batch_size) as f64;
     let rates: Vec<f64> = seconds.into_iter().map(|seconds| images / report::median(seconds)).collect();
-    let label = format!("{name}, ResNet-18 3x32x32, batch {}, {}", options.batch_size, options.device);
-    let row = |(mode, &rate): (&&str, &f64)| Row::new(&label, rates[0], rate, &format!("PyTorch {mode}"), "images/s");
+    let setting = format!("batch {}, {}, {} threads", options.batch_size, options.device, options.threads);
+    let row = |(mode, &rate): (&&str, &f64)| {
+        Row::faster(name, rates[0], rate, &format!("PyTorch {mode}, {setting}"), "images/s")
+    };
     Ok(modes.iter().zip(&rates[1..]).map(row).collect())
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-/// One comparison. Larger is better, and a ratio above 1 means that we are faster.
+/// One comparison. A ratio above 1 means that ours is better.
 #[derive(Debug, Serialize)]
 pub struct Row {
     pub name: String,
@@ -13,20 +13,19 @@ pub struct Row {
     pub baseline: f64,
     pub baseline_name: String,
     pub unit: String,
-    /// ours / baseline
     pub ratio: f64,
 }
 
 impl Row {
-    pub fn new(name: &str, ours: f64, baseline: f64, baseline_name: &str, unit: &str) -> Self {
-        Row {
-            name: name.to_owned(),
-            ours,
-            baseline,
-            baseline_name: baseline_name.to_owned(),
-            unit: unit.to_owned(),
-            ratio: ours / baseline,
-        }
+    /// Rates: more is better, ratio = ours / baseline.
+    pub fn faster(name: &str, ours: f64, baseline: f64, baseline_name: &str, unit: &str) -> Self {
+        let (name, baseline_name, unit) = (name.to_owned(), baseline_name.to_owned(), unit.to_owned());
+        Row { name, ours, baseline, baseline_name, unit, ratio: ours / baseline }
+    }
+
+    /// Costs: less is better, ratio = baseline / ours.
+    pub fn cheaper(name: &str, ours: f64, baseline: f64, baseline_name: &str, unit: &str) -> Self {
+        Row { ratio: baseline / ours, ..Self::faster(name, ours, baseline, baseline_name, unit) }
     }
 }
 

@@ -37,29 +37,35 @@ struct Stage {
     scheduler: Option<Scheduler>,
 }
 
-pub enum NegGradPlus {
-    Joint { phase: Phase, retain_weight: f64, forget_weight: f64 },
-    Sequential { ascent: Phase, descent: Phase },
+pub struct NegGradPlus {
+    phases: Vec<Phase>,
+    variant: Variant,
+}
+
+#[derive(Clone, Copy)]
+enum Variant {
+    Joint { retain_weight: f64, forget_weight: f64 },
+    Sequential,
 }
 
 pub fn build(config: &Unlearn) -> Result<Box<dyn Method>> {
     let Settings { sequential, retain_weight, forget_weight, neggrad, finetune } = settings(config)?;
     if sequential {
         let (ascent, descent) = (stage(config, "neggrad", neggrad)?, stage(config, "finetune", finetune)?);
-        return Ok(Box::new(NegGradPlus::Sequential { ascent, descent }));
+        return Ok(Box::new(NegGradPlus::sequential(ascent, descent)));
     }
     for (key, weight) in [("retain_weight", retain_weight), ("forget_weight", forget_weight)] {
         if !(weight >= 0.0 && weight.is_finite()) {
             return Err(config.method.reject(key, "a number, at least 0"));
         }
     }
-    Ok(Box::new(NegGradPlus::Joint { phase: only_phase(config), retain_weight, forget_weight }))
+    Ok(Box::new(NegGradPlus::joint(only_phase(config), retain_weight, forget_weight)))
 }
 
 fn stage(config: &Unlearn, name: &'static str, stage: Option<Stage>) -> Result<Phase> {
     let reject = |key: &str, wanted: &str| config.method.reject(&format!("{name}.{key}"), wanted);
     let Some(Stage { epochs, optim, scheduler }) = stage else {
-        return Err(config.method.reject(name, "the epochs, optim and scheduler of this phase, as sequential=true"));
+        return Err(config.method.reject(name, "epochs, optim and scheduler of this phase with sequential=true"));
     };
     if epochs == 0 {
         return Err(reject("epochs", "an integer, at least 1"));
@@ -73,6 +79,16 @@ fn stage(config: &Unlearn, name: &'static str, stage: Option<Stage>) -> Result<P
     Ok(Phase { name, epochs, optim, scheduler, named_parameters: false })
 }
 
+impl NegGradPlus {
+    pub fn joint(phase: Phase, retain_weight: f64, forget_weight: f64) -> Self {
+        NegGradPlus { phases: vec![phase], variant: Variant::Joint { retain_weight, forget_weight } }
+    }
+
+    pub fn sequential(ascent: Phase, descent: Phase) -> Self {
+        NegGradPlus { phases: vec![ascent, descent], variant: Variant::Sequential }
+    }
+}
+
 /// Cross entropy on `batch`, as a term of the loss.
 fn ce(step: &Step<'_>, batch: &Batch, name: &'static str, weight: f64) -> Result<Term> {
     let logits = step.train(&batch.images)?;
@@ -82,10 +98,7 @@ fn ce(step: &Step<'_>, batch: &Batch, name: &'static str, weight: f64) -> Result
 
 impl Method for NegGradPlus {
     fn phases(&self) -> Vec<Phase> {
-        match self {
-            Self::Joint { phase, .. } => vec![phase.clone()],
-            Self::Sequential { ascent, descent } => vec![ascent.clone(), descent.clone()],
-        }
+        self.phases.clone()
     }
 
     fn passes(&self, _: usize, _: usize) -> Vec<Pass> {
@@ -94,12 +107,12 @@ impl Method for NegGradPlus {
 
     fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
         let (forget, retain) = (step.batch(Role::Forget.name())?, step.batch(Role::Retain.name())?);
-        match *self {
-            Self::Joint { retain_weight, forget_weight, .. } => {
+        match self.variant {
+            Variant::Joint { retain_weight, forget_weight } => {
                 Ok(vec![ce(step, forget, "forget_ce", -forget_weight)?, ce(step, retain, "retain_ce", retain_weight)?])
             }
-            Self::Sequential { .. } if step.phase == 0 => Ok(vec![ce(step, forget, "forget_ce", -1.0)?]),
-            Self::Sequential { .. } => Ok(vec![ce(step, retain, "retain_ce", 1.0)?]),
+            Variant::Sequential if step.phase == 0 => Ok(vec![ce(step, forget, "forget_ce", -1.0)?]),
+            Variant::Sequential => Ok(vec![ce(step, retain, "retain_ce", 1.0)?]),
         }
     }
 }

@@ -119,16 +119,23 @@ impl SalUn {
     }
 }
 
-/// Absolute gradient of the mean cross entropy over forget at the model as it is, for all learning parameters one after
-/// the other, [P]; and their slots and sizes. The same on all ranks.
-fn saliency(trainer: &Trainer<'_>) -> Result<(Tensor, Vec<(Slot, Vec<i64>)>)> {
+/// Absolute gradient of the mean cross entropy over forget.
+struct Saliency {
+    /// Of all learning parameters, one after the other, [P].
+    values: Tensor,
+    /// Their slots and shapes, in the same order.
+    params: Vec<(Slot, Vec<i64>)>,
+}
+
+/// The saliency at the model as it is; the same on all ranks.
+fn saliency(trainer: &Trainer<'_>) -> Result<Saliency> {
     let Trainer { world, corpus, settings, .. } = trainer;
     let model = trainer.model.frozen_copy()?;
     let head = model.architecture().head();
-    let (mut places, mut weights) = (Vec::new(), Vec::new());
+    let (mut params, mut weights) = (Vec::new(), Vec::new());
     for (slot, entry, tensor) in model.state.parameters() {
         if !settings.freeze_backbone || head.contains(&slot) {
-            places.push((slot, entry.shape.clone()));
+            params.push((slot, entry.shape.clone()));
             weights.push(tensor.f_set_requires_grad(true)?);
         }
     }
@@ -145,7 +152,7 @@ fn saliency(trainer: &Trainer<'_>) -> Result<(Tensor, Vec<(Slot, Vec<i64>)>)> {
         world.tally(&format!("{}/saliency", settings.purpose), batch.len());
     }
     world.sum(&mut sum)?;
-    Ok(((sum / samples.len().max(1) as f64).abs(), places))
+    Ok(Saliency { values: (sum / samples.len().max(1) as f64).abs(), params })
 }
 
 /// The `q`-quantile of `values` [n], linearly interpolated between the two values next to it.
@@ -186,8 +193,8 @@ fn wrong_labels(step: &Step<'_>, batch: &Batch) -> Result<Tensor> {
 
 impl Method for SalUn {
     fn prepare(&mut self, trainer: &mut Trainer<'_>) -> Result<()> {
-        let (saliency, places) = saliency(trainer)?;
-        if !saliency.f_sum(Kind::Double)?.f_double_value(&[])?.is_finite() {
+        let Saliency { values, params } = saliency(trainer)?;
+        if !values.f_sum(Kind::Double)?.f_double_value(&[])?.is_finite() {
             return Err(Error::new(
                 error::Kind::NonFinite,
                 "unlearn=salun: the gradient of the loss on forget is not finite for the initial model",
@@ -195,11 +202,11 @@ impl Method for SalUn {
             .hint("check the base model: its loss on forget overflows"));
         }
         let stream = Stream::new(trainer.settings.seed, &format!("{}/saliency", trainer.settings.purpose));
-        let sampled = if saliency.numel() > MAX_EXACT { Some(sample(&saliency, SAMPLE, stream)?) } else { None };
-        let threshold = quantile(sampled.as_ref().unwrap_or(&saliency), 1.0 - self.settings.saliency_keep_ratio)?;
-        let all_kept = saliency.f_ge(threshold)?;
-        let (mut kept, mut start) = (Vec::with_capacity(places.len()), 0);
-        for (slot, size) in places {
+        let sampled = if values.numel() > MAX_EXACT { Some(sample(&values, SAMPLE, stream)?) } else { None };
+        let threshold = quantile(sampled.as_ref().unwrap_or(&values), 1.0 - self.settings.saliency_keep_ratio)?;
+        let all_kept = values.f_ge(threshold)?;
+        let (mut kept, mut start) = (Vec::with_capacity(params.len()), 0);
+        for (slot, size) in params {
             let length = size.iter().product();
             kept.push((slot, all_kept.f_narrow(0, start, length)?.f_view(&size[..])?));
             start += length;
