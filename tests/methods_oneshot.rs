@@ -84,7 +84,8 @@ fn squared_gradients_are_those_of_one_sample_at_a_time() {
         let ours = squared_gradients(&model, &images, &labels).unwrap();
 
         let model = model.frozen_copy().unwrap();
-        let weights: Vec<Tensor> = model.state.parameters().map(|(.., weight)| weight.set_requires_grad(true)).collect();
+        let weights: Vec<Tensor> =
+            model.state.parameters().map(|(.., weight)| weight.set_requires_grad(true)).collect();
         let mut wanted: Vec<Tensor> = weights.iter().map(|weight| weight.detach().zeros_like()).collect();
         for i in 0..5 {
             let logits = model.eval(&images.narrow(0, i, 1)).unwrap();
@@ -173,8 +174,9 @@ fn attacks_find_the_listed_images() {
         let bound = |key: &str| Tensor::from_slice(&floats(&golden[key])).view([1, 3, 1, 1]);
         let bounds = (bound("clamp_min"), bound("clamp_max"));
         let clean = match number_of_case {
-            3 => formula_images(&[6, 3, 16, 16], 1001, 2.5, Kind::Double)
-                .clamp_tensor(Some(&bounds.0), Some(&bounds.1)),
+            3 => {
+                formula_images(&[6, 3, 16, 16], 1001, 2.5, Kind::Double).clamp_tensor(Some(&bounds.0), Some(&bounds.1))
+            }
             _ => formula_images(&[6, 3, 16, 16], 1001, 1.5, Kind::Double),
         };
         let attack = attack_of(golden);
@@ -339,14 +341,7 @@ fn an_adversarial_set_is_made_once_for_each_base_model_and_setting() {
 // ---- LUR ----
 
 fn pruning() -> snip::Settings {
-    snip::Settings {
-        enabled: false,
-        auto: true,
-        sparsity: None,
-        prune_num: 1,
-        layer_patterns: None,
-        exclude_bn: true,
-    }
+    snip::Settings { enabled: false, auto: true, sparsity: None, prune_num: 1, layer_patterns: None, exclude_bn: true }
 }
 
 fn lur(alpha: f64, retain_weight: f64, forget_weight: f64, epochs: usize) -> Lur {
@@ -402,8 +397,7 @@ fn snip_resets_the_listed_weights() {
         let world = World::solo();
         let feed = Feed::cycle(Role::Forget, View::Train).in_order();
         let mut feeder = Feeder::new(feed, &whole, batch_size, 42, "test").unwrap();
-        let trainer =
-            Trainer { world: &world, corpus: &whole, model: &mut model, settings: settings(batch_size) };
+        let trainer = Trainer { world: &world, corpus: &whole, model: &mut model, settings: settings(batch_size) };
         let selection = snip::select(&trainer, &settings_of_case, &plan, &mut feeder).unwrap();
         close(what, selection.threshold, &golden["threshold"], 1e-7);
         close(what, selection.last_loss, &golden["last_snip_loss"], 1e-9);
@@ -427,7 +421,8 @@ fn snip_resets_the_listed_weights() {
 
         let corpus = first_of_each(&fixtures, batch_size);
         let steps = json!([golden["first_training_step"]]);
-        let golden = Golden { what, corpus: &corpus, steps: &steps, terms: &|_| &[], norm_tolerance: 1e-7, compat: COMPAT };
+        let golden =
+            Golden { what, corpus: &corpus, steps: &steps, terms: &|_| &[], norm_tolerance: 1e-7, compat: COMPAT };
         golden.check_from(&mut model, batch_size, &mut lur(0.01, 0.5, 0.5, 1));
     }
 }

@@ -43,6 +43,16 @@ const VARIANTS: &[(&str, &str)] = &[
     ("regun, nearest", "unlearn=regun unlearn.regun.selector=feature_1nn unlearn.trainer.max_epochs=3"),
     ("regun, mean logits", "unlearn=regun unlearn.regun.aggregation=mean_logits unlearn.trainer.max_epochs=3"),
     ("regun, moving reference", "unlearn=regun unlearn.regun.fixed_reference=false unlearn.trainer.max_epochs=3"),
+    ("neggradp", "unlearn=neggradp unlearn.trainer.max_epochs=2"),
+    (
+        "neggradp, sequential",
+        "unlearn=neggradp unlearn.sequential=true unlearn.neggrad.epochs=1 unlearn.finetune.epochs=2",
+    ),
+    ("l1sparse", "unlearn=l1sparse unlearn.trainer.max_epochs=3"),
+    ("l1sparse, accumulating", "unlearn=l1sparse unlearn.trainer.max_epochs=3 trainer.accumulate_grad_batches=2"),
+    ("scrub", "unlearn=scrub unlearn.trainer.max_epochs=3"),
+    ("scrub, changing teacher", "unlearn=scrub unlearn.trainer.max_epochs=3 compat.scrub_teacher_mode=true"),
+    ("salun", "unlearn=salun unlearn.trainer.max_epochs=3 unlearn.optim.weight_decay=5e-4 data.eval_batch_size=32"),
 ];
 
 fn configure(variant: &str) -> Config {

@@ -114,17 +114,19 @@ impl Session {
         }
         let identity = identity::of_setup(config, &dataset, &parts);
         let flags = data_flags(&dataset);
-        let facts = run_facts(&world, config, command, &parts)?;
+        let hosts = world.exchange(&launch::host())?;
+        let facts = run_facts(&world, &hosts, config, command, &parts);
         let corpus = Corpus::new(&dataset, parts, &config.data, kind, device)?;
         let folder =
             world.is_root().then(|| RunFolder::create(&loaded.run_dir, &loaded.to_yaml(), facts)).transpose()?;
         if let Some(folder) = &folder {
             log::also_to(folder.open_log()?);
             tracing::info!(
-                "{command}: {} on {}, {} rank(s) ({}), {} thread(s), outputs in {}",
+                "{command}: {} on {}; {} rank(s) on {} ({}), {} thread(s) each; outputs in {}",
                 config.model.model.name,
                 dataset.name,
                 world.size(),
+                distinct(&hosts),
                 world.backend(),
                 tch::get_num_threads(),
                 folder.path().display()
@@ -255,6 +257,13 @@ fn data_flags(dataset: &Dataset) -> Vec<String> {
     }
 }
 
+/// Host names in the order of ranks, each once.
+fn distinct(hosts: &[String]) -> String {
+    let mut hosts = hosts.to_vec();
+    hosts.dedup();
+    hosts.join(", ")
+}
+
 /// An error where a rank could never have work.
 fn check_batch(config: &Config, world: &World) -> Result<()> {
     if config.data.batch_scope == BatchScope::Global && world.size() > config.data.batch_size {
@@ -287,8 +296,7 @@ fn flatten(value: &Value, path: &str, leaves: &mut Vec<(String, String)>) {
     }
 }
 
-fn run_facts(world: &World, config: &Config, command: &str, parts: &Parts) -> Result<Map<String, Value>> {
-    let hosts = world.exchange(&launch::host())?;
+fn run_facts(world: &World, hosts: &[String], config: &Config, command: &str, parts: &Parts) -> Map<String, Value> {
     let facts = json!({
         "command": command,
         "arguments": std::env::args().collect::<Vec<_>>(),
@@ -306,8 +314,8 @@ fn run_facts(world: &World, config: &Config, command: &str, parts: &Parts) -> Re
             "retain_subset": parts.retain_subset.len(),
         },
     });
-    Ok(match facts {
+    match facts {
         Value::Object(facts) => facts,
         _ => Map::new(),
-    })
+    }
 }

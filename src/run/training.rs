@@ -59,6 +59,8 @@ pub fn train_and_save(session: &Session, role: &str, seed: u64, part: Role, path
     check_finite(&model, role)?;
     let identity = identity::of_role(&session.identity, role, seed);
     save(session, &model, identity, config.trainer.max_epochs, path)?;
+    // Others read the file next.
+    session.world.barrier()?;
     tracing::info!("{role}: {seconds:.1} s, saved as {}", path.display());
     Ok(Trained { model, seconds })
 }

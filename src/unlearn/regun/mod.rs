@@ -20,6 +20,7 @@ use tch::{Kind, Tensor, no_grad};
 
 use self::select::Selector;
 use super::{only_phase, settings};
+use crate::config::Section;
 use crate::config::schema::Unlearn;
 use crate::data::{Feed, Role, View};
 use crate::error::Result;
@@ -62,8 +63,23 @@ pub struct ReGUn {
 
 pub fn build(config: &Unlearn) -> Result<Box<dyn Method>> {
     let Group { regun } = settings(config)?;
+    check(&regun, &config.method)?;
     let selector = regun.selector.build();
     Ok(Box::new(ReGUn::new(regun, only_phase(config), selector)))
+}
+
+/// What types cannot say.
+fn check(settings: &Settings, section: &Section) -> Result<()> {
+    let reject = |key: &str, wanted: &str| Err(section.reject(&format!("regun.{key}"), wanted));
+    if !(settings.temperature > 0.0 && settings.temperature.is_finite()) {
+        return reject("temperature", "a number above 0");
+    }
+    for (key, weight) in [("retain_weight", settings.retain_weight), ("forget_weight", settings.forget_weight)] {
+        if !(weight >= 0.0 && weight.is_finite()) {
+            return reject(key, "a number of at least 0");
+        }
+    }
+    Ok(())
 }
 
 impl ReGUn {
