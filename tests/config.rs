@@ -599,3 +599,18 @@ fn the_run_folder_holds_the_time_and_can_be_chosen() {
     assert_eq!(tree.get("paths.outputs_dir").and_then(Node::as_str), dir.to_str());
     assert_eq!(run_dir(&["hydra.run.dir=here/${seed}"], EMPTY).0, Path::new("here/42"));
 }
+
+#[test]
+fn a_preset_acts_on_its_own_method_and_below_overrides() {
+    let files = &[
+        ("main.yaml", "defaults:\n- _self_\n- unlearn: null\n- e: null\n"),
+        ("unlearn/a.yaml", "name: a\nlr: 1\n"),
+        ("unlearn/b.yaml", "name: b\nlr: 1\nother: {k: 2}\n"),
+        ("e/tuned.yaml", "# @package _global_\npresets:\n  b: {lr: 5, other: {k: 6}}\n"),
+    ];
+    let unlearn = |overrides: &[&str]| resolve(files, overrides).unwrap()["unlearn"].clone();
+    assert_eq!(unlearn(&["unlearn=a", "e=tuned"]), json!({"name": "a", "lr": 1}));
+    assert_eq!(unlearn(&["unlearn=b", "e=tuned"]), json!({"name": "b", "lr": 5, "other": {"k": 6}}));
+    assert_eq!(unlearn(&["unlearn=b", "e=tuned", "unlearn.lr=7"])["lr"], 7);
+    assert!(resolve(files, &["e=tuned"]).unwrap().get("presets").is_none());
+}

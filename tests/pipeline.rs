@@ -2,6 +2,7 @@
 //! and that settings do what they say.
 
 mod common;
+mod mpirun;
 #[path = "common/trained.rs"]
 mod trained;
 
@@ -9,8 +10,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Output;
 
 use common::Workspace;
+use mpirun::{finish, mpirun, said};
 use regun::checkpoint::{self, Checkpoint};
 use serde_json::{Map, Value};
 use trained::{BASE, REFERENCE_1, RETRAINED, SETUP, files_in, trained};
@@ -442,4 +445,77 @@ fn double_precision_is_double_everywhere() {
     moved.retain(|name, _| is_running_statistic(name) || name.starts_with("fc."));
     let largest = moved.into_values().fold(0.0, f64::max);
     assert!(largest > 0.0 && largest < 1e-5, "{largest}");
+}
+
+/// `regun` on `n` ranks in a workspace.
+fn regun_on(n: usize, workspace: &Workspace, arguments: &str) -> Output {
+    let mut command = mpirun(n);
+    command.arg(env!("CARGO_BIN_EXE_regun")).args(arguments.split_whitespace()).current_dir(workspace.path(""));
+    let output = finish(command);
+    assert!(output.status.success(), "{arguments} on {n} ranks: {}", said(&output));
+    output
+}
+
+#[test]
+fn a_checkpoint_is_evaluated_to_the_last_bit_on_any_number_of_ranks() {
+    let workspace = trained();
+    // Batches of 16, so that every rank has some of every part.
+    let evaluate = |n: usize| {
+        let run = format!("evaluate --checkpoint {BASE} {SETUP} data.eval_batch_size=16 hydra.run.dir=on_{n}");
+        regun_on(n, &workspace, &run);
+        std::fs::read_to_string(workspace.path(&format!("on_{n}/results.json"))).unwrap()
+    };
+    let alone = evaluate(1);
+    assert!(alone.contains("rmia_auc") && alone.contains("divergence_retain"));
+    for n in 2..=4 {
+        assert_eq!(evaluate(n), alone, "{n} ranks");
+    }
+}
+
+#[test]
+fn the_whole_pipeline_runs_on_two_ranks_and_shares_the_work() {
+    let workspace = Workspace::new();
+    let setup = format!("{SETUP} trainer.precision=64 data.eval_batch_size=16");
+    for n in [1, 2] {
+        let run = format!("pipeline --methods regun,finetune {setup} hydra.run.dir=on_{n} paths.cache_dir=cache_{n}");
+        let output = regun_on(n, &workspace, &run);
+        assert!(String::from_utf8_lossy(&output.stdout).contains("ReGUn"), "{}", said(&output));
+    }
+    let [alone, shared] = [1, 2].map(|n| read_json(&workspace.path(&format!("on_{n}/results.json"))));
+    for (model, metrics) in alone.as_object().unwrap() {
+        for (name, wanted) in metrics.as_object().unwrap() {
+            let costs = ["seconds", "images_per_second", "peak_memory_bytes"].iter().any(|cost| name.starts_with(cost));
+            if let (Some(wanted), false) = (wanted.as_f64(), costs) {
+                let found = shared[model][name].as_f64().unwrap();
+                assert!((found - wanted).abs() <= 1e-5, "{model} {name}: {found} on two ranks, {wanted} on one");
+            }
+        }
+    }
+    let run = read_json(&workspace.path("on_2/regun/run.json"));
+    assert_eq!((run["ranks"].as_u64(), run["backend"].as_str()), (Some(2), Some("mpi")));
+    let alone = read_json(&workspace.path("on_1/regun/run.json"));
+    let work = |run: &Value, rank: usize, what: &str| run["work"][rank]["images"][what].as_u64().unwrap_or(0);
+    for what in alone["work"][0]["images"].as_object().unwrap().keys() {
+        let (first, second) = (work(&run, 0, what), work(&run, 1, what));
+        assert_eq!(first + second, work(&alone, 0, what), "{what}");
+        assert!(second > 0, "rank 1 did nothing of {what}");
+    }
+    assert!(run["work"][1]["traffic"]["bytes_reduced"].as_u64().unwrap() > 0);
+}
+
+/// `make demo` tells the truth in a small way: on the pinned seed the base model gives its training images away, the
+/// retrained one does not, and ReGUn brings the base model close to the retrained one.
+#[test]
+fn unlearning_visibly_does_its_job() {
+    let workspace = Workspace::new();
+    let finished = workspace.regun("pipeline experiment=demo hydra.run.dir=run").succeeds();
+    for told in ["base", "retrained", "ReGUn", "RMIA AUC", "average gap", "results and logs: run", "cache/models"] {
+        assert!(finished.stdout.contains(told), "the table does not say {told}\n{finished}");
+    }
+    let results = read_json(&workspace.path("run/results.json"));
+    let metric = |model: &str, name: &str| results[model][name].as_f64().unwrap();
+    let [base, retrained, regun] = ["base", "retrained", "ReGUn"].map(|model| metric(model, "rmia_auc"));
+    assert!(metric("base", "acc_test") > 0.95, "{finished}");
+    assert!(base >= retrained + 0.1, "{finished}");
+    assert!((regun - retrained).abs() <= (base - retrained) / 2.0, "{finished}");
 }

@@ -1,12 +1,14 @@
 //! Ranks fail together: whatever happens to one of them, all end within seconds, with the right exit code and a
 //! message that names the rank.
 
+mod as_ranks;
 mod mpirun;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use mpirun::{finish, mpirun, rank_folder, run_as_ranks, said};
+use as_ranks::{rank_folder, run_as_ranks};
+use mpirun::{finish, mpirun, said};
 use regun::dist::launch;
 
 /// Far less than any timeout of ours: what ends sooner was ended by the failure itself.

@@ -3,12 +3,14 @@
 //! All variants run in one launch per rank count, through the real engine on real images in float64; the numbers of
 //! one rank are those to meet.
 
+mod as_ranks;
 mod mpirun;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use mpirun::{rank_folder, run_as_ranks, said};
+use as_ranks::{rank_folder, run_as_ranks};
+use mpirun::said;
 use regun::checkpoint::{self, Manifest};
 use regun::config::{Config, Request, load};
 use regun::data::{Corpus, Role, source, split};

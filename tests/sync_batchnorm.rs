@@ -2,13 +2,15 @@
 //! backward pass runs. All in float64, on 1 to 4 ranks, with uneven and empty shares, and with the order of
 //! collectives checked.
 
+mod as_ranks;
 mod mpirun;
 
 use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mpirun::{rank_folder, run_as_ranks, said};
+use as_ranks::{rank_folder, run_as_ranks};
+use mpirun::said;
 use regun::config::schema::{Model as ModelConfig, Optim, OptimName};
 use regun::config::{Request, load};
 use regun::data::resident::Resident;

@@ -50,6 +50,7 @@ pub(super) fn compose(library: &Library, config_name: &str, overrides: &[String]
         warn_about_hydra_keys(&body, &mut warnings);
         merge(&mut root, embed(&package, body));
     }
+    apply_presets(&mut root);
     let additions = format!("{}additions.yaml", builtin::PREFIX);
     fill_missing(&mut root, yaml::parse(builtin::text("additions.yaml").unwrap_or_default(), &additions)?);
     move_last(&mut root, "hydra");
@@ -71,6 +72,16 @@ pub(super) fn compose(library: &Library, config_name: &str, overrides: &[String]
         }
     }
     Ok(Tree { root, warnings })
+}
+
+/// What an experiment sets for one method alone: the section `presets.<method>` of the chosen method goes into
+/// `unlearn`, those of others go nowhere. So one experiment serves all methods.
+fn apply_presets(root: &mut Node) {
+    let Some(presets) = root.as_map_mut().and_then(|map| map.remove("presets")) else { return };
+    let chosen = root.get("unlearn.name").and_then(Node::as_str).map(str::to_owned);
+    if let Some(preset) = chosen.and_then(|name| presets.get(&name).cloned()) {
+        merge(root, embed("unlearn", preset));
+    }
 }
 
 fn map_of(entries: impl Iterator<Item = (String, Value)>) -> Value {

@@ -65,7 +65,7 @@ pub fn execute(session: &mut Session) -> Result<Column> {
         save(session_ref, &model, identity, chosen.max_epochs, &folder.join("unlearned.safetensors"))?;
     }
     let metrics = match last {
-        Some(metrics) => Some(metrics),
+        Some(metrics) => metrics,
         None => {
             let clock = Instant::now();
             let metrics = evaluate_model(&model)?;

@@ -35,8 +35,8 @@ pub struct Watch<'a> {
     steps: usize,
     log_every: usize,
     evaluation: Option<EpochEvaluation<'a>>,
-    /// The evaluation after the last epoch: the final one, not done twice.
-    pub last: Option<Metrics>,
+    /// The evaluation after the last epoch, if there was one: the final one, not done twice. At rank 0 with metrics.
+    pub last: Option<Option<Metrics>>,
     pub seconds_evaluating: f64,
     pub images: usize,
 }
@@ -95,6 +95,9 @@ impl Observer for Watch<'_> {
             None => None,
         };
         self.seconds_evaluating += clock.elapsed().as_secs_f64();
+        if report.last && self.evaluation.is_some() {
+            self.last = Some(evaluated.clone());
+        }
         let Some(folder) = self.folder else { return Ok(()) };
 
         let mut line = Map::new();
@@ -122,9 +125,6 @@ impl Observer for Watch<'_> {
         folder.add_metrics(&line)?;
         self.progress.epoch(&self.title, report, validation, rate);
         check_finite(&self.title, report, validation)?;
-        if report.last {
-            self.last = evaluated;
-        }
         Ok(())
     }
 }

@@ -1,19 +1,10 @@
-//! Tests on several ranks: a test launches its own program again under mpirun, where the test of the given name runs as
-//! a rank.
+//! Starts programs under mpirun.
 
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// Set for the ranks, to the folder where they may leave files.
-const CHILD: &str = "REGUN_TEST_RANK_FOLDER";
-
 /// Nothing here takes longer unless it hangs.
 const HANG: Duration = Duration::from_secs(240);
-
-/// The folder for results, where this process is a rank; `None` in the ordinary test run.
-pub fn rank_folder() -> Option<std::path::PathBuf> {
-    std::env::var_os(CHILD).map(Into::into)
-}
 
 /// mpirun with `n` ranks, more than there are cores if need be.
 pub fn mpirun(n: usize) -> Command {
@@ -24,14 +15,6 @@ pub fn mpirun(n: usize) -> Command {
     // Containers run as root.
     command.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
     command
-}
-
-/// Runs the test `name` of this program as `n` ranks.
-pub fn run_as_ranks(name: &str, n: usize, folder: &std::path::Path) -> Output {
-    let program = std::env::current_exe().unwrap();
-    let mut command = mpirun(n);
-    command.arg(program).args(["--exact", name, "--nocapture", "--test-threads", "1"]).env(CHILD, folder);
-    finish(command)
 }
 
 /// Runs a command to its end, or kills it and fails.
