@@ -9,6 +9,8 @@ CARGO ?= cargo
 CARGO_ARGS ?=
 TEST_ARGS ?=
 DEMO_ARGS ?=
+# Unlearning methods of the demo: names separated by commas, or all.
+METHODS ?= regun
 
 target := $(or $(CARGO_TARGET_DIR),target)
 
@@ -37,5 +39,5 @@ lint: setup ## formatting and clippy, warnings as errors
 bench: setup ## training and inference speed, side by side with PyTorch
 	$(CARGO) bench $(CARGO_ARGS) --bench throughput
 
-demo: build ## base, retrained and reference models, unlearning and evaluation on a small data set
-	$(target)/release/regun pipeline experiment=demo $(DEMO_ARGS)
+demo: build ## base, retrained and reference models, unlearning and evaluation on a small data set (METHODS=all)
+	$(target)/release/regun pipeline experiment=demo --methods $(METHODS) $(DEMO_ARGS)

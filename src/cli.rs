@@ -64,7 +64,7 @@ pub enum Command {
     /// All steps in one go, skipping models that are there already; ends with a table.
     #[command(after_help = "Example: regun pipeline experiment=demo --methods regun,finetune")]
     Pipeline {
-        /// Unlearning methods, separated by commas; without it the configured one.
+        /// Unlearning methods, separated by commas, or `all`; without it the configured one.
         #[arg(long, value_name = "NAMES", value_delimiter = ',')]
         methods: Vec<String>,
         /// Configuration overrides: group=choice, key=value, +key=value, ~key.

@@ -20,8 +20,11 @@ const ACCURACIES: [(&str, &str); 4] = [
     ("accuracy test (%)", "acc_test"),
 ];
 
+/// More models than this stand below each other, or the lines get too long for a terminal.
+const SIDE_BY_SIDE: usize = 4;
+
 /// Accuracies, RMIA AUC with its standard error, average gap to the retrained model, seconds: a row each, a column per
-/// model. Not measured is `-`, not defined is `nan`. Ends with a newline.
+/// model; the other way round where there are many models. Not measured is `-`, not defined is `nan`. Ends with a newline.
 pub fn summary(columns: &[Column]) -> String {
     let row = |label: &str, cell: &dyn Fn(&Column) -> Option<String>| {
         let cells = columns.iter().map(|column| cell(column).unwrap_or_else(|| "-".into()));
@@ -39,7 +42,12 @@ pub fn summary(columns: &[Column]) -> String {
     }));
     rows.push(percent("average gap (%)", "average_gap"));
     rows.push(row("seconds", &|column| column.seconds.map(|seconds| decimals(seconds, 1))));
-    align(&rows)
+    align(&if columns.len() > SIDE_BY_SIDE { transposed(&rows) } else { rows })
+}
+
+/// Columns become rows.
+fn transposed(rows: &[Vec<String>]) -> Vec<Vec<String>> {
+    (0..rows.first().map_or(0, Vec::len)).map(|i| rows.iter().map(|row| row[i].clone()).collect()).collect()
 }
 
 /// Spelt as in the JSON results where it is not a number.
@@ -110,6 +118,20 @@ average gap (%)                   7.89          -      -
 seconds                         1234.6          -    7.0
 ";
         assert_eq!(summary(&[base, retrained, regun]), expected);
+    }
+
+    #[test]
+    fn many_models_stand_below_each_other() {
+        let model = |i: usize| Column {
+            title: format!("model {i}"),
+            metrics: Metrics::from_iter([("acc_test", 0.1 * i as f64)]),
+            seconds: None,
+        };
+        let text = summary(&(0..5).map(model).collect::<Vec<_>>());
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("model ") && lines[0].contains("accuracy test (%)"), "{text}");
+        assert!(lines[4].starts_with("model 2") && lines[4].contains("20.00"), "{text}");
+        assert_eq!(lines.len(), 2 + 5);
     }
 
     #[test]

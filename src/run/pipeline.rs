@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::files::write_atomic;
 use crate::names;
 use crate::report::{Column, json, summary};
+use crate::unlearn::REGISTRY;
 
 pub fn run(options: &Options, overrides: &[String], methods: &[String]) -> Result<()> {
     // Every method's settings are checked before the first model trains.
@@ -59,6 +60,8 @@ fn execute(options: &Options, loaded: &Loaded, jobs: &[(String, Loaded)], folder
 /// The methods and their configurations, at least one.
 fn jobs(options: &Options, overrides: &[String], methods: &[String]) -> Result<Vec<(String, Loaded)>> {
     let mut jobs: Vec<(String, Loaded)> = Vec::new();
+    let every: Vec<String> = REGISTRY.iter().map(|method| method.name.to_owned()).collect();
+    let methods = if methods == ["all"] { &every } else { methods };
     for method in methods {
         if jobs.iter().any(|(known, _)| known == method) {
             return Err(Error::usage(format!("--methods names {method} twice")));

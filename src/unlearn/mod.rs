@@ -30,8 +30,7 @@ pub struct MethodInfo {
     /// How a table of results calls it.
     pub title: &'static str,
     pub paper: &'static str,
-    /// None: known, with its configuration, but not built yet.
-    build: Option<Build>,
+    build: Build,
 }
 
 pub const REGISTRY: &[MethodInfo] = &[
@@ -39,47 +38,42 @@ pub const REGISTRY: &[MethodInfo] = &[
         name: "regun",
         title: "ReGUn",
         paper: "Mirlach, Vogt, Laguna 2026, arXiv 2603.11210",
-        build: Some(regun::build),
+        build: regun::build,
     },
     MethodInfo {
         name: "finetune",
         title: "Finetune",
         paper: "Golatkar et al. 2020, arXiv 1911.04933",
-        build: Some(finetune::build),
+        build: finetune::build,
     },
     MethodInfo {
         name: "neggrad",
         title: "NegGrad",
         paper: "Golatkar et al. 2020, arXiv 1911.04933",
-        build: Some(neggrad::build),
+        build: neggrad::build,
     },
     MethodInfo {
         name: "neggradp",
         title: "NegGrad+",
         paper: "Kurmanji et al. 2023, arXiv 2302.09880",
-        build: Some(neggradp::build),
+        build: neggradp::build,
     },
     MethodInfo {
         name: "l1sparse",
         title: "l1-sparse",
         paper: "Jia et al. 2023, arXiv 2304.04934",
-        build: Some(l1sparse::build),
+        build: l1sparse::build,
     },
-    MethodInfo {
-        name: "scrub",
-        title: "SCRUB",
-        paper: "Kurmanji et al. 2023, arXiv 2302.09880",
-        build: Some(scrub::build),
-    },
-    MethodInfo { name: "salun", title: "SalUn", paper: "Fan et al. 2024, arXiv 2310.12508", build: Some(salun::build) },
-    MethodInfo { name: "ssd", title: "SSD", paper: "Foster et al. 2024, arXiv 2308.07707", build: Some(ssd::build) },
+    MethodInfo { name: "scrub", title: "SCRUB", paper: "Kurmanji et al. 2023, arXiv 2302.09880", build: scrub::build },
+    MethodInfo { name: "salun", title: "SalUn", paper: "Fan et al. 2024, arXiv 2310.12508", build: salun::build },
+    MethodInfo { name: "ssd", title: "SSD", paper: "Foster et al. 2024, arXiv 2308.07707", build: ssd::build },
     MethodInfo {
         name: "amun",
         title: "AMUN",
         paper: "Ebrahimpour-Boroojeny et al. 2025, arXiv 2503.00917",
-        build: Some(amun::build),
+        build: amun::build,
     },
-    MethodInfo { name: "lur", title: "LUR", paper: "Patel and Qiu 2025, arXiv 2503.06339", build: Some(lur::build) },
+    MethodInfo { name: "lur", title: "LUR", paper: "Patel and Qiu 2025, arXiv 2503.06339", build: lur::build },
 ];
 
 /// The registry's line of the chosen method. An unknown name is an error that lists the known ones.
@@ -92,21 +86,12 @@ pub fn info(name: &str) -> Result<&'static MethodInfo> {
 
 /// The chosen method, with its settings read and checked.
 pub fn build(config: &Unlearn) -> Result<Box<dyn Method>> {
-    let info = info(&config.name)?;
-    let build = info.build.ok_or_else(|| {
-        let built: Vec<&str> = REGISTRY.iter().filter(|method| method.build.is_some()).map(|m| m.name).collect();
-        Error::usage(format!("unlearn={}: this method is not built yet", info.name))
-            .hint(format!("built so far: {}", built.join(", ")))
-    })?;
-    build(config)
+    (info(&config.name)?.build)(config)
 }
-
-/// Keys of the group `unlearn` that the shared part of the configuration reads.
-const SHARED_KEYS: &[&str] = &["name", "evaluate_each_epoch", "trainer", "optim", "scheduler"];
 
 /// The method's own keys.
 fn settings<T: DeserializeOwned>(config: &Unlearn) -> Result<T> {
-    config.method.decode_ignoring(SHARED_KEYS)
+    config.method.decode_ignoring(Unlearn::SHARED_KEYS)
 }
 
 /// The single phase that most methods have: the group's own epochs, optimizer and schedule.
