@@ -16,6 +16,7 @@ use tch::{Kind, Tensor};
 use crate::digest::hex;
 use crate::error::{Error, Result};
 use crate::files::write_atomic;
+use crate::names;
 
 /// Named facts that can be compared: identity or provenance.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +104,12 @@ pub fn save(path: &Path, manifest: &Manifest, tensors: &[(String, Tensor)]) -> R
 /// A file that is missing, no safetensors file, not ours, or whose tensors do not match their checksum is an error of
 /// kind [`crate::error::Kind::Missing`].
 pub fn load(path: &Path) -> Result<Checkpoint> {
+    if path.extension().is_none_or(|extension| extension != names::OURS) {
+        return Err(Error::missing(format!(
+            "checkpoint {}: only .safetensors files can be read by this version",
+            path.display()
+        )));
+    }
     let contents = std::fs::read(path).map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound => Error::missing(format!("checkpoint {} does not exist", path.display())),
         _ => Error::missing(format!("checkpoint {} cannot be read: {source}", path.display())),

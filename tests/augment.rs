@@ -167,6 +167,12 @@ fn normalised_values_are_torchvisions_to_the_last_bit() {
 }
 
 #[test]
+fn a_share_without_samples_has_the_shape_of_the_others() {
+    let images = train(&augment(&CROP_AND_FLIP), &Stream::new(7, "base/augment"), 0, &[]);
+    assert_eq!(images.size(), [0, 3, SIDE as i64, SIDE as i64]);
+}
+
+#[test]
 fn an_image_is_the_same_in_any_batch_and_another_in_another_epoch() {
     let (augment, stream) = (augment(&CROP_AND_FLIP), Stream::new(7, "base/augment"));
     let samples: Vec<usize> = (0..SAMPLES).collect();

@@ -404,9 +404,9 @@ fn awkward_text_survives_printing() {
 }
 
 #[test]
-fn sweeps_need_multirun() {
+fn sweeps_are_refused() {
     for text in ["seed=1,2", "seed=choice(1,2)", "seed=range(3)"] {
-        assert_says(&failure(&[text]), &[text, "pipeline --multirun"]);
+        assert_says(&failure(&[text]), &[text, "sweeps are not supported"]);
     }
     let line = ["a=1,'x,y'".to_owned(), "b=c".to_owned(), "d=range(1,3)".to_owned()];
     let jobs = sweep(&line).expect("a sweep");

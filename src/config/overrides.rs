@@ -33,11 +33,11 @@ pub struct Override {
 
 impl Override {
     /// # Errors
-    /// The text is not in the grammar, or it is a sweep (`a=1,2`), which only `pipeline --multirun` runs.
+    /// The text is not in the grammar, or it is a sweep (`a=1,2`): one run has one value.
     pub fn parse(text: &str) -> Result<Self> {
         match Line::parse(text)? {
             Line { sweep: Some(values), .. } => Err(Error::usage(format!(
-                "override `{text}`: several values ({}) need `pipeline --multirun`",
+                "override `{text}`: several values ({}), but a run has one; sweeps are not supported by this version",
                 values.join(", ")
             ))
             .hint(format!(

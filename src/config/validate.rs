@@ -186,6 +186,8 @@ impl Check<'_> {
             self.that(norm > 0.0 && norm.is_finite(), "trainer.gradient_clip_val", "a number above 0, or null")?;
         }
         self.at_least(trainer.threads.unwrap_or(1), 1, "trainer.threads")?;
+        let limit = config.launch.timeout_seconds;
+        self.that(limit > 0.0 && limit <= 1e9, "launch.timeout_seconds", "a number of seconds above 0, at most 1e9")?;
         let is_device = |value: &Value| matches!(value, Value::Int(index) if *index >= 0);
         let devices = match &trainer.devices.node().value {
             Value::Int(count) => *count >= 1 || *count == -1,

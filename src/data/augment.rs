@@ -131,8 +131,8 @@ impl Augment {
         let source = rows.unsqueeze(2) * (w + 2 * padding) + columns.unsqueeze(1); // [N, S, S] into H*W
         let channels = padded.size()[1];
         let cropped = padded
-            .view([n, channels, -1])
-            .gather(2, &source.view([n, 1, -1]).expand([n, channels, out_h * out_w], false), false)
+            .view([n, channels, padded.size()[2] * padded.size()[3]]) // spelt out: n may be 0
+            .gather(2, &source.view([n, 1, out_h * out_w]).expand([n, channels, out_h * out_w], false), false)
             .view([n, channels, out_h, out_w]);
         self.normalise(&cropped)
     }

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::{cifar, digits};
 use crate::config::schema::{Data, DatasetName};
+use crate::digest::hex;
 use crate::error::{Error, Result};
 
 /// Decoded images with their classes.
@@ -150,11 +151,6 @@ fn fingerprint(train: &Images, test: &Images) -> String {
     train.hash(&mut hasher);
     test.hash(&mut hasher);
     hex(&hasher.finalize())
-}
-
-/// Two lower-case digits for each byte.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

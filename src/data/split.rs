@@ -6,10 +6,8 @@
 
 use std::collections::HashMap;
 
-use sha2::{Digest, Sha256};
-
-use super::source::hex;
 use crate::config::schema::{Scheme, Split};
+use crate::digest::sha256;
 use crate::error::{Error, Kind, Result};
 use crate::random::python::Random;
 
@@ -49,7 +47,7 @@ impl Parts {
 /// SHA-256 (hex) of the decimal indices joined by commas: how two programs compare a part.
 pub fn digest(part: &[usize]) -> String {
     let text: Vec<String> = part.iter().map(usize::to_string).collect();
-    hex(&Sha256::digest(text.join(",")))
+    sha256(text.join(","))
 }
 
 /// Cuts `0..labels.len()` as `spec` says. `labels[i]` is the class of training image `i`.

@@ -1,6 +1,6 @@
 //! The MPI transport: blocking collectives on host memory (MPI standard, chapter 6).
 //!
-//! MPI counts are 32-bit: long tensors go in pieces of [`MAX_COUNT`] elements. A call that fails inside MPI ends the
+//! MPI counts are 32-bit: long tensors go in pieces of [`MAX_BYTES`]. A call that fails inside MPI ends the
 //! job there (MPI's default error handler), so what returns here has worked.
 
 use ::mpi::Threading;
@@ -15,8 +15,8 @@ use super::Transport;
 use crate::error::{Error, Result};
 use crate::torch::{self, HostElement};
 
-/// Elements of one MPI call: well below 2^31, and 1 GiB of bytes at most per message.
-const MAX_COUNT: usize = 1 << 30;
+/// Bytes of one MPI call.
+const MAX_BYTES: usize = 1 << 30;
 
 pub struct Mpi {
     rank: usize,
@@ -83,7 +83,7 @@ impl Transport for Mpi {
     fn broadcast(&self, tensor: &mut Tensor) -> Result<()> {
         let world = world();
         let root = world.process_at_rank(0);
-        torch::host_bytes_mut(tensor)?.chunks_mut(MAX_COUNT).for_each(|chunk| root.broadcast_into(chunk));
+        torch::host_bytes_mut(tensor)?.chunks_mut(MAX_BYTES).for_each(|chunk| root.broadcast_into(chunk));
         Ok(())
     }
 
@@ -96,7 +96,7 @@ impl Transport for Mpi {
         if self.rank() != 0 {
             let mut rows = rows;
             let root = world.process_at_rank(0);
-            torch::host_bytes_mut(&mut rows)?.chunks(MAX_COUNT).for_each(|chunk| root.send(chunk));
+            torch::host_bytes_mut(&mut rows)?.chunks(MAX_BYTES).for_each(|chunk| root.send(chunk));
             return Ok(None);
         }
         let mut all_size = size.clone();
@@ -107,7 +107,7 @@ impl Transport for Mpi {
         for (rank, &count) in counts.iter().enumerate().skip(1) {
             let mut place = all.f_narrow(0, start, count)?;
             let sender = world.process_at_rank(rank as i32);
-            for chunk in torch::host_bytes_mut(&mut place)?.chunks_mut(MAX_COUNT) {
+            for chunk in torch::host_bytes_mut(&mut place)?.chunks_mut(MAX_BYTES) {
                 let _status = sender.receive_into(chunk);
             }
             start += count;
@@ -146,7 +146,7 @@ impl Transport for Mpi {
 
 impl Mpi {
     fn sum<T: HostElement + Equivalence + Copy>(&self, tensor: &mut Tensor) -> Result<()> {
-        for chunk in torch::host_slice_mut::<T>(tensor)?.chunks_mut(MAX_COUNT) {
+        for chunk in torch::host_slice_mut::<T>(tensor)?.chunks_mut(MAX_BYTES / size_of::<T>()) {
             let mine = chunk.to_vec();
             world().all_reduce_into(&mine[..], chunk, SystemOperation::sum());
         }

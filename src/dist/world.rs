@@ -93,6 +93,12 @@ impl World {
         *lock(&self.0.traffic)
     }
 
+    /// Work and traffic count from here on: a pipeline's steps report one by one.
+    pub fn start_counting(&self) {
+        *lock(&self.0.traffic) = Traffic::default();
+        lock(&self.0.work).clear();
+    }
+
     /// Notes that this rank forwarded `images` more images for the use `what`.
     pub fn tally(&self, what: &str, images: usize) {
         *lock(&self.0.work).entry(what.to_owned()).or_default() += images as u64;

@@ -1,10 +1,9 @@
 //! `regun base`: the base model (retain + forget) and the retrained one (retain only), trained and evaluated.
 
 use serde_json::Map;
-use tch::Tensor;
 
 use super::session::{Options, Session};
-use super::training::{Trained, find, load_role, model_of, train_and_save};
+use super::training::{Trained, exists, load_role, model_of, train_and_save};
 use super::yardsticks;
 use crate::data::Role;
 use crate::error::Result;
@@ -29,7 +28,7 @@ pub fn execute(session: &mut Session, reuse: bool) -> Result<Vec<Column>> {
     let seed = config.seed;
     let base = obtain(session, "base", seed, Role::Train, &base_path, reuse)?;
     let retrained = obtain(session, "retrained", seed, Role::Retain, &retrained_path, reuse)?;
-    let flags = equal_layers(&base.model, &retrained.model)?;
+    let flags = equal_layers(&base.model, &retrained.model, session.config().model.model.freeze_backbone)?;
     session.flag(flags);
 
     let missing = yardsticks::check_references_exist(session);
@@ -72,7 +71,7 @@ fn obtain(
     path: &std::path::Path,
     reuse: bool,
 ) -> Result<Trained> {
-    if reuse && find(path).is_some() {
+    if reuse && exists(session, path)? {
         let checkpoint = load_role(session, path, role, seed, "regun base")?;
         tracing::info!("{role}: taken from {}", checkpoint.path.display());
         return Ok(Trained { model: model_of(session, &checkpoint)?, seconds: 0.0 });
@@ -81,11 +80,11 @@ fn obtain(
 }
 
 /// Trainable layers in which the two models are equal: the retrained one was then not trained from scratch.
-fn equal_layers(base: &Model, retrained: &Model) -> Result<Vec<String>> {
-    let equal = |(a, b): (&Tensor, &Tensor)| -> Result<bool> { Ok(a.f_equal(b)?) };
+fn equal_layers(base: &Model, retrained: &Model, frozen: bool) -> Result<Vec<String>> {
+    let head = base.architecture().head();
     let mut flags = Vec::new();
-    for ((_, entry, a), (_, _, b)) in base.state.parameters().zip(retrained.state.parameters()) {
-        if equal((a, b))? {
+    for ((slot, entry, a), (_, _, b)) in base.state.parameters().zip(retrained.state.parameters()) {
+        if (!frozen || head.contains(&slot)) && a.f_equal(b)? {
             flags.push(format!("the retrained model equals the base model in {}", entry.name));
         }
     }

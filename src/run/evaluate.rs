@@ -8,18 +8,11 @@ use super::yardsticks;
 use crate::checkpoint;
 use crate::error::{Error, Result};
 use crate::eval::privacy::over_unlearning_flags;
-use crate::names;
 use crate::report::{Column, json, summary};
 
 pub fn run(options: &Options, overrides: &[String], path: &Path) -> Result<()> {
     // The checkpoint comes first: whoever mistyped it should not wait for the data.
     let found = find(path).ok_or_else(|| Error::missing(format!("checkpoint {} does not exist", path.display())))?;
-    if found.extension().is_none_or(|extension| extension != names::OURS) {
-        return Err(Error::missing(format!(
-            "checkpoint {}: only .safetensors can be read by this version",
-            found.display()
-        )));
-    }
     let checkpoint = checkpoint::load(&found)?;
     Session::open(options, overrides, "evaluate")?.guard(|session| {
         checkpoint.expect(&session.identity)?;

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::session::{Options, Session};
-use super::training::{find, load_role};
+use super::training::{exists, load_role};
 use super::{base, folder, print, print_json, reference, unlearn};
 use crate::config::Loaded;
 use crate::error::{Error, Result};
@@ -26,8 +26,10 @@ pub fn run(options: &Options, overrides: &[String], methods: &[String]) -> Resul
     };
     let folder = std::path::PathBuf::from(options.world.root_says(&free)?);
     execute(options, loaded, &jobs, &folder).inspect_err(|_| {
-        // Fails where a run has left something in it, as it should.
-        let _ = std::fs::remove_dir(&folder);
+        if options.world.is_root() {
+            // Fails where a run has left something in it, as it should.
+            let _ = std::fs::remove_dir(&folder);
+        }
     })
 }
 
@@ -39,7 +41,7 @@ fn execute(options: &Options, loaded: &Loaded, jobs: &[(String, Loaded)], folder
         let name = format!("reference_{index}");
         Session::from_loaded(&quiet, within(loaded, &name), "reference")?.guard(|session| {
             let path = session.names().reference(index, names::OURS);
-            if find(&path).is_some() {
+            if exists(session, &path)? {
                 let seed = session.config().seed + index as u64;
                 let command = format!("regun reference --run-idx {index}");
                 load_role(session, &path, &format!("reference {index}"), seed, &command)?;

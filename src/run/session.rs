@@ -93,6 +93,13 @@ impl Session {
     pub fn from_loaded(options: &Options, loaded: Loaded, command: &str) -> Result<Self> {
         let config = &loaded.config;
         let world = Rc::clone(&options.world);
+        world.start_counting();
+        if config.model.model.pretrained {
+            return Err(Error::usage(
+                "model.model.pretrained=true: pretrained weights are not supported yet by this version",
+            )
+            .hint("use model.model.pretrained=false"));
+        }
         let architecture: Arc<dyn Architecture> = models::build(&config.model.model)?.into();
         let device = device(config)?;
         let kind = kind(config);
@@ -105,9 +112,9 @@ impl Session {
         for warning in &parts.warnings {
             tracing::warn!("{warning}");
         }
-        if config.model.model.num_classes < dataset.num_classes as i64 {
+        if config.model.model.num_classes != dataset.num_classes as i64 {
             return Err(Error::usage(format!(
-                "model.model.num_classes={}: the data set {} has {} classes",
+                "model.model.num_classes={}: the data set {} has {} classes (data.num_classes)",
                 config.model.model.num_classes, dataset.name, dataset.num_classes
             ))
             .hint("leave model.model.num_classes out: it follows data.num_classes"));

@@ -15,6 +15,9 @@ pub fn splits(options: &Options, overrides: &[String]) -> Result<()> {
     for warning in &parts.warnings {
         tracing::warn!("{warning}");
     }
+    if !options.world.is_root() {
+        return Ok(());
+    }
     print_json(&json!({
         "retain": parts.retain,
         "forget": parts.forget,
@@ -25,6 +28,9 @@ pub fn splits(options: &Options, overrides: &[String]) -> Result<()> {
 }
 
 pub fn config(options: &Options, overrides: &[String], resolve: bool) -> Result<()> {
+    if !options.world.is_root() {
+        return Ok(());
+    }
     let request = Request {
         config_dir: options.config_dir.as_deref(),
         config_name: &options.config_name,

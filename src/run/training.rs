@@ -27,12 +27,6 @@ pub fn train_and_save(session: &Session, role: &str, seed: u64, part: Role, path
         files::check_writable(path.parent().unwrap_or(Path::new("")))?;
     }
     let mut model = Model::initialise(&session.architecture, seed, role, session.kind(), session.device())?;
-    if config.model.model.pretrained {
-        return Err(Error::usage(
-            "model.model.pretrained=true: pretrained weights are not supported yet by this version",
-        )
-        .hint("use model.model.pretrained=false"));
-    }
     let mut method = Supervised {
         role: part,
         label_smoothing: config.model.model.label_smoothing.unwrap_or(0.0),
@@ -84,6 +78,11 @@ pub fn save(session: &Session, model: &Model, identity: Facts, epoch: usize, pat
 /// The file that stands for a configured path: as given, with the other extension, or in the other spelling.
 pub fn find(path: &Path) -> Option<std::path::PathBuf> {
     candidates(path).into_iter().find(|candidate| candidate.exists())
+}
+
+/// Whether rank 0 sees a file for a configured path: all ranks must take the same way.
+pub fn exists(session: &Session, path: &Path) -> Result<bool> {
+    session.world.root_decides(find(path).is_some())
 }
 
 /// Reads the checkpoint of a role and checks that it fits. `command` is what makes it.

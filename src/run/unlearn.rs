@@ -59,10 +59,12 @@ pub fn execute(session: &mut Session) -> Result<Column> {
     let seconds = trainer.run(method.as_mut(), &mut watch)?;
     let (last, images, mut seconds_eval) = (watch.last.take(), watch.images, watch.seconds_evaluating);
     drop(watch);
+    check_finite(&model, &format!("the unlearned model ({})", chosen.name))?;
     if let Some(folder) = session_ref.folder_path() {
         let identity =
             identity::of_role(&session_ref.identity, &role, config.seed).with("base (sha256)", &base.checksum);
-        save(session_ref, &model, identity, chosen.max_epochs, &folder.join("unlearned.safetensors"))?;
+        let epochs = method.phases().iter().map(|phase| phase.epochs).sum();
+        save(session_ref, &model, identity, epochs, &folder.join("unlearned.safetensors"))?;
     }
     let metrics = match last {
         Some(metrics) => metrics,
@@ -80,8 +82,10 @@ pub fn execute(session: &mut Session) -> Result<Column> {
         // What unlearning cost.
         ("seconds_unlearn", seconds),
         ("seconds_eval", seconds_eval),
-        ("images_per_second", images as f64 / seconds.max(1e-9)),
     ]);
+    if images > 0 {
+        metrics.insert("images_per_second", images as f64 / seconds.max(1e-9));
+    }
     metrics.extend(peak_memory().map(|bytes| ("peak_memory_bytes", bytes)));
     session.flag(flags);
     let column = Column { title: title.into(), metrics, seconds: Some(seconds) };

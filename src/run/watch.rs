@@ -181,7 +181,9 @@ fn validation(world: &World, corpus: &Corpus, model: &Model) -> Result<Option<(f
 struct Progress {
     bar: Option<ProgressBar>,
     shown: Instant,
-    epoch_began: Instant,
+    pass_began: Instant,
+    /// When the last step or epoch was told: the next pass begins there.
+    told: Instant,
     images: usize,
 }
 
@@ -194,13 +196,14 @@ impl Progress {
         });
         // Off a terminal indicatif draws nothing: the lines stand in.
         let bar = bar.filter(|bar| !bar.is_hidden());
-        Progress { bar, shown: Instant::now(), epoch_began: Instant::now(), images: 0 }
+        Progress { bar, shown: Instant::now(), pass_began: Instant::now(), told: Instant::now(), images: 0 }
     }
 
     /// Counts a step. Says whether it is time to show numbers.
     fn step(&mut self, title: &str, report: &StepReport<'_>) -> bool {
         if report.step == 1 {
             self.images = 0;
+            self.pass_began = self.told;
             if let Some(bar) = &self.bar {
                 bar.reset();
                 bar.set_length(report.steps as u64);
@@ -208,6 +211,7 @@ impl Progress {
             }
         }
         self.images += report.images;
+        self.told = Instant::now();
         if let Some(bar) = &self.bar {
             bar.set_position(report.step as u64);
         }
@@ -219,14 +223,14 @@ impl Progress {
     }
 
     fn show(&self, title: &str, report: &StepReport<'_>, loss: f64, accuracy: Option<f64>) {
-        let rate = self.images as f64 / self.epoch_began.elapsed().as_secs_f64().max(1e-9);
+        let rate = self.images as f64 / self.pass_began.elapsed().as_secs_f64().max(1e-9);
         let accuracy = accuracy.map_or(String::new(), |value| format!(" acc {value:.3}"));
         let numbers = format!("loss {loss:.4}{accuracy} {rate:.0} images/s");
         match &self.bar {
             Some(bar) => bar.set_message(numbers),
             None => {
                 let left =
-                    self.epoch_began.elapsed().as_secs_f64() / report.step as f64 * (report.steps - report.step) as f64;
+                    self.pass_began.elapsed().as_secs_f64() / report.step as f64 * (report.steps - report.step) as f64;
                 tracing::info!(
                     "{title} epoch {} step {}/{} {numbers} ETA {left:.0} s",
                     report.epoch + 1,
@@ -251,8 +255,7 @@ impl Progress {
             Some(bar) => bar.suspend(|| tracing::info!("{line}")),
             None => tracing::info!("{line}"),
         }
-        // The next epoch begins when this one is evaluated and told.
-        self.epoch_began = Instant::now();
+        self.told = Instant::now();
     }
 }
 

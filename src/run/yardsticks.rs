@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::session::Session;
-use super::training::{find, load_role, model_of, provenance_flags};
+use super::training::{exists, load_role, model_of, provenance_flags};
 use crate::checkpoint::{Checkpoint, Facts};
 use crate::data::Role;
 use crate::error::{Error, Result};
@@ -45,9 +45,12 @@ pub fn evaluator(session: &mut Session) -> Result<Evaluator> {
 
 /// An error that names the commands for all reference models that are missing.
 pub fn check_references_exist(session: &Session) -> Result<()> {
-    let missing: Vec<usize> = (1..=session.config().mul_eval.mia_num_models)
-        .filter(|&index| find(&session.names().reference(index, names::OURS)).is_none())
-        .collect();
+    let mut missing = Vec::new();
+    for index in 1..=session.config().mul_eval.mia_num_models {
+        if !exists(session, &session.names().reference(index, names::OURS))? {
+            missing.push(index);
+        }
+    }
     if missing.is_empty() {
         return Ok(());
     }

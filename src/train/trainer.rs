@@ -10,7 +10,7 @@ use super::method::{Method, Pass, Phase, Step, Term};
 use super::model::Model;
 use super::reduce::Reducer;
 use crate::config::schema::{BatchScope, Compat, Config};
-use crate::data::{Corpus, Feeder};
+use crate::data::{Batch, Corpus, Feeder};
 use crate::dist::World;
 use crate::error::{Error, Kind, Result};
 use crate::models::Statistics;
@@ -76,7 +76,7 @@ pub struct StepReport<'a> {
     pub phase: &'static str,
     /// 0-based within the phase.
     pub epoch: usize,
-    /// Steps done in this epoch, and how many it has.
+    /// Steps done in this pass of the epoch, and how many it has.
     pub step: usize,
     pub steps: usize,
     /// Samples of the driving feeds in this step, over all ranks.
@@ -99,7 +99,7 @@ pub struct EpochReport<'a> {
     pub means: Means,
     /// Samples of the driving feeds, over all ranks.
     pub images: usize,
-    /// Seconds of training, without what observers did.
+    /// Seconds of training, without what observers did between epochs.
     pub seconds: f64,
     pub model: &'a Model,
 }
@@ -225,9 +225,9 @@ impl<'p> PhaseRun<'p> {
                     if let Some(reducer) = &self.reducer {
                         reducer.begin_micro_step(index + 1 == micro.end);
                     }
-                    let terms = self.micro_step(trainer, method, &pass, &feeders, epoch, index, &micro)?;
-                    meter.add(&terms.0);
-                    step_images += terms.1;
+                    let (batches, images) = self.draw(trainer, &feeders, epoch, index, &micro)?;
+                    meter.add(&self.micro_step(trainer, method, pass.name, epoch, batches)?);
+                    step_images += images;
                 }
                 if let Some(reducer) = &self.reducer {
                     reducer.finish()?;
@@ -239,7 +239,7 @@ impl<'p> PhaseRun<'p> {
                 };
                 let grad_norm = grad_norm.f_double_value(&[])?;
                 if !grad_norm.is_finite() {
-                    return Err(self.not_finite(trainer, epoch, step, &meter));
+                    return Err(self.not_finite(trainer, &pass, epoch, step, &meter));
                 }
                 self.optimizer.step(&mut self.params, learning_rate)?;
                 method.after_step(&mut self.params)?;
@@ -260,18 +260,15 @@ impl<'p> PhaseRun<'p> {
         Ok((meter.means(trainer.world)?, images))
     }
 
-    /// Forward and backward of one micro-step. Returns its terms and the samples of its driving feeds.
-    #[allow(clippy::too_many_arguments)]
-    fn micro_step(
+    /// The next batch of each feed, and the samples of those that drive.
+    fn draw(
         &mut self,
         trainer: &Trainer<'_>,
-        method: &mut dyn Method,
-        pass: &Pass,
         feeders: &[usize],
         epoch: usize,
         index: usize,
         window: &std::ops::Range<usize>,
-    ) -> Result<(Vec<Term>, usize)> {
+    ) -> Result<(Vec<(&'static str, Batch)>, usize)> {
         let mut batches = Vec::with_capacity(feeders.len());
         let mut images = 0;
         for &number in feeders {
@@ -288,12 +285,24 @@ impl<'p> PhaseRun<'p> {
             trainer.world.tally(&format!("{}/{}", trainer.settings.purpose, feeder.name()), batch.share.len());
             batches.push((feeder.name(), batch));
         }
+        Ok((batches, images))
+    }
+
+    /// Forward and backward of one micro-step.
+    fn micro_step(
+        &mut self,
+        trainer: &Trainer<'_>,
+        method: &mut dyn Method,
+        pass: &'static str,
+        epoch: usize,
+        batches: Vec<(&'static str, Batch)>,
+    ) -> Result<Vec<Term>> {
         let step = Step {
             model: trainer.model,
             world: trainer.world,
             corpus: trainer.corpus,
             phase: self.number,
-            pass: pass.name,
+            pass,
             epoch,
             index: self.micro_steps,
             seed: trainer.settings.seed,
@@ -304,7 +313,7 @@ impl<'p> PhaseRun<'p> {
         };
         let terms = method.gradients(&step)?;
         self.micro_steps += 1;
-        Ok((terms, images))
+        Ok(terms)
     }
 
     /// The feeders of a pass, made when first needed.
@@ -333,16 +342,17 @@ impl<'p> PhaseRun<'p> {
             .ok_or_else(|| Error::new(Kind::Bug, format!("pass {} has no feed that ends it", pass.name)))
     }
 
-    fn not_finite(&self, trainer: &Trainer<'_>, epoch: usize, step: usize, meter: &Meter) -> Error {
+    fn not_finite(&self, trainer: &Trainer<'_>, pass: &Pass, epoch: usize, step: usize, meter: &Meter) -> Error {
         let loss = meter.means(trainer.world).map_or(f64::NAN, |means| means.loss);
         Error::new(
             Kind::NonFinite,
             format!(
-                "{}, phase {}: the gradient is not finite in epoch {}, step {} (mean loss of the epoch so far {loss}); the \
+                "{}, phase {}: the gradient is not finite in epoch {}, pass {}, step {} (mean loss of the epoch so far {loss}); the \
                  weights were left as they were before this step",
                 trainer.settings.purpose,
                 self.phase.name,
                 epoch + 1,
+                pass.name,
                 step + 1
             ),
         )
