@@ -119,8 +119,7 @@ fn python_float(value: f64) -> String {
 }
 
 /// Where a file configured as `path` may be, best first: as given, with the other extension (`.ckpt`,
-/// `.safetensors`), and both again with the other spellings of the forget fraction (`forget1.0`, `forget1`). Those that
-/// this version can read come before all others.
+/// `.safetensors`), and both again with the other spellings of the forget fraction (`forget1.0`, `forget1`).
 pub fn candidates(path: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = Vec::new();
     for spelled in spellings(path) {
@@ -130,7 +129,6 @@ pub fn candidates(path: &Path) -> Vec<PathBuf> {
             }
         }
     }
-    found.sort_by_key(|candidate| candidate.extension().is_none_or(|extension| extension != OURS));
     found
 }
 

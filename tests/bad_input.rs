@@ -396,7 +396,7 @@ fn a_diverging_training_ends_with_the_step_and_keeps_the_old_model() {
     let workspace = trained();
     let before = files_in(&workspace.path("cache"));
     let run = workspace.regun(&format!("base {SETUP} model.optim.lr=1e30 hydra.run.dir=run"));
-    run.fails(NOT_FINITE, &["base", "not finite", "epoch 1, step 2", "hint: ", "learning rate"]);
+    run.fails(NOT_FINITE, &["base", "not finite", "epoch 1, pass train, step 2", "hint: ", "learning rate"]);
     // A single step has no next one that would show it.
     let run = workspace.regun(&format!("base {SETUP} model.optim.lr=1e30 data.batch_size=1000 hydra.run.dir=run"));
     run.fails(NOT_FINITE, &["base", "validation loss", "epoch 1", "hint: ", "learning rate"]);

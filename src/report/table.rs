@@ -21,7 +21,7 @@ const ACCURACIES: [(&str, &str); 4] = [
 ];
 
 /// More models than this stand below each other, or the lines get too long for a terminal.
-const SIDE_BY_SIDE: usize = 4;
+const SIDE_BY_SIDE: usize = 5;
 
 /// Accuracies, RMIA AUC with its standard error, average gap to the retrained model, seconds: a row each, a column per
 /// model; the other way round where there are many models. Not measured is `-`, not defined is `nan`. Ends with a newline.
@@ -127,11 +127,11 @@ seconds                         1234.6          -    7.0
             metrics: Metrics::from_iter([("acc_test", 0.1 * i as f64)]),
             seconds: None,
         };
-        let text = summary(&(0..5).map(model).collect::<Vec<_>>());
+        let text = summary(&(0..6).map(model).collect::<Vec<_>>());
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].starts_with("model ") && lines[0].contains("accuracy test (%)"), "{text}");
         assert!(lines[4].starts_with("model 2") && lines[4].contains("20.00"), "{text}");
-        assert_eq!(lines.len(), 2 + 5);
+        assert_eq!(lines.len(), 2 + 6);
     }
 
     #[test]

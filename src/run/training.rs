@@ -10,7 +10,7 @@ use crate::data::Role;
 use crate::error::{Error, Kind, Result};
 use crate::files;
 use crate::models::State;
-use crate::names::candidates;
+use crate::names::{self, candidates};
 use crate::train::supervised::Supervised;
 use crate::train::{Model, Phase, Settings, Trainer};
 
@@ -76,8 +76,11 @@ pub fn save(session: &Session, model: &Model, identity: Facts, epoch: usize, pat
 }
 
 /// The file that stands for a configured path: as given, with the other extension, or in the other spelling.
+///
+/// A file that this version can read is preferred: where the Python program has left its own, ours stands beside it.
 pub fn find(path: &Path) -> Option<std::path::PathBuf> {
-    candidates(path).into_iter().find(|candidate| candidate.exists())
+    let unreadable = |path: &std::path::PathBuf| path.extension().is_none_or(|extension| extension != names::OURS);
+    candidates(path).into_iter().filter(|candidate| candidate.exists()).min_by_key(unreadable)
 }
 
 /// Whether rank 0 sees a file for a configured path: all ranks must take the same way.
