@@ -18,14 +18,12 @@ use crate::unlearn::REGISTRY;
 pub fn run(options: &Options, overrides: &[String], methods: &[String]) -> Result<()> {
     // Every method's settings are checked before the first model trains.
     let jobs = jobs(options, overrides, methods)?;
-    // What the models that come before unlearning need is the same in all of them.
-    let loaded = &jobs[0].1;
-    let free = match options.world.is_root() {
-        true => folder::first_free(&loaded.run_dir)?.to_string_lossy().into_owned(),
-        false => String::new(),
+    let free = match jobs.first().filter(|_| options.world.is_root()) {
+        Some((_, loaded)) => folder::first_free(&loaded.run_dir)?.to_string_lossy().into_owned(),
+        None => String::new(),
     };
     let folder = std::path::PathBuf::from(options.world.root_says(&free)?);
-    execute(options, loaded, &jobs, &folder).inspect_err(|_| {
+    execute(options, overrides, &jobs, &folder).inspect_err(|_| {
         if options.world.is_root() {
             // Fails where a run has left something in it, as it should.
             let _ = std::fs::remove_dir(&folder);
@@ -33,7 +31,9 @@ pub fn run(options: &Options, overrides: &[String], methods: &[String]) -> Resul
     })
 }
 
-fn execute(options: &Options, loaded: &Loaded, jobs: &[(String, Loaded)], folder: &Path) -> Result<()> {
+fn execute(options: &Options, overrides: &[String], jobs: &[(String, Loaded)], folder: &Path) -> Result<()> {
+    // What the models that come before unlearning need is the same in all jobs.
+    let Some((_, loaded)) = jobs.first() else { return Ok(()) };
     // Sub-runs tell their results to the table, not to standard output.
     let quiet = Options { quiet: true, ..options.clone() };
     let within = |loaded: &Loaded, name: &str| Loaded { run_dir: folder.join(name), ..loaded.clone() };
@@ -56,7 +56,7 @@ fn execute(options: &Options, loaded: &Loaded, jobs: &[(String, Loaded)], folder
     for (method, loaded) in jobs {
         columns.push(Session::from_loaded(&quiet, within(loaded, method), "unlearn")?.guard(unlearn::execute)?);
     }
-    report(options, folder, loaded, &columns)
+    report(options, overrides, folder, jobs, &columns)
 }
 
 /// The methods and their configurations, at least one.
@@ -90,8 +90,15 @@ fn jobs(options: &Options, overrides: &[String], methods: &[String]) -> Result<V
     Ok(jobs)
 }
 
-/// The table, for people or programs, and where things are.
-fn report(options: &Options, folder: &Path, loaded: &Loaded, columns: &[Column]) -> Result<()> {
+/// The table, for people or programs, where things are and what to type next.
+fn report(
+    options: &Options,
+    overrides: &[String],
+    folder: &Path,
+    jobs: &[(String, Loaded)],
+    columns: &[Column],
+) -> Result<()> {
+    let Some((last, loaded)) = jobs.last() else { return Ok(()) };
     let mut results = Map::new();
     for column in columns {
         let mut metrics = json::to_json(&column.metrics);
@@ -109,10 +116,14 @@ fn report(options: &Options, folder: &Path, loaded: &Loaded, columns: &[Column])
         return print_json(&results);
     }
     let cache = &loaded.config.paths.cache_dir;
+    let program = std::env::args().next().unwrap_or_else(|| "regun".into());
+    let overrides = overrides.join(" ");
     print(&format!(
-        "\n{}\nresults and logs: {}\nmodels:           {}\n",
+        "\n{}\nresults and logs: {}\nmodels:           {}\n\nnext:  {program} pipeline --methods all {overrides}\n       \
+         {program} evaluate --checkpoint {} {overrides}\n",
         summary(columns),
         folder.display(),
-        cache.join("models").display()
+        cache.join("models").display(),
+        folder.join(last).join("unlearned.safetensors").display(),
     ))
 }
