@@ -1,9 +1,11 @@
 //! Networks against the golden numbers of `fixtures/models.json`, and the properties that training relies on.
 
 mod formula;
+mod formula_network;
 
 use std::sync::Arc;
 
+use formula_network::{formula_images as images, formula_state};
 use regun::config::schema::{Model, Stem};
 use regun::error::Kind as ErrorKind;
 use regun::models::init::Init;
@@ -43,36 +45,6 @@ fn resnet(id: &str) -> Box<dyn Architecture> {
         other => panic!("stem {other}"),
     };
     build(&model(parts[0], Some(stem), num_classes)).unwrap()
-}
-
-/// The weights of the fixtures' formula (README section 1).
-fn formula_state(architecture: &dyn Architecture, dtype: Kind) -> State {
-    let layout = architecture.layout();
-    let named: Vec<(String, Tensor)> = layout
-        .slots()
-        .map(|(slot, entry)| {
-            let stream = slot.index() as u64;
-            let last = entry.name.rsplit('.').next().unwrap();
-            let fan_in: i64 = entry.shape.iter().skip(1).product();
-            let value = |i: u64| match last {
-                "num_batches_tracked" => 0.0,
-                "running_mean" => 0.1 * formula::s(stream, i),
-                "running_var" => 1.0 + 0.5 * formula::s(stream, i),
-                "bias" => 0.05 * formula::s(stream, i),
-                _ if entry.shape.len() == 1 => 1.0 + 0.1 * formula::s(stream, i),
-                _ => formula::s(stream, i) * (3.0 / fan_in as f64).sqrt(),
-            };
-            let values: Vec<f64> = (0..entry.num_elements() as u64).map(value).collect();
-            (entry.name.clone(), Tensor::from_slice(&values).reshape(&entry.shape))
-        })
-        .collect();
-    State::from_named(layout, named, dtype, Device::Cpu).unwrap()
-}
-
-fn images(shape: &[i64], stream: u64, amplitude: f64, dtype: Kind) -> Tensor {
-    let n = shape.iter().product::<i64>() as u64;
-    let values: Vec<f64> = (0..n).map(|i| amplitude * formula::s(stream, i)).collect();
-    Tensor::from_slice(&values).reshape(shape).to_kind(dtype)
 }
 
 fn shape(value: &Value) -> Vec<i64> {

@@ -509,7 +509,9 @@ fn the_whole_pipeline_runs_on_two_ranks_and_shares_the_work() {
 fn unlearning_visibly_does_its_job() {
     let workspace = Workspace::new();
     let finished = workspace.regun("pipeline experiment=demo hydra.run.dir=run").succeeds();
-    for told in ["base", "retrained", "ReGUn", "RMIA AUC", "average gap", "results and logs: run", "cache/models", "next:"] {
+    for told in
+        ["base", "retrained", "ReGUn", "RMIA AUC", "average gap", "results and logs: run", "cache/models", "next:"]
+    {
         assert!(finished.stdout.contains(told), "the table does not say {told}\n{finished}");
     }
     let results = read_json(&workspace.path("run/results.json"));
