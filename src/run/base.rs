@@ -33,7 +33,7 @@ pub fn execute(session: &mut Session, reuse: bool) -> Result<Vec<Column>> {
 
     let missing = yardsticks::check_references_exist(session);
     let evaluator = match &missing {
-        Ok(()) => yardsticks::evaluator(session)?,
+        Ok(()) => yardsticks::evaluator(session, None)?,
         Err(_) => Evaluator::new(None, model_logits(&session.world, &session.corpus, &retrained.model)?),
     };
     let mut columns = Vec::new();

@@ -18,7 +18,7 @@ pub fn run(options: &Options, overrides: &[String], path: &Path) -> Result<()> {
         checkpoint.expect(&session.identity)?;
         let model = model_of(session, &checkpoint)?;
         check_finite(&model, &format!("checkpoint {}", found.display()))?;
-        let evaluator = yardsticks::evaluator(session)?;
+        let evaluator = yardsticks::evaluator(session, None)?;
         let metrics = evaluator.evaluate(&session.world, &session.corpus, &model)?.unwrap_or_default();
         let flags = over_unlearning_flags(&metrics, evaluator.retrained_metrics());
         session.flag(flags);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::identity;
 use super::session::{Options, Session};
-use super::training::{check_finite, load_role, model_of, provenance_flags, save};
+use super::training::{check_finite, load_role, model_of, save};
 use super::watch::Watch;
 use super::yardsticks;
 use crate::checkpoint::Checkpoint;
@@ -38,8 +38,7 @@ pub fn execute(session: &mut Session) -> Result<Column> {
     let base = load_role(session, &config.run.base_weights, "base", config.seed, "regun base")?;
     let mut model = model_of(session, &base)?;
     check_finite(&model, "the base model")?;
-    let evaluator = yardsticks::evaluator(session)?;
-    warn_of_provenance(session, &base, &config)?;
+    let evaluator = yardsticks::evaluator(session, Some(&base))?;
 
     let role = format!("unlearn/{}", chosen.name);
     let session_ref = &*session;
@@ -99,13 +98,6 @@ fn peak_memory() -> Option<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: f64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     Some(kib * 1024.0)
-}
-
-fn warn_of_provenance(session: &mut Session, base: &Checkpoint, config: &Config) -> Result<()> {
-    let retrained = load_role(session, &config.run.retrain_weights, "retrained", config.seed, "regun base")?;
-    let (ours, theirs) = (&base.manifest.provenance, &retrained.manifest.provenance);
-    session.flag(provenance_flags(("the base model", ours), ("the retrained model", theirs)));
-    Ok(())
 }
 
 /// A method that changed no weight at all did nothing, whatever the metrics say.

@@ -11,8 +11,9 @@ use crate::eval::evaluator::model_logits;
 use crate::eval::{Evaluator, References, collect};
 use crate::names;
 
-/// The evaluator of this setup: from the cache, or from the checkpoints, which must all be there.
-pub fn evaluator(session: &mut Session) -> Result<Evaluator> {
+/// The evaluator of this setup: from the cache, or from the checkpoints, which must all be there. Flags references, and
+/// the `base` model that is about to be unlearned, where they were trained differently from the retrained model.
+pub fn evaluator(session: &mut Session, base: Option<&Checkpoint>) -> Result<Evaluator> {
     let config = session.config();
     let retrained_path = config.run.retrain_weights.clone();
     check_references_exist(session)?;
@@ -26,6 +27,10 @@ pub fn evaluator(session: &mut Session) -> Result<Evaluator> {
         let name = format!("reference {}", index + 1);
         let (ours, theirs) = (&reference.manifest.provenance, &retrained.manifest.provenance);
         flags.extend(provenance_flags((&name, ours), ("the retrained model", theirs)));
+    }
+    if let Some(base) = base {
+        let (ours, theirs) = (&base.manifest.provenance, &retrained.manifest.provenance);
+        flags.extend(provenance_flags(("the base model", ours), ("the retrained model", theirs)));
     }
     session.flag(flags);
 
