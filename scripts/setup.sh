@@ -16,6 +16,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 TORCH=2.11.0 # what torch-sys 0.24 is written for
+# What our numbers are compared with, by tests and benchmarks: the last release made for that torch.
+TORCHVISION=0.26.0
 VENV=$PWD/.venv
 CARGO_CONFIG=.cargo/config.toml
 CONFIG_MARK='# Written by scripts/setup.sh. LIBTORCH in the environment wins over this file.'
@@ -88,6 +90,7 @@ venv_libtorch() {
     [ -x "$VENV/bin/python" ] &&
         [ "$(libtorch_version "$site/torch")" = "$TORCH" ] &&
         compgen -G "$site/torch-$TORCH*.dist-info/INSTALLER" >/dev/null &&
+        compgen -G "$site/torchvision-$TORCHVISION*.dist-info/INSTALLER" >/dev/null &&
         [ -e "$site/numpy-$(venv_numpy).dist-info/INSTALLER" ] &&
         echo "$site/torch"
 }
@@ -119,7 +122,7 @@ make_venv() {
     run "$python" -I -m venv "$VENV"
     say "installing PyTorch $TORCH in .venv: with its CUDA libraries a download of about 3 GB, once"
     # PIP_USER is set on some clusters, and fails inside a virtual environment.
-    run env PIP_USER=0 "$VENV/bin/python" -I -m pip install "torch==$TORCH" "numpy==$(venv_numpy)"
+    run env PIP_USER=0 "$VENV/bin/python" -I -m pip install "torch==$TORCH" "torchvision==$TORCHVISION" "numpy==$(venv_numpy)"
     venv_libtorch >/dev/null || die "pip reported success, but .venv does not hold libtorch $TORCH." \
         "Is this platform one that PyTorch has wheels for? Otherwise set LIBTORCH to a folder with libtorch $TORCH."
 }
@@ -157,6 +160,9 @@ have_libclang() {
 missing_packages() {
     have c++ || echo g++
     have pkg-config || echo pkg-config
+    # libjpeg-turbo is compiled from source: without nasm it has no vector code.
+    have cmake || echo cmake
+    have nasm || echo nasm
     have mpicc || echo libopenmpi-dev
     have mpirun || have srun || echo openmpi-bin
     have_libclang || echo libclang-dev
