@@ -5,6 +5,7 @@ mod formula_network;
 mod golden_steps;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use formula_network::formula_images;
 use golden_steps::{FORGET, Golden, architecture, check, corpus, fixtures, formula_model, indices, labels, phase};
@@ -14,12 +15,13 @@ use regun::data::resident::Resident;
 use regun::data::split::Parts;
 use regun::data::{Corpus, Feed, Feeder, Role, View, source, split};
 use regun::dist::World;
-use regun::models::build;
+use regun::models::init::Init;
+use regun::models::{Architecture, Forward, Layout, Slot, build, layout};
 use regun::names::{Attack, Names};
 use regun::train::loss::cross_entropy_sum;
 use regun::train::{Model, Settings, Trainer};
 use regun::unlearn::amun::{self, Amun};
-use regun::unlearn::fisher::squared_gradients;
+use regun::unlearn::fisher::{layers, squared_gradients, vmap};
 use regun::unlearn::lur::{self, Lur, snip};
 use regun::unlearn::ssd::{self, Ssd};
 use serde_json::{Value, json};
@@ -81,7 +83,8 @@ fn squared_gradients_are_those_of_one_sample_at_a_time() {
         let model = Model::initialise(&architecture, 3, "test", Kind::Double, Device::Cpu).unwrap();
         let images = formula_images(&[5, 3, side, side], 7, 1.5, Kind::Double);
         let labels = Tensor::from_slice(&[3i64, 1, 4, 1, 5]);
-        let ours = squared_gradients(&model, &images, &labels).unwrap();
+        let by_layers = layers::squared_gradients(&model, &images, &labels).unwrap().expect("all layers are recorded");
+        let by_vmap = vmap::squared_gradients(&model, &images, &labels).unwrap();
 
         let model = model.frozen_copy().unwrap();
         let weights: Vec<Tensor> =
@@ -93,11 +96,54 @@ fn squared_gradients_are_those_of_one_sample_at_a_time() {
             let gradients = Tensor::run_backward(&[loss], &weights, false, false);
             wanted.iter_mut().zip(gradients).for_each(|(sum, gradient)| *sum += gradient.square());
         }
-        for ((_, entry, _), (ours, wanted)) in model.state.parameters().zip(ours.iter().zip(&wanted)) {
-            let distance = norm(&(ours - wanted)) / norm(wanted);
-            assert!(distance < 1e-10, "{}: {distance}", entry.name);
+        for (way, ours) in [("layers", by_layers), ("vmap", by_vmap)] {
+            for ((_, entry, _), (ours, wanted)) in model.state.parameters().zip(ours.iter().zip(&wanted)) {
+                let distance = norm(&(ours - wanted)) / norm(wanted);
+                assert!(distance < 1e-10, "{way}: {}: {distance}", entry.name);
+            }
         }
     }
+}
+
+/// One matrix, used twice, by no layer that could be recorded.
+#[derive(Debug)]
+struct Tied {
+    layout: Arc<Layout>,
+    matrix: Slot,
+}
+
+impl Architecture for Tied {
+    fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
+    fn head(&self) -> &[Slot] {
+        std::slice::from_ref(&self.matrix)
+    }
+
+    fn forward(&self, ctx: &mut Forward<'_>, images: &Tensor) -> regun::error::Result<Tensor> {
+        let matrix = ctx.weight(self.matrix);
+        Ok(images.f_flatten(1, -1)?.f_matmul(matrix)?.f_tanh()?.f_matmul(matrix)?)
+    }
+}
+
+#[test]
+fn an_architecture_of_unknown_layers_has_gradients_of_single_samples_too() {
+    let mut builder = layout::Builder::new();
+    let matrix = builder.parameter("matrix", &[3, 3], Init::linear(3));
+    let architecture: Arc<dyn Architecture> = Arc::new(Tied { layout: Arc::new(builder.finish()), matrix });
+    let model = Model::initialise(&architecture, 3, "test", Kind::Double, Device::Cpu).unwrap();
+    let images = formula_images(&[4, 3, 1, 1], 7, 1.5, Kind::Double);
+    let labels = Tensor::from_slice(&[2i64, 0, 1, 1]);
+    let ours = squared_gradients(&model, &images, &labels).unwrap().remove(0);
+
+    let weight = model.state.tensors()[0].shallow_clone().set_requires_grad(true);
+    let wanted = (0..4).fold(weight.detach().zeros_like(), |sum, i| {
+        let logits = model.eval(&images.narrow(0, i, 1)).unwrap();
+        let loss = cross_entropy_sum(&logits, &labels.narrow(0, i, 1), 0.0);
+        sum + Tensor::run_backward(&[loss], &[&weight], false, false)[0].square()
+    });
+    assert!(norm(&(&ours - &wanted)) < 1e-12 * norm(&wanted), "{ours} instead of {wanted}");
 }
 
 #[test]

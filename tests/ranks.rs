@@ -63,6 +63,8 @@ const VARIANTS: &[(&str, &str)] = &[
          unlearn.attack.max_rounds=3",
     ),
     ("lur", "unlearn=lur unlearn.pruning.enabled=false unlearn.trainer.max_epochs=2"),
+    // Three samples of forget in the last step, of which one of four ranks has none.
+    ("lur, empty share", "unlearn=lur unlearn.pruning.enabled=false unlearn.trainer.max_epochs=1 data.batch_size=57"),
     ("lur, pruned", "unlearn=lur unlearn.pruning.auto=false unlearn.pruning.sparsity=0.9 unlearn.trainer.max_epochs=2"),
 ];
 

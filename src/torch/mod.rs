@@ -1,10 +1,11 @@
 //! What tch lacks, safely: gradient buffers, fused optimizer steps, process-wide settings, memory layout; and the one
 //! place where libtorch's errors become ours.
 //!
-//! The C++ side is `shim.cpp` and `autograd.cpp`: every function there catches all exceptions and returns their text.
+//! The C++ side is `shim.cpp`, `autograd.cpp` and `vmap.cpp`: every function there catches all exceptions and returns their text.
 
 mod autograd;
 mod host;
+mod vmap;
 
 use std::ffi::{CStr, c_char};
 
@@ -15,6 +16,7 @@ use crate::error::{Error, Result};
 
 pub use autograd::{AccumulationHook, channel_moments, symmetric_map};
 pub use host::{HostElement, host_bytes_mut, host_slice_mut};
+pub use vmap::Vmap;
 
 mod ffi {
     use super::autograd::Callback;
@@ -48,6 +50,10 @@ mod ffi {
         pub fn regun_channel_moments(result: *mut *mut C_tensor, input: *mut C_tensor) -> *mut c_char;
         pub fn regun_set_accumulation_hook(leaf: *mut C_tensor, hook: Callback) -> *mut c_char;
         pub fn regun_clear_accumulation_hook(leaf: *mut C_tensor) -> *mut c_char;
+        pub fn regun_vmap_push(level: *mut i64, batch_size: i64) -> *mut c_char;
+        pub fn regun_vmap_pop() -> *mut c_char;
+        pub fn regun_vmap_wrap(result: *mut *mut C_tensor, input: *mut C_tensor, level: i64) -> *mut c_char;
+        pub fn regun_vmap_unwrap(result: *mut *mut C_tensor, input: *mut C_tensor, level: i64) -> *mut c_char;
         pub fn regun_use_deterministic_algorithms(on: bool) -> *mut c_char;
         pub fn regun_keep_freed_memory();
         pub fn regun_torch_version() -> *const c_char;

@@ -6,6 +6,7 @@
 
 #pragma once
 #include <stdbool.h>
+#include <stdint.h>
 
 #ifdef __cplusplus
 #include <ATen/core/Tensor.h>
@@ -42,6 +43,13 @@ char *regun_channel_moments(Tensor *result, Tensor input);
 // Calls `hook` with the leaf after each backward pass that has accumulated its gradient. A leaf has one hook at most.
 char *regun_set_accumulation_hook(Tensor leaf, RegunCallback hook);
 char *regun_clear_accumulation_hook(Tensor leaf);
+
+// functorch's vmap over dimension 0 of what is wrapped: a level, on this thread, from push to pop. `unwrap` moves the
+// samples back to dimension 0.
+char *regun_vmap_push(int64_t *level, int64_t batch_size);
+char *regun_vmap_pop(void);
+char *regun_vmap_wrap(Tensor *result, Tensor input, int64_t level);
+char *regun_vmap_unwrap(Tensor *result, Tensor input, int64_t level);
 
 // Fused optimizer steps, in place: one pass over a parameter buffer, its gradient and its moments.
 // `step` (float32 scalar) counts the updates, this one included.

@@ -1,0 +1,39 @@
+//! Gradients of single samples from one backward pass, by what each layer was given and the gradient of what it made of
+//! it, see [`per_sample`](crate::models::per_sample).
+
+use tch::{Tensor, no_grad};
+
+use crate::error::Result;
+use crate::models::Forward;
+use crate::train::Model;
+use crate::train::loss::cross_entropy_sum;
+
+/// As [`squared_gradients`](super::squared_gradients). `None` where a parameter does not belong to exactly one pass
+/// through a layer that is recorded: nothing is known about its single gradients then.
+pub fn squared_gradients(model: &Model, images: &Tensor, labels: &Tensor) -> Result<Option<Vec<Tensor>>> {
+    let weights = model.state.tensors();
+    // The graph starts at the images, so that the backward pass spends nothing on whole-batch gradients of weights.
+    let images = images.f_detach()?.f_set_requires_grad(true)?;
+    let mut context = Forward::eval(&model.state).recording_layers();
+    let logits = model.architecture().forward(&mut context, &images)?;
+    let passes = context.take_layers();
+    if passes.is_empty() {
+        return Ok(None);
+    }
+    let outputs: Vec<&Tensor> = passes.iter().map(|pass| &pass.output).collect();
+    let loss = cross_entropy_sum(&logits, labels, 0.0);
+    let gradients = Tensor::f_run_backward(&[&loss], &outputs, false, false)?;
+
+    let mut found: Vec<Option<Tensor>> = weights.iter().map(|_| None).collect();
+    let once = no_grad(|| -> Result<bool> {
+        let mut once = true;
+        for (pass, gradient) in passes.iter().zip(&gradients) {
+            for (slot, squares) in pass.squared_gradients(gradient, weights)? {
+                once &= found[slot.index()].replace(squares).is_none();
+            }
+        }
+        Ok(once)
+    })?;
+    let squares = model.state.layout().parameters().map(|(slot, _)| found[slot.index()].take());
+    Ok(if once { squares.collect() } else { None })
+}

@@ -1,0 +1,38 @@
+//! Gradients of single samples of any architecture: each sample gets weights of its own, and autograd their gradients.
+//!
+//! The forward code sees one image and one set of weights; [`Vmap`] runs it for all of them at once. Memory: a copy of
+//! all parameters for each image.
+
+use tch::{Kind, Tensor, no_grad};
+
+use crate::error::Result;
+use crate::models::{Forward, Mode, Statistics};
+use crate::torch::Vmap;
+use crate::train::Model;
+use crate::train::loss::cross_entropy_sum;
+
+/// As [`squared_gradients`](super::squared_gradients).
+pub fn squared_gradients(model: &Model, images: &Tensor, labels: &Tensor) -> Result<Vec<Tensor>> {
+    let samples = images.size()[0];
+    let mut own = Vec::new();
+    let losses = {
+        let vmap = Vmap::new(samples)?;
+        let mut weights: Vec<Tensor> = model.state.tensors().iter().map(Tensor::shallow_clone).collect();
+        for (slot, entry, weight) in model.state.parameters() {
+            let size: Vec<i64> = std::iter::once(samples).chain(entry.shape.iter().copied()).collect();
+            let leaf = weight.f_detach()?.f_unsqueeze(0)?.f_expand(size, false)?.f_set_requires_grad(true)?;
+            weights[slot.index()] = vmap.samples(&leaf)?;
+            own.push(leaf);
+        }
+        // A batch of one, as seen from inside.
+        let image = vmap.samples(&images.f_unsqueeze(1)?)?;
+        let label = vmap.samples(&labels.f_unsqueeze(1)?)?;
+        let mut context = Forward::new(&weights, Mode::Eval, Statistics::Running);
+        let logits = model.architecture().forward(&mut context, &image)?;
+        vmap.joined(&cross_entropy_sum(&logits, &label, 0.0))?
+    };
+    let gradients = Tensor::f_run_backward(&[losses.f_sum(None::<Kind>)?], &own, false, false)?;
+    let sum_of_squares =
+        |gradient: &Tensor| Ok(gradient.f_square()?.f_sum_dim_intlist([0i64].as_slice(), false, None::<Kind>)?);
+    no_grad(|| gradients.iter().map(sum_of_squares).collect())
+}
