@@ -26,7 +26,8 @@ use regun::torch;
 use regun::train::loss::cross_entropy_sum;
 use regun::train::reduce::Reducer;
 use regun::train::supervised::Supervised;
-use regun::train::{EpochReport, Model, Observer, Phase, Settings, StepReport, Trainer};
+use regun::train::{EpochReport, Method, Model, Observer, Phase, Settings, StepReport, Trainer};
+use regun::unlearn;
 use tch::{Device, Kind, Tensor, no_grad};
 
 /// Seconds that a rank waits for the others: they are all on one machine.
@@ -288,21 +289,21 @@ fn rank_gradients() {
 
         // All ranks hold the same bits.
         let gradients = ("gradients".to_owned(), bits(&network.grads()));
-        world.agree(|| buffers(&network.state).chain([gradients]).collect()).unwrap();
+        world.agree(|| digests(&network.state, Role::Buffer).chain([gradients]).collect()).unwrap();
     }
     println!("gradients on {} ranks: at most {:.1e} of the tolerance apart", world.size(), WORST.get());
     world.barrier().unwrap();
 }
 
-/// Digests of the buffers, by name.
-fn buffers(state: &State) -> impl Iterator<Item = (String, String)> {
+/// Name and digest of each tensor of a role.
+fn digests(state: &State, role: Role) -> impl Iterator<Item = (String, String)> {
     let named = state.layout().entries().iter().zip(state.tensors());
-    named.filter(|(entry, _)| entry.role == Role::Buffer).map(|(entry, tensor)| (entry.name.clone(), bits(tensor)))
+    named.filter(move |(entry, _)| entry.role == role).map(|(entry, tensor)| (entry.name.clone(), bits(tensor)))
 }
 
 /// A digest of the exact values.
 fn bits(tensor: &Tensor) -> String {
-    let values = Vec::<f64>::try_from(tensor.to_kind(Kind::Double).view(-1)).unwrap();
+    let values = Vec::<f64>::try_from(tensor.to_kind(Kind::Double).reshape(-1)).unwrap();
     format!("{:x}", values.iter().map(|x| x.to_bits()).fold(0, mix))
 }
 
@@ -350,24 +351,26 @@ fn buckets_are_summed_while_the_pass_runs_and_errors_come_out_of_it() {
     on_ranks("rank_overlap");
 }
 
-/// Without synchronisation: ranks differ within an epoch, and agree when it is evaluated.
+/// Without synchronisation: the ranks' statistics differ within an epoch, and agree when it is evaluated. Their
+/// parameters never differ.
 struct LocalStatistics<'a> {
     world: &'a World,
+    forwards_per_epoch: i64,
     epochs: usize,
 }
 
 impl Observer for LocalStatistics<'_> {
     fn step(&mut self, report: &StepReport<'_>) -> Result<()> {
-        let differ = self.world.agree(|| buffers(&report.model.state).collect()).is_err();
+        let differ = self.world.agree(|| digests(&report.model.state, Role::Buffer).collect()).is_err();
         assert_eq!(differ, self.world.size() > 1);
-        Ok(())
+        self.world.agree(|| digests(&report.model.state, Role::Parameter).collect())
     }
 
     fn epoch(&mut self, report: &EpochReport<'_>) -> Result<()> {
         let tracked = report.model.state.by_name("bn1.num_batches_tracked").unwrap().int64_value(&[]);
-        assert_eq!(tracked, 2 * (report.epoch as i64 + 1));
+        assert_eq!(tracked, self.forwards_per_epoch * (report.epoch as i64 + 1));
         self.epochs += 1;
-        self.world.agree(|| buffers(&report.model.state).collect())
+        self.world.agree(|| digests(&report.model.state, Role::Buffer).collect())
     }
 }
 
@@ -376,21 +379,28 @@ fn rank_local_statistics() {
     let Some(_) = rank_folder() else { return };
     let world = join();
     tch::manual_seed(11);
-    // Two batches, of five samples and of one.
-    let images = Tensor::randn([6, 3, 16, 16], (Kind::Double, Device::Cpu));
-    let data = || Resident::new(images.copy(), vec![0, 1, 2, 3, 4, 5]);
-    let parts = Parts { retain: (0..6).collect(), ..Parts::default() };
+    // Of retain and of forget two batches each, of five samples and of one: most ranks have no part of the second.
+    let images = Tensor::randn([12, 3, 16, 16], (Kind::Double, Device::Cpu));
+    let data = || Resident::new(images.copy(), (0..12).map(|i| i % 6).collect());
+    let parts = Parts { retain: (0..6).collect(), forget: (6..12).collect(), ..Parts::default() };
     let corpus = Corpus::prepared(data(), data(), parts, 10, 4);
-    let mut model = Model::initialise(&resnet20().into(), 3, "test", Kind::Double, Device::Cpu).unwrap();
-    let overrides = ["data=digits", "model=resnet20", "data.batch_size=5", "trainer.sync_batchnorm=false"];
-    let overrides = overrides.map(String::from);
-    let config = load(&Request { overrides: &overrides, ..Request::default() }).unwrap().config;
-    let settings = Settings::new(&config, &world, "test", 1);
     let phase = Phase { name: "train", epochs: 2, optim: optim(), scheduler: None, named_parameters: false };
-    let mut method = Supervised { role: Part::Retain, label_smoothing: 0.0, phase };
-    let mut observer = LocalStatistics { world: &world, epochs: 0 };
-    Trainer { world: &world, corpus: &corpus, model: &mut model, settings }.run(&mut method, &mut observer).unwrap();
-    assert_eq!(observer.epochs, 2);
+    let supervised: Box<dyn Method> = Box::new(Supervised { role: Part::Retain, label_smoothing: 0.0, phase });
+    // LUR differentiates twice, and forwards twice in a step.
+    let lur = ["unlearn=lur", "unlearn.pruning.enabled=false", "unlearn.trainer.max_epochs=2"];
+    for (method, forwards_per_epoch) in [(Some(supervised), 2), (None, 4)] {
+        let setup = ["data=digits", "model=resnet20", "data.batch_size=5", "trainer.sync_batchnorm=false"];
+        let overrides: Vec<String> = setup.iter().chain(&lur).map(|text| text.to_string()).collect();
+        let config = load(&Request { overrides: &overrides, ..Request::default() }).unwrap().config;
+        let mut method = method.unwrap_or_else(|| unlearn::build(config.unlearn.as_ref().unwrap()).unwrap());
+        let mut model = Model::initialise(&resnet20().into(), 3, "test", Kind::Double, Device::Cpu).unwrap();
+        let settings = Settings::new(&config, &world, "test", 1);
+        let mut observer = LocalStatistics { world: &world, forwards_per_epoch, epochs: 0 };
+        Trainer { world: &world, corpus: &corpus, model: &mut model, settings }
+            .run(&mut *method, &mut observer)
+            .unwrap();
+        assert_eq!(observer.epochs, 2);
+    }
     world.barrier().unwrap();
 }
 
