@@ -13,6 +13,11 @@ MODE
     train-channels-last    the same with weights and images in channels-last memory order
     eval                   forward in eval mode under torch.inference_mode
     eval-channels-last     the same in channels-last memory order
+    fisher-loop            squared gradients of single samples, summed over the batch: one backward pass per image
+    fisher-vmap            the same by torch.func: vmap over grad
+    regun-epoch            one epoch of ReGUn (one step: a forget batch towards the mean prediction of a frozen copy on
+                           a held-out batch, a retain batch) and the logits of retain (4 B images), forget, val and test
+                           (B each)
 All of it eager PyTorch with its defaults. `--precision bf16-mixed` runs the forward pass under autocast.
 
 Protocol, one line each way (stdin -> stdout, flushed):
@@ -27,6 +32,7 @@ what is compared. Anything else on a line is an error: a message on stderr, exit
 """
 
 import argparse
+import copy
 import json
 import sys
 import time
@@ -34,6 +40,11 @@ import time
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+
+MODES = [
+    "train", "train-channels-last", "eval", "eval-channels-last", "fisher-loop", "fisher-vmap", "regun-epoch"
+]  # fmt: skip
 
 
 class BasicBlock(nn.Module):
@@ -82,6 +93,59 @@ class ResNet18(nn.Module):
         return self.fc(x.mean(dim=(2, 3)))
 
 
+def fisher_step(model: nn.Module, images: Tensor, labels: Tensor, with_vmap: bool):
+    """Sums over the batch of squared gradients of single samples, in eval mode."""
+    model.eval()
+    parameters = dict(model.named_parameters())
+    buffers = dict(model.named_buffers())
+
+    def loss(parameters: dict, image: Tensor, label: Tensor) -> Tensor:
+        logits = torch.func.functional_call(model, (parameters, buffers), image[None])
+        return F.cross_entropy(logits, label[None])
+
+    def vmap() -> list:
+        detached = {name: tensor.detach() for name, tensor in parameters.items()}
+        single = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))(detached, images, labels)
+        return [gradient.square().sum(0) for gradient in single.values()]
+
+    def loop() -> list:
+        sums = [torch.zeros_like(tensor) for tensor in parameters.values()]
+        for image, label in zip(images, labels):
+            gradients = torch.autograd.grad(loss(parameters, image, label), list(parameters.values()))
+            for total, gradient in zip(sums, gradients):
+                total.addcmul_(gradient, gradient)
+        return sums
+
+    return vmap if with_vmap else loop
+
+
+def regun_epoch(model: nn.Module, batch: int, device: torch.device):
+    """One epoch of ReGUn and the evaluation's forward passes, written plainly."""
+
+    def part(batches: int) -> Tensor:
+        return torch.randn(batches * batch, 3, 32, 32, device=device)
+
+    parts = {"retain": part(4), "forget": part(1), "val": part(1), "test": part(1)}
+    heldout, labels = part(1), torch.randint(10, (batch,), device=device)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+
+    def epoch() -> dict:
+        reference = copy.deepcopy(model).eval()
+        model.train()
+        with torch.no_grad():
+            target = reference(heldout).softmax(1).mean(0)
+        forget = F.kl_div(model(parts["forget"]).log_softmax(1), target.expand(batch, -1), reduction="batchmean")
+        loss = 0.5 * forget + 0.5 * F.cross_entropy(model(parts["retain"][:batch]), labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        model.eval()
+        with torch.inference_mode():
+            return {name: torch.cat([model(x) for x in images.split(batch)]) for name, images in parts.items()}
+
+    return epoch
+
+
 def make_step(args: argparse.Namespace):
     """A function without arguments that does one step of the chosen mode."""
     device = torch.device(args.device)
@@ -89,6 +153,10 @@ def make_step(args: argparse.Namespace):
     model = ResNet18().to(device, memory_format=memory_format)
     images = torch.randn(args.batch_size, 3, 32, 32, device=device).to(memory_format=memory_format)
     labels = torch.randint(10, (args.batch_size,), device=device)
+    if args.mode.startswith("fisher"):
+        return fisher_step(model, images, labels, with_vmap=args.mode == "fisher-vmap")
+    if args.mode == "regun-epoch":
+        return regun_epoch(model, args.batch_size, device)
 
     def forward() -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=args.precision == "bf16-mixed"):
@@ -111,7 +179,7 @@ def make_step(args: argparse.Namespace):
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mode", choices=["train", "train-channels-last", "eval", "eval-channels-last"])
+    parser.add_argument("mode", choices=MODES)
     parser.add_argument("--steps", type=int, default=5, help="steps per `go` (default 5)")
     parser.add_argument("--warmup", type=int, default=2, help="steps before `ready` (default 2)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")

@@ -3,15 +3,17 @@
 //!     make bench
 //!     cargo bench --bench throughput -- --device cuda --steps 50
 //!
-//! Every contender holds the same network (ResNet-18, CIFAR stem) and a fixed random batch, and does the same steps. In
+//! Every contender holds the same network (ResNet-18, CIFAR stem) and fixed random images, and does the same steps. In
 //! each round all of them run once, one after the other, starting with another one each time: slow changes of the
 //! machine (heat, neighbours) hit all alike. The figure of a contender is images per round over the median of its
-//! rounds. Training on two ranks is compared with training on one in the same way. The table goes to stdout, the same numbers to `target/bench.json`.
+//! rounds. Training on two ranks is compared with training on one in the same way. The table goes to stdout, the same
+//! numbers to `target/bench.json`.
 
 mod ours;
 mod peer;
 mod ranks;
 mod report;
+mod unlearning;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -25,6 +27,9 @@ use report::Row;
 
 #[derive(Debug, Parser)]
 struct Options {
+    /// Only the rows whose name holds this.
+    #[arg(long)]
+    only: Option<String>,
     #[arg(long, default_value_t = 7)]
     rounds: usize,
     /// Steps of a contender in each round.
@@ -48,13 +53,54 @@ struct Options {
     bench: bool,
 }
 
-/// Makes our side of a comparison.
-type MakeOurs = fn(i64, Device) -> regun::error::Result<Ours>;
+/// What is measured, and the modes of `benches/baseline.py` that it is compared with.
+struct Comparison {
+    name: &'static str,
+    /// Our side, for a batch size.
+    ours: fn(i64, Device) -> regun::error::Result<Ours>,
+    baselines: &'static [&'static str],
+    /// Where it is not the option's.
+    batch_size: Option<usize>,
+    /// Where it is not the option's.
+    steps: Option<usize>,
+    /// Images that one step forwards, in batches.
+    batches_per_step: usize,
+}
 
-/// What is measured: its name, our side, and the modes of `benches/baseline.py` that it is compared with.
-const COMPARISONS: [(&str, MakeOurs, [&str; 2]); 2] = [
-    ("train_step_resnet18", ours::train, ["train", "train-channels-last"]),
-    ("eval_forward_resnet18", ours::evaluate, ["eval", "eval-channels-last"]),
+const COMPARISONS: [Comparison; 4] = [
+    Comparison {
+        name: "train_step_resnet18",
+        ours: ours::train,
+        baselines: &["train", "train-channels-last"],
+        batch_size: None,
+        steps: None,
+        batches_per_step: 1,
+    },
+    Comparison {
+        name: "eval_forward_resnet18",
+        ours: ours::evaluate,
+        baselines: &["eval", "eval-channels-last"],
+        batch_size: None,
+        steps: None,
+        batches_per_step: 1,
+    },
+    // SSD: a batch is a microbatch, and a copy of all weights for each image of it is what vmap needs.
+    Comparison {
+        name: "squared_gradients_resnet18",
+        ours: unlearning::squared_gradients,
+        baselines: &["fisher-loop", "fisher-vmap"],
+        batch_size: Some(16),
+        steps: Some(1),
+        batches_per_step: 1,
+    },
+    Comparison {
+        name: "regun_epoch_and_evaluation_resnet18",
+        ours: unlearning::epoch,
+        baselines: &["regun-epoch"],
+        batch_size: None,
+        steps: Some(1),
+        batches_per_step: unlearning::BATCHES_PER_EPOCH,
+    },
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -65,10 +111,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     tch::set_num_threads(i32::try_from(options.threads)?);
     let mut rows = Vec::new();
-    for (name, make_ours, modes) in COMPARISONS {
-        rows.extend(compare(&options, name, make_ours, &modes)?);
+    let wanted = |name: &str| options.only.as_deref().is_none_or(|part| name.contains(part));
+    for comparison in COMPARISONS.iter().filter(|comparison| wanted(comparison.name)) {
+        rows.extend(compare(&options, comparison)?);
     }
-    if options.device == "cpu" {
+    if options.device == "cpu" && wanted("ranks_resnet18") {
         rows.extend(ranks::compare(options.batch_size, options.steps, options.rounds)?);
     }
     print!("{}", report::table(&rows));
@@ -76,19 +123,23 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// One row for each baseline mode.
-fn compare(options: &Options, name: &str, make_ours: MakeOurs, modes: &[&str]) -> Result<Vec<Row>, Box<dyn Error>> {
+/// One row for each baseline.
+fn compare(options: &Options, comparison: &Comparison) -> Result<Vec<Row>, Box<dyn Error>> {
+    let name = comparison.name;
+    let batch_size = comparison.batch_size.unwrap_or(options.batch_size);
+    let steps = comparison.steps.unwrap_or(options.steps);
     let device = if options.device == "cuda" { Device::Cuda(0) } else { Device::Cpu };
-    let mut ours = make_ours(i64::try_from(options.batch_size)?, device)?;
-    ours.seconds(2)?;
+    let mut ours = (comparison.ours)(i64::try_from(batch_size)?, device)?;
+    ours.seconds(steps.min(2))?;
     let arguments = [
-        format!("--steps={}", options.steps),
+        format!("--steps={steps}"),
+        format!("--warmup={}", steps.min(2)),
         format!("--threads={}", options.threads),
-        format!("--batch-size={}", options.batch_size),
+        format!("--batch-size={batch_size}"),
         format!("--device={}", options.device),
     ];
-    let mut peers =
-        modes.iter().map(|mode| Peer::start(&options.python, mode, &arguments)).collect::<Result<Vec<_>, _>>()?;
+    let start = |mode: &&str| Peer::start(&options.python, mode, &arguments);
+    let mut peers = comparison.baselines.iter().map(start).collect::<Result<Vec<_>, _>>()?;
 
     let contenders = 1 + peers.len();
     let mut seconds = vec![Vec::with_capacity(options.rounds); contenders];
@@ -96,18 +147,18 @@ fn compare(options: &Options, name: &str, make_ours: MakeOurs, modes: &[&str]) -
         for turn in 0..contenders {
             let contender = (round + turn) % contenders;
             seconds[contender].push(match contender {
-                0 => ours.seconds(options.steps)?,
+                0 => ours.seconds(steps)?,
                 peer => peers[peer - 1].seconds()?,
             });
         }
         eprintln!("{name}: round {} of {}", round + 1, options.rounds);
     }
 
-    let images = (options.steps * options.batch_size) as f64;
+    let images = (steps * batch_size * comparison.batches_per_step) as f64;
     let rates: Vec<f64> = seconds.into_iter().map(|seconds| images / report::median(seconds)).collect();
-    let setting = format!("batch {}, {}, {} threads", options.batch_size, options.device, options.threads);
+    let setting = format!("batch {batch_size}, {}, {} threads", options.device, options.threads);
     let row = |(mode, &rate): (&&str, &f64)| {
         Row::faster(name, rates[0], rate, &format!("PyTorch {mode}, {setting}"), "images/s")
     };
-    Ok(modes.iter().zip(&rates[1..]).map(row).collect())
+    Ok(comparison.baselines.iter().zip(&rates[1..]).map(row).collect())
 }

@@ -1,0 +1,62 @@
+//! Our side of what unlearning does beyond training: gradients of single samples, and an epoch with its evaluation.
+
+use regun::config::{Request, load};
+use regun::data::Corpus;
+use regun::data::resident::Resident;
+use regun::data::split::Parts;
+use regun::dist::World;
+use regun::error::Result;
+use regun::eval::evaluator::model_logits;
+use regun::train::{Settings, Trainer};
+use regun::unlearn::{self, fisher};
+use tch::{Device, Kind, Tensor};
+
+use crate::ours::{Ours, images, model};
+
+/// SSD's squared gradients of single samples, summed over a batch.
+pub fn squared_gradients(batch_size: i64, device: Device) -> Result<Ours> {
+    let model = model(device)?;
+    let images = images(batch_size, device)?;
+    let labels = Tensor::f_randint(10, [batch_size], (Kind::Int64, device))?;
+    Ok(Ours::new(device, move || fisher::squared_gradients(&model, &images, &labels).map(drop)))
+}
+
+// Sizes of the parts in batches, as in the baseline.
+const RETAIN: usize = 4;
+const FORGET: usize = 1;
+const HELDOUT: usize = 1;
+const VAL: usize = 1;
+const TEST: usize = 1;
+/// One training step (forget, retain, held-out), then the evaluation of retain, forget, val and test.
+pub const BATCHES_PER_EPOCH: usize = 3 + RETAIN + FORGET + VAL + TEST;
+
+/// An epoch of ReGUn, and the logits of all parts.
+pub fn epoch(batch_size: i64, device: Device) -> Result<Ours> {
+    let batch = usize::try_from(batch_size).unwrap_or_default();
+    let resident = |batches: usize| -> Result<Resident> {
+        let n = batch_size * batches as i64;
+        Ok(Resident::new(Tensor::f_randn([n, 3, 32, 32], (Kind::Float, device))?, (0..n).map(|i| i % 10).collect()))
+    };
+    let mut next = 0;
+    let mut part = |batches: usize| {
+        let start = next;
+        next += batches * batch;
+        (start..next).collect()
+    };
+    let (retain, forget, heldout, val) = (part(RETAIN), part(FORGET), part(HELDOUT), part(VAL));
+    let parts = Parts { retain, forget, heldout, val, ..Parts::default() };
+    let corpus = Corpus::prepared(resident(RETAIN + FORGET + HELDOUT + VAL)?, resident(TEST)?, parts, 10, batch);
+    let batches = format!("data.batch_size={batch}");
+    let overrides = ["unlearn=regun", "unlearn.trainer.max_epochs=1", "unlearn.optim.lr=0.001", &batches];
+    let overrides = overrides.map(String::from);
+    let config = load(&Request { overrides: &overrides, ..Request::default() })?.config;
+    let world = World::solo();
+    let mut model = model(device)?;
+    Ok(Ours::new(device, move || {
+        let Some(chosen) = &config.unlearn else { return Ok(()) };
+        let mut method = unlearn::build(chosen)?;
+        let settings = Settings { names: None, ..Settings::new(&config, &world, "unlearn/regun", 0) };
+        Trainer { world: &world, corpus: &corpus, model: &mut model, settings }.run(&mut *method, &mut ())?;
+        model_logits(&world, &corpus, &model).map(drop)
+    }))
+}
