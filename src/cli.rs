@@ -85,4 +85,12 @@ pub enum Command {
         /// Configuration overrides: group=choice, key=value, +key=value, ~key.
         overrides: Vec<String>,
     },
+    /// Say what this machine or allocation can do, and whether a run would find what it needs.
+    ///
+    /// Started with a launcher it looks at all ranks, and measures the sum over them (all-reduce).
+    #[command(after_help = "Example: srun --mpi=pmix regun doctor trainer.accelerator=gpu")]
+    Doctor {
+        /// Configuration overrides: group=choice, key=value, +key=value, ~key.
+        overrides: Vec<String>,
+    },
 }

@@ -57,6 +57,11 @@ pub fn host() -> String {
     hostname::get().map(|name| name.to_string_lossy().into_owned()).unwrap_or_else(|_| "?".into())
 }
 
+/// Name and version of the MPI library.
+pub fn mpi_version() -> String {
+    mpi::version()
+}
+
 /// Whether there are other ranks that would wait for this one.
 fn has_peers() -> bool {
     IDENTITY.get().is_some_and(|identity| identity.size > 1)

@@ -54,6 +54,12 @@ pub fn abort(code: i32) -> ! {
     world().abort(code)
 }
 
+/// Name and version of the library: the first line of what it says, which can be long.
+pub fn version() -> String {
+    let text = ::mpi::environment::library_version().unwrap_or_default();
+    text.lines().next().unwrap_or_default().split(", package").next().unwrap_or_default().to_owned()
+}
+
 impl Transport for Mpi {
     fn name(&self) -> &'static str {
         "mpi"

@@ -1,6 +1,7 @@
 //! The commands: straight-line recipes, and the only place that sees everything.
 
 mod base;
+mod doctor;
 mod evaluate;
 mod folder;
 mod identity;
@@ -31,6 +32,7 @@ pub fn run(command: &Command, options: &Options) -> Result<()> {
         Command::Evaluate { checkpoint, overrides } => evaluate::run(options, overrides, checkpoint),
         Command::Pipeline { methods, overrides } => pipeline::run(options, overrides, methods),
         Command::Splits { overrides } => show::splits(options, overrides),
+        Command::Doctor { overrides } => doctor::run(options, overrides),
         Command::Config { resolve, overrides } => show::config(options, overrides, *resolve),
     }
 }

@@ -245,7 +245,8 @@ fn kind(config: &Config) -> Kind {
 /// More threads than any node has cores: starting them takes longer than the work.
 const MAX_THREADS: usize = 1024;
 
-fn set_up_process(config: &Config, world: &World) -> Result<()> {
+/// Threads and libtorch's settings.
+pub(super) fn set_up_process(config: &Config, world: &World) -> Result<()> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = config.trainer.threads.unwrap_or((cores / world.local_size()).max(1));
     if threads > MAX_THREADS {

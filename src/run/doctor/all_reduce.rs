@@ -1,0 +1,111 @@
+//! The sum over all ranks: is it right, and how long does it take for how many bytes?
+
+use std::fmt::Write;
+use std::time::Instant;
+
+use serde::Serialize;
+use tch::{Kind, Tensor};
+
+use super::checks::{Check, Status};
+use crate::dist::World;
+use crate::error::Result;
+
+/// Bytes of a message and how often it is sent: from one number to the gradients of a large network.
+const MESSAGES: [(usize, usize); 6] =
+    [(8, 50), (1 << 10, 50), (64 << 10, 30), (1 << 20, 20), (16 << 20, 5), (64 << 20, 3)];
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Timing {
+    pub bytes: usize,
+    /// Median.
+    pub seconds: f64,
+    /// Message size over time, in 10^9 bytes per second.
+    pub gb_per_second: f64,
+}
+
+/// What was found; the same on all ranks but for the times.
+#[derive(Debug)]
+pub struct Found {
+    /// Dtypes whose sum was wrong.
+    pub wrong: Vec<String>,
+    pub timings: Vec<Timing>,
+}
+
+/// A collective call. One rank has nothing to move: no timings.
+pub fn measure(world: &World) -> Result<Found> {
+    let mut wrong = Vec::new();
+    for kind in [Kind::Float, Kind::Double, Kind::Int64] {
+        if !adds_up(world, kind)? {
+            wrong.push(format!("{kind:?}"));
+        }
+    }
+    let timings = if world.size() == 1 { Vec::new() } else { timings(world)? };
+    Ok(Found { wrong, timings })
+}
+
+/// Whether small whole numbers, which no rounding can touch, are added up right on all ranks.
+fn adds_up(world: &World, kind: Kind) -> Result<bool> {
+    let numbers = Tensor::f_arange(1000, (kind, tch::Device::Cpu))?.f_remainder(7)?;
+    let mut sum = numbers.f_mul_scalar(world.rank() as i64 + 1)?;
+    world.sum(&mut sum)?;
+    let factor = world.size() * (world.size() + 1) / 2;
+    let right = sum.f_equal(&numbers.f_mul_scalar(factor as i64)?)?;
+    let mut everywhere = Tensor::from_slice(&[i64::from(!right)]);
+    world.sum(&mut everywhere)?;
+    Ok(everywhere.f_int64_value(&[0])? == 0)
+}
+
+fn timings(world: &World) -> Result<Vec<Timing>> {
+    let mut timings = Vec::new();
+    for (bytes, times) in MESSAGES {
+        let mut message = Tensor::f_zeros([(bytes / size_of::<f32>()) as i64], (Kind::Float, tch::Device::Cpu))?;
+        world.sum(&mut message)?; // the first one sets up connections
+        let mut seconds = Vec::with_capacity(times);
+        for _ in 0..times {
+            world.barrier()?;
+            let clock = Instant::now();
+            world.sum(&mut message)?;
+            seconds.push(clock.elapsed().as_secs_f64());
+        }
+        seconds.sort_by(f64::total_cmp);
+        let seconds = seconds[times / 2];
+        timings.push(Timing { bytes, seconds, gb_per_second: bytes as f64 / seconds / 1e9 });
+    }
+    Ok(timings)
+}
+
+pub fn judge(world: &World, found: &Found) -> Check {
+    const NAME: &str = "all-reduce";
+    if !found.wrong.is_empty() {
+        let line = format!("wrong sums of {} over {}", found.wrong.join(", "), world.backend());
+        return Check::ok(NAME, vec![line])
+            .but(Status::Broken, "try another MPI (module avail), and tell your cluster's support");
+    }
+    let over = match world.size() {
+        1 => "one rank: nothing to add".to_owned(),
+        n => format!("sums over {n} ranks are right"),
+    };
+    Check::ok(NAME, vec![over])
+}
+
+/// Times for people; empty for one rank.
+pub fn table(world: &World, found: &Found) -> String {
+    if found.timings.is_empty() {
+        return String::new();
+    }
+    let mut text =
+        format!("\nall-reduce of float32 over {}, median\n       bytes      time    GB/s\n", world.backend());
+    for Timing { bytes, seconds, gb_per_second } in &found.timings {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{bytes:>12}  {:>8}  {gb_per_second:>6.2}", time(*seconds));
+    }
+    text
+}
+
+fn time(seconds: f64) -> String {
+    match seconds {
+        s if s < 1e-3 => format!("{:.1} us", s * 1e6),
+        s if s < 1.0 => format!("{:.1} ms", s * 1e3),
+        s => format!("{s:.2} s"),
+    }
+}

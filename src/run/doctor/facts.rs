@@ -1,0 +1,75 @@
+//! What one rank finds out about itself and its machine.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use tch::Cuda;
+
+use crate::config::schema::Config;
+use crate::dist::{World, launch};
+use crate::error::{Error, Kind, Result};
+use crate::files::check_writable;
+use crate::torch;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Facts {
+    pub host: String,
+    pub regun: String,
+    pub libtorch: String,
+    /// The MPI library; none where no launcher started this process.
+    pub mpi: Option<String>,
+    pub transport: String,
+    /// Processors of the machine, those that this process may run on, and the threads that it computes with.
+    pub machine_cores: usize,
+    pub cores: usize,
+    pub threads: usize,
+    /// GPUs that libtorch sees.
+    pub gpus: usize,
+    /// Bytes of main memory; none where the system does not say.
+    pub memory: Option<u64>,
+    pub memory_available: Option<u64>,
+    /// Folders that a run writes to, and what is wrong with them.
+    pub folders: Vec<(String, Option<String>)>,
+}
+
+impl Facts {
+    /// Those of all ranks, in rank order.
+    pub fn gather(world: &World, config: &Config) -> Result<Vec<Facts>> {
+        let bug = |error: serde_json::Error| Error::new(Kind::Bug, format!("facts of a rank: {error}"));
+        let mine = serde_json::to_string(&Facts::of_this_rank(world, config)).map_err(bug)?;
+        world.exchange(&mine)?.iter().map(|text| serde_json::from_str(text).map_err(bug)).collect()
+    }
+
+    fn of_this_rank(world: &World, config: &Config) -> Facts {
+        let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let processors = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let folders = [&config.paths.cache_dir, &config.paths.outputs_dir];
+        Facts {
+            host: launch::host(),
+            regun: env!("CARGO_PKG_VERSION").into(),
+            libtorch: torch::version().into(),
+            mpi: (world.size() > 1).then(launch::mpi_version),
+            transport: world.backend().into(),
+            machine_cores: processors.lines().filter(|line| line.starts_with("processor")).count().max(cores),
+            cores,
+            threads: tch::get_num_threads().max(1) as usize,
+            gpus: usize::try_from(Cuda::device_count()).unwrap_or(0),
+            memory: meminfo_bytes(&memory, "MemTotal"),
+            memory_available: meminfo_bytes(&memory, "MemAvailable"),
+            folders: folders.map(|folder| (folder.display().to_string(), trouble_with(folder))).into(),
+        }
+    }
+}
+
+/// Makes no folder: where this one is missing, what is above it must be writable.
+fn trouble_with(folder: &Path) -> Option<String> {
+    let above = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
+    check_writable(above).err().map(|error| error.message().to_owned())
+}
+
+/// A line like `MemAvailable:   12345 kB`.
+fn meminfo_bytes(meminfo: &str, name: &str) -> Option<u64> {
+    let value = meminfo.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    value.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
