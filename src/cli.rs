@@ -88,7 +88,7 @@ pub enum Command {
     /// Say what this machine or allocation can do, and whether a run would find what it needs.
     ///
     /// Started with a launcher it looks at all ranks, and measures the sum over them (all-reduce).
-    #[command(after_help = "Example: srun --mpi=pmix regun doctor trainer.accelerator=gpu")]
+    #[command(after_help = "Example: regun doctor data=cifar10")]
     Doctor {
         /// Configuration overrides: group=choice, key=value, +key=value, ~key.
         overrides: Vec<String>,

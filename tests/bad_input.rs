@@ -58,6 +58,28 @@ fn a_wrong_setting_is_named_with_what_is_wanted() {
 }
 
 #[test]
+fn a_wrong_setting_of_a_method_is_named_when_it_is_shown_and_when_it_is_run() {
+    let workspace = Workspace::new();
+    let sequential = "unlearn=neggradp unlearn.sequential=true unlearn.";
+    for (overrides, parts) in [
+        ("unlearn=regun unlearn.regun.temperature=0", &["unlearn.regun.temperature", "0", "above 0"][..]),
+        ("unlearn=finetune unlearn.optim.name=none", &["unlearn.optim.name", "none", "sgd or adamw"]),
+        (&format!("{sequential}neggrad.optim.name=none"), &["unlearn.neggrad.optim.name", "none", "sgd or adamw"]),
+        (&format!("{sequential}neggrad.optim.momentum=2"), &["unlearn.neggrad.optim.momentum", "2", "below 1"]),
+        (&format!("{sequential}finetune.optim.lr=-1"), &["unlearn.finetune.optim.lr", "-1", "above 0"]),
+        (
+            &format!("{sequential}finetune.scheduler.name=step ++unlearn.finetune.scheduler.step_size=0"),
+            &["unlearn.finetune.scheduler.step_size", "0", "at least 1"],
+        ),
+    ] {
+        for command in ["config --resolve", "unlearn"] {
+            workspace.regun(&format!("{command} {SETUP} {overrides}")).fails(USAGE, parts);
+        }
+    }
+    assert!(files_in(&workspace.path("")).is_empty());
+}
+
+#[test]
 fn a_wrong_setting_in_a_file_is_named_with_file_and_line() {
     let workspace = Workspace::new();
     fs::create_dir_all(workspace.path("mine/model")).unwrap();

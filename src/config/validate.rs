@@ -25,6 +25,58 @@ fn described(value: &Value) -> String {
     }
 }
 
+/// A key of a section whose value is impossible, and what it should be.
+pub type Fault = (&'static str, &'static str);
+
+impl Optim {
+    /// The first impossible value.
+    pub fn fault(&self) -> Option<Fault> {
+        let positive = |value: f64| value > 0.0 && value.is_finite();
+        if self.name != OptimName::None && !self.lr.is_some_and(positive) {
+            return Some(("lr", "a number above 0"));
+        }
+        if self.weight_decay.is_some_and(|decay| !(decay >= 0.0 && decay.is_finite())) {
+            return Some(("weight_decay", "a number, at least 0"));
+        }
+        let momentum = self.momentum.unwrap_or(0.0);
+        if !(0.0..1.0).contains(&momentum) {
+            return Some(("momentum", "a number from 0 to below 1"));
+        }
+        if self.name == OptimName::Sgd && self.nesterov == Some(true) && momentum == 0.0 {
+            return Some(("momentum", "a number above 0 with nesterov=true"));
+        }
+        let outside = |beta: &f64| !(0.0..1.0).contains(beta);
+        self.betas.is_some_and(|betas| betas.iter().any(outside)).then_some(("betas", "two numbers from 0 to below 1"))
+    }
+}
+
+impl Scheduler {
+    /// The first impossible value.
+    pub fn fault(&self) -> Option<Fault> {
+        let start = self.warmup_start_lr.unwrap_or(0.0);
+        let at_least_1 = |value: Option<i64>| value.is_some_and(|value| value >= 1);
+        match self.name {
+            SchedulerName::None => return None,
+            SchedulerName::Step if !at_least_1(self.step_size) => {
+                return Some(("step_size", "an integer, at least 1"));
+            }
+            SchedulerName::Multistep if !self.milestones.as_ref().is_some_and(|epochs| epochs.is_sorted()) => {
+                return Some(("milestones", "epochs in rising order"));
+            }
+            SchedulerName::Cosine if !at_least_1(self.t_max) => return Some(("t_max", "an integer, at least 1")),
+            SchedulerName::Cosine if self.warmup_epochs.unwrap_or(0) < 0 => {
+                return Some(("warmup_epochs", "an integer, at least 0"));
+            }
+            SchedulerName::Cosine if !(start >= 0.0 && start.is_finite()) => {
+                return Some(("warmup_start_lr", "a number, at least 0"));
+            }
+            _ => {}
+        }
+        let impossible = |gamma: f64| !(gamma > 0.0 && gamma.is_finite());
+        self.gamma.is_some_and(impossible).then_some(("gamma", "a number above 0"))
+    }
+}
+
 /// Checks of one configuration; the first failure wins.
 struct Check<'a> {
     tree: &'a Node,
@@ -45,59 +97,9 @@ impl Check<'_> {
         self.that(holds, key, &format!("an integer, at least {least}"))
     }
 
-    fn given<T: Copy>(&self, value: Option<T>, section: &str, key: &str, by: &str) -> Result<T> {
-        value.ok_or_else(|| {
-            let full = join(section, key);
-            let place = self.tree.get(section).map(|node| node.origin.to_string()).unwrap_or_default();
-            Error::usage(format!("{place}: {by} needs `{full}`")).hint(format!("add `++{full}=...`"))
-        })
-    }
-
-    fn optim(&self, optim: &Optim, path: &str) -> Result<()> {
-        let key = |name: &str| join(path, name);
-        if optim.name != OptimName::None {
-            let name = if optim.name == OptimName::Sgd { "sgd" } else { "adamw" };
-            let lr = self.given(optim.lr, path, "lr", name)?;
-            self.that(lr > 0.0 && lr.is_finite(), &key("lr"), "a number above 0")?;
-        }
-        if let Some(decay) = optim.weight_decay {
-            self.that(decay >= 0.0 && decay.is_finite(), &key("weight_decay"), "a number, at least 0")?;
-        }
-        let momentum = optim.momentum.unwrap_or(0.0);
-        self.that((0.0..1.0).contains(&momentum), &key("momentum"), "a number from 0 to below 1")?;
-        if optim.name == OptimName::Sgd && optim.nesterov == Some(true) {
-            self.that(momentum > 0.0, &key("momentum"), "a number above 0 with nesterov=true")?;
-        }
-        if let Some(betas) = optim.betas {
-            let inside = betas.iter().all(|beta| (0.0..1.0).contains(beta));
-            self.that(inside, &key("betas"), "two numbers from 0 to below 1")?;
-        }
-        Ok(())
-    }
-
-    fn scheduler(&self, scheduler: &Scheduler, path: &str) -> Result<()> {
-        let key = |name: &str| join(path, name);
-        match scheduler.name {
-            SchedulerName::None => return Ok(()),
-            SchedulerName::Step => {
-                self.at_least(self.given(scheduler.step_size, path, "step_size", "step")?, 1, &key("step_size"))?;
-            }
-            SchedulerName::Multistep => {
-                let milestones = scheduler.milestones.as_deref();
-                let rising = self.given(milestones, path, "milestones", "multistep")?.is_sorted();
-                self.that(rising, &key("milestones"), "epochs in rising order")?;
-            }
-            SchedulerName::Cosine => {
-                self.at_least(self.given(scheduler.t_max, path, "t_max", "cosine")?, 1, &key("t_max"))?;
-                self.at_least(scheduler.warmup_epochs.unwrap_or(0), 0, &key("warmup_epochs"))?;
-                let start = scheduler.warmup_start_lr.unwrap_or(0.0);
-                self.that(start >= 0.0 && start.is_finite(), &key("warmup_start_lr"), "a number, at least 0")?;
-            }
-        }
-        if let Some(gamma) = scheduler.gamma {
-            self.that(gamma > 0.0 && gamma.is_finite(), &key("gamma"), "a number above 0")?;
-        }
-        Ok(())
+    /// Of a section `path`: the key that [`Optim::fault`] or [`Scheduler::fault`] names.
+    fn section(&self, fault: Option<Fault>, path: &str) -> Result<()> {
+        fault.map_or(Ok(()), |(key, wanted)| Err(rejection("", self.tree, &join(path, key), wanted)))
     }
 
     fn data(&self, config: &Config) -> Result<()> {
@@ -210,16 +212,14 @@ pub(super) fn validate(config: &Config, tree: &Node, warnings: &mut Vec<String>)
     check.that((0.0..1.0).contains(&smoothing), "model.model.label_smoothing", "a number from 0 to below 1")?;
     check.at_least(model.image_size.unwrap_or(1), 1, "model.model.image_size")?;
     check.that(config.model.optim.name != OptimName::None, "model.optim.name", "sgd or adamw")?;
-    check.optim(&config.model.optim, "model.optim")?;
-    check.scheduler(&config.model.scheduler, "model.scheduler")?;
+    check.section(config.model.optim.fault(), "model.optim")?;
+    check.section(config.model.scheduler.fault(), "model.scheduler")?;
     check.trainer(config)?;
     check.split(config)?;
     check.at_least(config.mul_eval.mia_num_models, 1, "mul_eval.mia_num_models")?;
     if let Some(unlearn) = &config.unlearn {
-        check.optim(&unlearn.optim, "unlearn.optim")?;
-        if let Some(scheduler) = &unlearn.scheduler {
-            check.scheduler(scheduler, "unlearn.scheduler")?;
-        }
+        check.section(unlearn.optim.fault(), "unlearn.optim")?;
+        check.section(unlearn.scheduler.as_ref().and_then(Scheduler::fault), "unlearn.scheduler")?;
         if unlearn.optim.name != OptimName::None {
             check.at_least(unlearn.max_epochs, 1, "unlearn.trainer.max_epochs")?;
         }

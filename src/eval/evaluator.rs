@@ -54,6 +54,11 @@ impl Evaluator {
         Ok(model_logits(world, corpus, model)?.map(|logits| self.metrics(&logits)))
     }
 
+    /// All metrics of the retrained model, its distances from itself among them; at rank 0.
+    pub fn evaluate_retrained(&self) -> Option<Metrics> {
+        self.retrained.as_ref().map(|(logits, _)| self.metrics(logits))
+    }
+
     /// The retrained model's own metrics.
     pub fn retrained_metrics(&self) -> Option<&Metrics> {
         self.retrained.as_ref().map(|(_, metrics)| metrics)

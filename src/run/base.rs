@@ -38,8 +38,10 @@ pub fn execute(session: &mut Session, reuse: bool) -> Result<Vec<Column>> {
     };
     let mut columns = Vec::new();
     let mut results = Map::new();
-    for (title, trained) in [("base", base), ("retrained", retrained)] {
-        let Some(metrics) = evaluator.evaluate(&session.world, &session.corpus, &trained.model)? else { continue };
+    let metrics_of_base = evaluator.evaluate(&session.world, &session.corpus, &base.model)?;
+    let metrics_of_retrained = evaluator.evaluate_retrained();
+    for (title, trained, metrics) in [("base", base, metrics_of_base), ("retrained", retrained, metrics_of_retrained)] {
+        let Some(metrics) = metrics else { continue };
         for (key, value) in json::to_json(&metrics) {
             results.insert(format!("{title}/{key}"), value);
         }

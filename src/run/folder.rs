@@ -2,7 +2,7 @@
 //!
 //! Only rank 0 has a folder. `results.json` is the completion mark: it is there when the run came to its end.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,7 @@ pub struct RunFolder {
     started: jiff::Zoned,
     clock: Instant,
     facts: RefCell<Map<String, Value>>,
+    finished: Cell<bool>,
 }
 
 impl RunFolder {
@@ -33,6 +34,7 @@ impl RunFolder {
             started: jiff::Zoned::now(),
             clock: Instant::now(),
             facts: RefCell::new(facts),
+            finished: Cell::new(false),
         };
         folder.write_state("running", None)?;
         Ok(folder)
@@ -66,11 +68,17 @@ impl RunFolder {
     pub fn finish(&self, results: &Map<String, Value>) -> Result<()> {
         self.write_state("done", Some(0))?;
         let text = format!("{:#}\n", Value::Object(results.clone()));
-        write_atomic(&self.path.join("results.json"), text.as_bytes())
+        write_atomic(&self.path.join("results.json"), text.as_bytes())?;
+        self.finished.set(true);
+        Ok(())
     }
 
-    /// Writes `run.json` with the error that ended the run.
+    /// Writes `run.json` with the error that ended the run. A finished run stays one, whatever happened to the printing
+    /// of its results.
     pub fn fail(&self, error: &Error) -> Result<()> {
+        if self.finished.get() {
+            return Ok(());
+        }
         self.note("error", Value::String(error.message().to_owned()));
         self.write_state("failed", Some(error.kind().exit_code()))
     }

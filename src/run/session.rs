@@ -196,14 +196,13 @@ impl Session {
             .to_string(),
         )?;
         let Some(folder) = &self.folder else { return Ok(()) };
-        let object = Value::Object(results.clone());
         results.insert("flags".into(), json!(self.flags));
         let work = ranks.iter().map(|text| serde_json::from_str(text).unwrap_or_default()).collect();
         folder.note("work", Value::Array(work));
         folder.finish(&results)?;
         match &self.options {
             Options { quiet: true, .. } => Ok(()),
-            Options { json: true, .. } => print_json(&object),
+            Options { json: true, .. } => print_json(&Value::Object(results)),
             _ => print(text),
         }
     }

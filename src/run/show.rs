@@ -7,6 +7,7 @@ use super::{print, print_json};
 use crate::config::{self, Request};
 use crate::data::{source, split};
 use crate::error::Result;
+use crate::unlearn;
 
 pub fn splits(options: &Options, overrides: &[String]) -> Result<()> {
     let loaded = options.load(overrides)?;
@@ -37,6 +38,15 @@ pub fn config(options: &Options, overrides: &[String], resolve: bool) -> Result<
         overrides,
         run_dir: None,
     };
-    let tree = if resolve { config::load(&request)?.tree } else { config::compose(&request)?.tree() };
+    let tree = match resolve {
+        true => {
+            let loaded = config::load(&request)?;
+            if let Some(chosen) = &loaded.config.unlearn {
+                unlearn::build(chosen)?; // it reads and checks its own keys
+            }
+            loaded.tree
+        }
+        false => config::compose(&request)?.tree(),
+    };
     if options.json { print_json(&tree.to_json()) } else { print(&tree.to_yaml()) }
 }

@@ -16,7 +16,7 @@ pub mod ssd;
 
 use serde::de::DeserializeOwned;
 
-use crate::config::schema::Unlearn;
+use crate::config::schema::{OptimName, Unlearn};
 use crate::error::{Error, Result, did_you_mean};
 use crate::train::{Method, Phase};
 
@@ -86,7 +86,14 @@ pub fn info(name: &str) -> Result<&'static MethodInfo> {
 
 /// The chosen method, with its settings read and checked.
 pub fn build(config: &Unlearn) -> Result<Box<dyn Method>> {
-    (info(&config.name)?.build)(config)
+    let method = (info(&config.name)?.build)(config)?;
+    match method.phases().iter().find(|phase| phase.optim.name == OptimName::None) {
+        Some(Phase { name: "unlearn", .. }) => {
+            Err(config.method.reject("optim.name", "sgd or adamw: this method trains"))
+        }
+        Some(Phase { name, .. }) => Err(config.method.reject(&format!("{name}.optim.name"), "sgd or adamw")),
+        None => Ok(method),
+    }
 }
 
 /// The method's own keys.

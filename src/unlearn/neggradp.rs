@@ -13,7 +13,7 @@
 use serde::Deserialize;
 
 use super::{only_phase, settings};
-use crate::config::schema::{Optim, OptimName, Scheduler, Unlearn};
+use crate::config::schema::{Optim, Scheduler, Unlearn};
 use crate::data::{Batch, Feed, Role};
 use crate::error::Result;
 use crate::train::loss::cross_entropy_sum;
@@ -70,11 +70,11 @@ fn stage(config: &Unlearn, name: &'static str, stage: Option<Stage>) -> Result<P
     if epochs == 0 {
         return Err(reject("epochs", "an integer, at least 1"));
     }
-    if optim.name == OptimName::None {
-        return Err(reject("optim.name", "sgd or adamw"));
+    if let Some((key, wanted)) = optim.fault() {
+        return Err(reject(&format!("optim.{key}"), wanted));
     }
-    if !optim.lr.is_some_and(|lr| lr > 0.0 && lr.is_finite()) {
-        return Err(reject("optim.lr", "a number above 0"));
+    if let Some((key, wanted)) = scheduler.as_ref().and_then(Scheduler::fault) {
+        return Err(reject(&format!("scheduler.{key}"), wanted));
     }
     Ok(Phase { name, epochs, optim, scheduler, named_parameters: false })
 }
