@@ -124,8 +124,8 @@ impl Place {
 }
 
 fn copy(remote: &Remote, source: &Path, partial: &Path) -> Result<()> {
-    let mut from = File::open(source)
-        .map_err(|error| Error::missing(format!("cannot copy {}: {error}", source.display())))?;
+    let mut from =
+        File::open(source).map_err(|error| Error::missing(format!("cannot copy {}: {error}", source.display())))?;
     let mut to = File::create(partial).map_err(|error| Error::storage("cannot write", partial, &error))?;
     std::io::copy(&mut from, &mut to)
         .map_err(|error| Error::storage(&format!("cannot copy {} to", source.display()), partial, &error))?;

@@ -102,6 +102,8 @@ impl Unpacking<'_> {
             let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             self.member(&path, member, &mut entry)?;
         }
+        // The end of the compressed stream has its checksum.
+        io::copy(&mut tar.into_inner(), &mut io::sink()).map_err(damaged)?;
         Ok(())
     }
 

@@ -1,16 +1,16 @@
 //! Downloads from a server that breaks, stalls, lies and errs.
 
-mod server;
-
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use regun::error::{Error, Kind};
-use regun::fetch::{Checksum, Patience, Remote, fetch};
-use server::{Answer, Asked, Server, md5, noise};
+use regun::fetch::{Checksum, Lock, Patience, Remote, fetch};
 use tempfile::TempDir;
+
+use crate::server::{Answer, Asked, Server, md5, noise};
 
 /// Of the file that is served.
 const BYTES: usize = 300_000;
@@ -333,12 +333,14 @@ fn nothing_is_asked_for_where_there_is_no_room() {
 fn nobody_there() {
     let sum = md5(b"");
     let folder = TempDir::new().unwrap();
-    for (url, said) in [("http://127.0.0.1:1/file.bin", "refused"), ("http://host.invalid/file.bin", "host name")] {
-        let remote = Remote { url, bytes: None, checksum: Checksum::Md5(&sum) };
-        let error = fetch(&remote, None, folder.path(), &PATIENCE).unwrap_err();
-        assert_eq!(error.kind(), Kind::Missing);
-        assert!(error.message().contains(url) && error.message().contains(said), "{error}");
-    }
+    let remote = Remote { url: "http://127.0.0.1:1/file.bin", bytes: None, checksum: Checksum::Md5(&sum) };
+    let error = fetch(&remote, None, folder.path(), &PATIENCE).unwrap_err();
+    assert_eq!(error.kind(), Kind::Missing);
+    assert!(
+        error.message().contains(remote.url)
+            && error.message().contains("Connection refused (os error 111) (3 attempts)"),
+        "{error}"
+    );
 }
 
 /// Set for a process that only fetches: address and checksum of the file, and the folder.
@@ -348,6 +350,7 @@ const CHILD: &str = "REGUN_TEST_FETCH";
 fn child_fetching() {
     let Ok(what) = std::env::var(CHILD) else { return };
     let [url, sum, folder] = what.split(' ').collect::<Vec<_>>()[..] else { panic!("{what}") };
+    regun::log::init(0, true);
     let remote = Remote { url, bytes: None, checksum: Checksum::Md5(sum) };
     let patience = Patience { stall: Duration::from_secs(60), ..PATIENCE };
     fetch(&remote, None, Path::new(folder), &patience).unwrap();
@@ -357,15 +360,33 @@ fn child_fetching() {
 fn of_several_processes_one_downloads() {
     let case = Case::new(|_, asked, file| Answer::file(file, asked));
     let what = format!("{} {} {}", case.url, md5(&case.file), case.folder.path().display());
-    let children: Vec<_> = (0..4)
+    // All of them are waiting before the first one may go.
+    let lock = Lock::take(&case.folder.path().join("file.bin")).unwrap();
+    let mut children: Vec<_> = (0..3)
         .map(|_| {
             let mut command = Command::new(std::env::current_exe().unwrap());
-            command.args(["--exact", "child_fetching"]).env(CHILD, &what).spawn().unwrap()
+            command
+                .args(["--exact", "one_file::child_fetching"])
+                .env(CHILD, &what)
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap()
         })
         .collect();
+    let waiting: Vec<_> = children
+        .iter_mut()
+        .map(|child| {
+            let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+            assert!(said.any(|line| line.contains("waiting: another process makes") && line.contains("file.bin")));
+            said
+        })
+        .collect();
+    assert!(case.server.asked().is_empty());
+    drop(lock);
     for mut child in children {
         assert!(child.wait().unwrap().success());
     }
+    drop(waiting);
     case.is_there();
     assert_eq!(case.server.ranges(), [None]);
 }
