@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 /// Writes `path` through a temporary file in the same folder: a killed run leaves the old file or the new one, whole.
 /// Missing folders are made.
@@ -36,6 +36,23 @@ pub fn check_writable(folder: &Path) -> Result<()> {
     }
 }
 
+/// An error where fewer than `bytes` are free in a folder. Quotas are not seen: only writing tells.
+pub fn check_space(folder: &Path, bytes: u64) -> Result<()> {
+    create_folder(folder)?;
+    // Where the file system cannot say, writing will.
+    let Ok(state) = rustix::fs::statvfs(folder) else { return Ok(()) };
+    let free = state.f_bavail.saturating_mul(state.f_frsize);
+    if free >= bytes {
+        return Ok(());
+    }
+    let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
+    Err(Error::new(
+        Kind::Storage,
+        format!("{}: {} MB are free, wanted {} MB", folder.display(), megabytes(free), megabytes(bytes)),
+    )
+    .hint("make room, or choose another folder"))
+}
+
 /// Makes a folder and what is above it.
 pub fn create_folder(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(|source| Error::storage("cannot create folder", path, &source))
@@ -57,11 +74,20 @@ mod tests {
     }
 
     #[test]
+    fn more_room_than_any_disk_has_is_refused_before_anything_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        check_space(folder.path(), 1).unwrap();
+        let error = check_space(folder.path(), u64::MAX).unwrap_err();
+        assert_eq!(error.kind(), Kind::Storage);
+        assert!(error.message().contains("wanted 18446744073710 MB"), "{error}");
+    }
+
+    #[test]
     fn a_failed_write_is_a_storage_error_that_names_the_file() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("file"), "x").unwrap();
         let error = write_atomic(&folder.path().join("file/below"), b"y").unwrap_err();
-        assert_eq!(error.kind(), crate::error::Kind::Storage);
+        assert_eq!(error.kind(), Kind::Storage);
         assert!(error.message().contains("file"), "{error}");
     }
 }

@@ -16,6 +16,7 @@
 //! | [`config`] | the Hydra tree, typed and checked |
 //! | [`torch`] | what tch lacks; the only unsafe code |
 //! | [`random`] | keyed randomness, and CPython's |
+//! | [`fetch`] | files from elsewhere: downloads, archives |
 //! | [`error`], [`files`], [`digest`], [`log`] | messages with exit codes, atomic files, checksums, the log |
 
 pub mod checkpoint;
@@ -26,6 +27,7 @@ pub mod digest;
 pub mod dist;
 pub mod error;
 pub mod eval;
+pub mod fetch;
 pub mod files;
 pub mod log;
 pub mod models;

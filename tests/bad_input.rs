@@ -118,7 +118,7 @@ fn what_the_configuration_knows_but_this_version_cannot_do_is_refused_with_what_
         workspace.regun(&run).fails(USAGE, &[model.name, "not built", "hint: ", "resnet20"]);
     }
     for data in ["cifar100", "tiny_imagenet"] {
-        let run = workspace.regun(&format!("base {SETUP} data={data} data.data_dir=nowhere"));
+        let run = workspace.regun(&format!("base {SETUP} data={data} data.data_dir=nowhere data.download=false"));
         match run.stderr.contains("not supported") {
             true => run.fails(USAGE, &[data, "not supported", "hint: ", "digits, cifar10"]),
             false => run.fails(MISSING, &["nowhere", "hint: "]),
@@ -154,10 +154,15 @@ fn zeros(path: &Path, size: u64) -> File {
 #[test]
 fn absent_data_is_said_with_where_to_get_it() {
     let workspace = Workspace::new();
-    workspace.regun(CIFAR).fails(MISSING, &["CIFAR-10", "data", "cifar-10-batches-bin", "hint: ", "data.data_dir"]);
+    let run = workspace.regun(&format!("{CIFAR} data.download=false"));
+    run.fails(MISSING, &["CIFAR-10", "data", "cifar-10-batches-bin", "hint: ", "data.data_dir"]);
     fs::create_dir_all(workspace.path("data")).unwrap();
     fs::write(workspace.path("data/cifar-10-binary.tar.gz"), "").unwrap();
-    workspace.regun(CIFAR).fails(MISSING, &["hint: ", "tar -xzf data/cifar-10-binary.tar.gz"]);
+    let run = workspace.regun(&format!("{CIFAR} data.download=false"));
+    run.fails(MISSING, &["hint: ", "tar -xzf data/cifar-10-binary.tar.gz"]);
+    workspace
+        .regun(CIFAR)
+        .fails(MISSING, &["data/cifar-10-binary.tar.gz is not the published file", "hint: remove it"]);
 }
 
 #[test]

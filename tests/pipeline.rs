@@ -383,7 +383,7 @@ fn the_pipeline_does_not_train_over_a_model_that_it_cannot_use() {
     }
     // Refused before its first run, it leaves no folder.
     workspace
-        .regun(&format!("{pipeline}_refused data=cifar10 data.data_dir=nowhere"))
+        .regun(&format!("{pipeline}_refused data=cifar10 data.data_dir=nowhere data.download=false"))
         .fails(3, &["CIFAR-10", "nowhere"]);
     assert!(!workspace.path("all_refused").exists());
 }

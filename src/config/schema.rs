@@ -31,6 +31,8 @@ pub struct Data {
     pub name: DatasetName,
     pub data_dir: PathBuf,
     pub download: bool,
+    /// Where archives are taken from instead of their publishers: an address, or a folder.
+    pub mirror: Option<String>,
     /// Number of classes of the data set; `model.model.num_classes` follows it.
     pub num_classes: i64,
     /// Samples of one micro-step, over all ranks (`global`) or on each (`per_rank`): see `batch_scope`.

@@ -114,7 +114,7 @@ fn absent(data_dir: &Path, format: &Format, download: bool) -> Error {
         "{title} is not in {place}: neither {} nor {} is there{}",
         binary.folder,
         python.folder,
-        if download { ", and this version cannot download (data.download=true)" } else { "" }
+        if download { "" } else { ", and data.download is false" }
     ));
     for archive in [binary.archive, python.archive] {
         let path = data_dir.join(archive);
@@ -123,7 +123,7 @@ fn absent(data_dir: &Path, format: &Format, download: bool) -> Error {
         }
     }
     error.hint(format!(
-        "set data.data_dir to the folder that has it, or fetch {} and unpack it: tar -xzf {} -C {place}",
+        "set data.data_dir to the folder that has it, or data.download=true, or fetch {} and unpack it: tar -xzf {} -C {place}",
         binary.url, binary.archive
     ))
 }

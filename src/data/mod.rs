@@ -1,12 +1,14 @@
 //! From files to batches on the rank's device.
 //!
-//! [`source`] reads a data set into host memory, [`split`] cuts its indices into roles, [`resident`] keeps the pixels
+//! [`obtain`] fetches a data set that is not there ([`archives`] says from where), [`source`] reads it into host memory, [`split`] cuts its indices into roles, [`resident`] keeps the pixels
 //! as uint8 tensors, [`augment`] turns a batch of them into network input, [`feed`] says which samples come when.
 
+pub mod archives;
 pub mod augment;
 pub mod cifar;
 pub mod digits;
 pub mod feed;
+pub mod obtain;
 pub mod pickle;
 pub mod resident;
 pub mod source;
@@ -14,4 +16,5 @@ pub mod split;
 
 pub use augment::View;
 pub use feed::{Batch, Feed, Feeder, Pool};
+pub use obtain::obtain;
 pub use resident::{Corpus, Role};

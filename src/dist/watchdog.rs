@@ -27,6 +27,11 @@ pub fn set_limit(limit: Duration) {
     LIMIT.store(limit.as_millis().max(1) as u64, Ordering::Relaxed);
 }
 
+/// How long a collective may take.
+pub fn limit() -> Duration {
+    Duration::from_millis(LIMIT.load(Ordering::Relaxed))
+}
+
 /// While it lives, the clock of one collective runs.
 pub struct Waiting(());
 
@@ -58,13 +63,12 @@ fn watch() {
     loop {
         std::thread::sleep(LOOK_EVERY);
         let entered = ENTERED.load(Ordering::Acquire);
-        let limit = LIMIT.load(Ordering::Relaxed);
-        if entered != 0 && now().saturating_sub(entered) > limit {
+        if entered != 0 && u128::from(now().saturating_sub(entered)) > limit().as_millis() {
             let what = WHAT.lock().unwrap_or_else(PoisonError::into_inner).clone();
             eprintln!(
                 "error: {} waited {:.1} s in {what}: another rank is lost or stuck",
                 launch::who(),
-                limit as f64 / 1000.0
+                limit().as_secs_f64()
             );
             eprintln!("hint: launch.timeout_seconds sets this limit");
             launch::abort(Kind::Peer.exit_code());

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tch::Tensor;
 
 use super::{Solo, Transport, order, watchdog};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::torch;
 
 /// Collectives so far, for `run.json`.
@@ -175,15 +176,31 @@ impl World {
 
     /// Runs `job` on rank 0 first and on the others when it is done there: who comes first downloads, decodes or
     /// repairs, the others find it ready.
-    pub fn root_first<T>(&self, job: impl FnOnce() -> Result<T>) -> Result<T> {
-        if self.is_root() {
-            let done = job()?;
-            self.barrier()?;
-            Ok(done)
-        } else {
-            self.barrier()?;
-            job()
+    ///
+    /// However long it takes: rank 0 gives signs of life meanwhile, so that the others' watchdogs only tell of a rank 0
+    /// that is gone. Its `job` therefore runs on a thread of its own, and makes no collective calls.
+    pub fn root_first<T: Send>(&self, job: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        if self.size() == 1 {
+            return job();
         }
+        if !self.is_root() {
+            while !self.root_decides(true)? {}
+            return job();
+        }
+        let sign_of_life = watchdog::limit() / 4;
+        std::thread::scope(|scope| {
+            let (running, ended) = mpsc::channel::<()>();
+            let worker = scope.spawn(move || {
+                let _running = running; // dropped however the job ends
+                job()
+            });
+            while ended.recv_timeout(sign_of_life) == Err(RecvTimeoutError::Timeout) {
+                self.root_decides(false)?;
+            }
+            let done = worker.join().map_err(|_| Error::new(Kind::Bug, "rank 0 panicked in what it does first"))??;
+            self.root_decides(true)?;
+            Ok(done)
+        })
     }
 
     /// An error (the same on all ranks) unless the ranks agree on all of these named facts: it says which differ and
@@ -193,7 +210,7 @@ impl World {
             return Ok(());
         }
         let mine = serde_json::to_string(&facts())
-            .map_err(|error| Error::new(crate::error::Kind::Bug, format!("facts to compare: {error}")))?;
+            .map_err(|error| Error::new(Kind::Bug, format!("facts to compare: {error}")))?;
         let all = self.exchange(&mine)?;
         let all: Vec<Vec<(String, String)>> =
             all.iter().map(|text| serde_json::from_str(text).unwrap_or_default()).collect();

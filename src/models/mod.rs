@@ -23,6 +23,7 @@ pub mod resnet;
 pub mod resnet20;
 pub mod state;
 pub mod sync_norm;
+pub mod weights;
 
 use std::fmt::Debug;
 use std::sync::Arc;

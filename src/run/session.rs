@@ -13,9 +13,9 @@ use super::{identity, print, print_json};
 use crate::checkpoint::Facts;
 use crate::config::schema::{Accelerator, BatchScope, Config, Precision};
 use crate::config::{self, Loaded};
-use crate::data::Corpus;
 use crate::data::source::{self, Dataset};
 use crate::data::split::{self, Parts};
+use crate::data::{self, Corpus};
 use crate::digest::sha256;
 use crate::dist::{World, launch};
 use crate::error::{Error, Result};
@@ -106,7 +106,7 @@ impl Session {
         set_up_process(config, &world)?;
         check_batch(config, &world)?;
 
-        let dataset = world.root_first(|| source::load(&config.data))?;
+        let dataset = data::obtain(&config.data, &world)?;
         world.agree(|| vec![("content of the data (sha256)".into(), dataset.fingerprint.clone())])?;
         let parts = split::split(&dataset.train.labels, &config.split)?;
         for warning in &parts.warnings {

@@ -5,13 +5,13 @@ use serde_json::json;
 use super::session::Options;
 use super::{print, print_json};
 use crate::config::{self, Request};
-use crate::data::{source, split};
+use crate::data::{self, split};
 use crate::error::Result;
 use crate::unlearn;
 
 pub fn splits(options: &Options, overrides: &[String]) -> Result<()> {
     let loaded = options.load(overrides)?;
-    let dataset = source::load(&loaded.config.data)?;
+    let dataset = data::obtain(&loaded.config.data, &options.world)?;
     let parts = split::split(&dataset.train.labels, &loaded.config.split)?;
     for warning in &parts.warnings {
         tracing::warn!("{warning}");

@@ -39,6 +39,8 @@ impl Workspace {
         for variable in ["CACHE_DIR", "DATA_DIR", "OUTPUTS_DIR"] {
             command.env_remove(variable);
         }
+        // Nobody there: a test that forgets its data downloads none.
+        command.env("HTTPS_PROXY", "http://127.0.0.1:1");
         // Tests run side by side: waiting threads must not spin.
         command.env("OMP_WAIT_POLICY", "passive");
         // Files, not pipes: nobody has to read while the program runs.

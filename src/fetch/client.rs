@@ -1,0 +1,72 @@
+//! The HTTP client: time limits, proxies, certificates.
+
+use std::time::Duration;
+
+use ureq::Agent;
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+
+use super::{Patience, proxy};
+use crate::error::{Error, Result};
+
+/// Certificates to trust instead of Mozilla's, which are compiled in: for networks with a certificate authority of
+/// their own. OpenSSL's variable.
+const CERTIFICATES: &str = "SSL_CERT_FILE";
+
+/// A client for one address and what that redirects to.
+pub(super) fn agent(url: &str, patience: &Patience) -> Result<Agent> {
+    let Patience { connect, stall, .. } = *patience;
+    let tls = TlsConfig::builder().root_certs(certificates()?).build();
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .user_agent(concat!("regun/", env!("CARGO_PKG_VERSION")))
+        .proxy(proxy::for_url(url, |name| std::env::var(name).ok())?)
+        .tls_config(tls)
+        .timeout_resolve(Some(connect))
+        .timeout_connect(Some(connect))
+        .timeout_per_read(Some(stall))
+        .timeout_per_write(Some(stall));
+    Ok(config.build().new_agent())
+}
+
+fn certificates() -> Result<RootCerts> {
+    let Some(path) = std::env::var_os(CERTIFICATES).filter(|path| !path.is_empty()) else {
+        return Ok(RootCerts::WebPki);
+    };
+    let unusable = |what: String| {
+        Error::usage(format!("{CERTIFICATES}={}: {what}", path.display()))
+            .hint("wanted a file of PEM certificates; without the variable Mozilla's are used")
+    };
+    let text = std::fs::read(&path).map_err(|error| unusable(error.to_string()))?;
+    let mut certificates = Vec::new();
+    for item in parse_pem(&text) {
+        if let PemItem::Certificate(certificate) = item.map_err(|error| unusable(error.to_string()))? {
+            certificates.push(certificate);
+        }
+    }
+    if certificates.is_empty() {
+        return Err(unusable("it holds no certificate".into()));
+    }
+    Ok(certificates.into())
+}
+
+/// What a failed request means, in words, and whether another attempt may help.
+pub(super) fn explain(error: &ureq::Error, patience: &Patience) -> (String, bool) {
+    let seconds = |limit: Duration| limit.as_secs_f64();
+    match error {
+        ureq::Error::HostNotFound => ("the host name is not known here".into(), true),
+        ureq::Error::Timeout(ureq::Timeout::Resolve | ureq::Timeout::Connect) => {
+            (format!("no connection within {} s", seconds(patience.connect)), true)
+        }
+        ureq::Error::Timeout(_) => (format!("no byte for {} s", seconds(patience.stall)), true),
+        ureq::Error::ConnectProxyFailed(reason) => (format!("the proxy did not connect: {reason}"), true),
+        ureq::Error::Io(error) => {
+            let text = error.to_string();
+            match text.contains("certificate") {
+                true => (format!("{text} (a network's own certificates are given with {CERTIFICATES})"), false),
+                false => (text, true),
+            }
+        }
+        ureq::Error::Protocol(_) | ureq::Error::ConnectionFailed => (error.to_string(), true),
+        _ => (error.to_string(), false),
+    }
+}

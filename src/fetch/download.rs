@@ -1,0 +1,177 @@
+//! A file over HTTP, in as many attempts as it takes.
+//!
+//! What came is kept from attempt to attempt and from run to run, and the rest is asked for with a Range. Whether the
+//! pieces belong together is not asked of the server (an ETag, say): the checksum of the whole tells, and where it is
+//! wrong, everything is fetched afresh, once.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::Path;
+
+use ureq::http::{Response, StatusCode, header};
+use ureq::{Agent, Body};
+
+use super::progress::Progress;
+use super::{Patience, Remote, client};
+use crate::error::{Error, Result};
+
+/// Downloads `remote` from `url` to `partial`, which then has its checksum.
+pub(super) fn download(remote: &Remote, url: &str, partial: &Path, patience: &Patience) -> Result<()> {
+    let agent = client::agent(url, patience)?;
+    let resumed = length(partial);
+    match resumed {
+        0 => tracing::info!("downloading {url}"),
+        bytes => tracing::info!("downloading {url}, from byte {bytes} on"),
+    }
+    let mut download = Download { agent, remote, url, partial, patience, progress: Progress::new(remote.name()) };
+    download.receive()?;
+    let Some(difference) = remote.checksum.difference(partial)? else { return Ok(()) };
+    download.progress.warn(&format!("{url} arrived damaged ({difference}): downloading all of it once more"));
+    download.discard()?;
+    download.receive()?;
+    let Some(difference) = remote.checksum.difference(partial)? else { return Ok(()) };
+    download.discard()?;
+    Err(Error::missing(format!("{url}, downloaded twice, is not the published file: {difference}"))
+        .hint("the server has another file, or something on the way changes it: take it from elsewhere (data.mirror)"))
+}
+
+fn length(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |metadata| metadata.len())
+}
+
+struct Download<'a> {
+    agent: Agent,
+    remote: &'a Remote<'a>,
+    url: &'a str,
+    partial: &'a Path,
+    patience: &'a Patience,
+    progress: Progress,
+}
+
+/// Why an attempt ended.
+enum Failure {
+    /// Another one may do better.
+    Passing(String),
+    /// No other one will.
+    Final(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Final(error)
+    }
+}
+
+impl Download<'_> {
+    /// Attempts until the file is there, or `patience.attempts` of them in a row have brought nothing new.
+    fn receive(&mut self) -> Result<()> {
+        let mut best = length(self.partial);
+        let mut in_vain = 0;
+        loop {
+            let reason = match self.attempt() {
+                Ok(()) => return Ok(()),
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Passing(reason)) => reason,
+            };
+            let have = length(self.partial);
+            in_vain = if have > best { 1 } else { in_vain + 1 };
+            best = best.max(have);
+            if in_vain >= self.patience.attempts {
+                return Err(Error::missing(format!("cannot download {}: {reason} ({in_vain} attempts)", self.url)));
+            }
+            let pause = self.patience.pause * (1 << (in_vain - 1));
+            self.progress.warn(&format!("{}: {reason}; trying again in {} s", self.url, pause.as_secs_f64()));
+            std::thread::sleep(pause);
+        }
+    }
+
+    /// One request for all that is not here yet.
+    fn attempt(&mut self) -> Result<(), Failure> {
+        let have = length(self.partial);
+        if self.remote.bytes.is_some_and(|bytes| have >= bytes) {
+            return Ok(()); // the checksum decides
+        }
+        let mut request = self.agent.get(self.url);
+        if have > 0 {
+            request = request.header(header::RANGE, format!("bytes={have}-"));
+        }
+        let response = request.call().map_err(|error| self.failure(error))?;
+        match response.status() {
+            StatusCode::OK => self.keep(response, 0),
+            StatusCode::PARTIAL_CONTENT if range_start(&response) == Some(have) => self.keep(response, have),
+            StatusCode::PARTIAL_CONTENT => {
+                self.discard()?;
+                Err(Failure::Passing("the server sent another range than asked for".into()))
+            }
+            // Everything is here already, or more than there is: the checksum decides.
+            StatusCode::RANGE_NOT_SATISFIABLE if have > 0 => Ok(()),
+            status if status.is_server_error() || matches!(status.as_u16(), 408 | 429) => {
+                Err(Failure::Passing(format!("the server answers {status}")))
+            }
+            status => Err(Error::missing(format!("cannot download {}: the server answers {status}", self.url)).into()),
+        }
+    }
+
+    /// Writes what arrives from byte `start` on.
+    fn keep(&mut self, response: Response<Body>, start: u64) -> Result<(), Failure> {
+        let unwritable = |source| Error::storage("cannot write", self.partial, &source);
+        let rest = response.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let total = rest.map(|rest: u64| start + rest);
+        if let (Some(total), Some(wanted)) = (total, self.remote.bytes)
+            && total != wanted
+        {
+            return Err(self.another_size(total, wanted));
+        }
+        let mut options = File::options();
+        let mut file = match start {
+            0 => options.create(true).write(true).truncate(true).open(self.partial),
+            _ => options.append(true).open(self.partial),
+        }
+        .map_err(unwritable)?;
+
+        let mut body = response.into_body().into_reader();
+        let mut buffer = vec![0; 1 << 17];
+        let mut have = start;
+        loop {
+            self.progress.at(have, total.or(self.remote.bytes));
+            let got = match body.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(got) => got,
+                Err(error) => return Err(self.failure(error.into())),
+            };
+            file.write_all(&buffer[..got]).map_err(unwritable)?;
+            have += got as u64;
+            if let Some(wanted) = self.remote.bytes.filter(|&wanted| have > wanted) {
+                self.discard()?;
+                return Err(self.another_size(have, wanted));
+            }
+        }
+        match total.or(self.remote.bytes) {
+            Some(total) if have < total => Err(Failure::Passing(format!("it ended after {have} of {total} bytes"))),
+            _ => Ok(()),
+        }
+    }
+
+    fn another_size(&self, got: u64, wanted: u64) -> Failure {
+        Error::missing(format!("{} is not the published file: got {got} bytes, wanted {wanted}", self.url))
+            .hint("the server has another file, or something on the way answers in its place, a login page say")
+            .into()
+    }
+
+    fn failure(&self, error: ureq::Error) -> Failure {
+        match client::explain(&error, self.patience) {
+            (reason, true) => Failure::Passing(reason),
+            (reason, false) => Error::missing(format!("cannot download {}: {reason}", self.url)).into(),
+        }
+    }
+
+    fn discard(&self) -> Result<()> {
+        fs::remove_file(self.partial).map_err(|source| Error::storage("cannot remove", self.partial, &source))
+    }
+}
+
+/// Where the content of a 206 response begins: `Content-Range: bytes START-END/TOTAL`.
+fn range_start(response: &Response<Body>) -> Option<u64> {
+    let range = response.headers().get(header::CONTENT_RANGE)?.to_str().ok()?;
+    range.strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
+}
