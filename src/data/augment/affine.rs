@@ -47,7 +47,12 @@ pub(super) fn warp(images: &Tensor, matrices: &[Matrix]) -> Result<Tensor> {
     let half = |side: i64| 0.5 * side as f32;
     let scaled: Vec<f32> = matrices
         .iter()
-        .flat_map(|m| [0, 1, 2].map(|i| m[i] as f32 / half(width)).into_iter().chain([3, 4, 5].map(|i| m[i] as f32 / half(height))))
+        .flat_map(|m| {
+            [0, 1, 2]
+                .map(|i| m[i] as f32 / half(width))
+                .into_iter()
+                .chain([3, 4, 5].map(|i| m[i] as f32 / half(height)))
+        })
         .collect();
     let theta = upload(&scaled, device)?.f_view([n, 6, 1, 1])?;
     let (x, y) = (centred(width, device)?, centred(height, device)?.f_view([height, 1])?);

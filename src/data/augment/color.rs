@@ -12,7 +12,9 @@ const GREY: [f64; 3] = [0.2989, 0.587, 0.114];
 
 /// [N, 3, H, W] to [N, 1, H, W].
 pub(super) fn grey(images: &Tensor) -> Result<Tensor> {
-    let weight = |channel: usize| Tensor::f_from_slice(&GREY[channel..=channel])?.f_to_kind(images.kind())?.f_to_device(images.device());
+    let weight = |channel: usize| {
+        Tensor::f_from_slice(&GREY[channel..=channel])?.f_to_kind(images.kind())?.f_to_device(images.device())
+    };
     let channel = |i: i64| images.f_narrow(1, i, 1);
     // Fused multiply-adds, as in torchvision's `add_(alpha)`.
     let red = channel(0)?.f_mul(&weight(0)?)?;
@@ -51,13 +53,17 @@ pub(super) fn turn_hue(images: &Tensor, turns: &Tensor) -> Result<Tensor> {
     // Sixths of a turn from red; the greatest channel says in which third, the first one where two are equal.
     let in_green = red.f_sub(&blue)?.f_add_scalar(2.0)?;
     let in_blue = green.f_sub(&red)?.f_add_scalar(4.0)?;
-    let sixths = blue.f_sub(&green)?.f_where_self(&red.f_eq(0.0)?, &in_green.f_where_self(&green.f_eq(0.0)?, &in_blue)?)?;
+    let sixths =
+        blue.f_sub(&green)?.f_where_self(&red.f_eq(0.0)?, &in_green.f_where_self(&green.f_eq(0.0)?, &in_blue)?)?;
     let hue = sixths.f_mul_scalar(1.0 / 6.0)?.f_add_scalar(1.0)?.f_fmod(1.0)?.f_add(turns)?.f_remainder(1.0)?;
     // How far each channel lies below the greatest, as a share of the range: a trapezium over the circle.
     let constants = |values: [f64; 3]| -> Result<Tensor> {
-        Ok(Tensor::f_from_slice(&values)?.f_view([1, 3, 1, 1])?.f_to_kind(images.kind())?.f_to_device(images.device())?)
+        Ok(Tensor::f_from_slice(&values)?
+            .f_view([1, 3, 1, 1])?
+            .f_to_kind(images.kind())?
+            .f_to_device(images.device())?)
     };
     let distance = hue.f_mul_scalar(6.0)?.f_sub(&constants([3.0, 2.0, 4.0])?)?.f_abs()?; // [N, 3, H, W]
     let drop = constants([2.0, -1.0, -1.0])?.f_addcmul(&distance, &constants([-1.0, 1.0, 1.0])?)?.f_clamp(0.0, 1.0)?;
-    Ok(value.f_sub(&drop.f_mul(&saturation)?.f_mul(&value)?)?)
+    Ok(drop.f_mul(&saturation)?.f_neg()?.f_add_scalar(1.0)?.f_mul(&value)?)
 }

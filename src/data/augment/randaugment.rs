@@ -108,9 +108,11 @@ pub fn apply(images: Tensor, ops: &[Vec<Op>]) -> Result<Tensor> {
         let now = |ops: &Vec<Op>| ops.get(turn).copied();
         let (rows, matrices) = rows_with(ops, |ops| now(ops).as_ref().and_then(matrix));
         edit_rows(&mut images, &rows, |images| affine::warp(images, &matrices))?;
-        let (rows, tables) = rows_with(ops, |ops| if let Some(Op::Table(table)) = now(ops) { Some(table) } else { None });
+        let (rows, tables) =
+            rows_with(ops, |ops| if let Some(Op::Table(table)) = now(ops) { Some(table) } else { None });
         edit_rows(&mut images, &rows, |images| tables::apply(images, &tables))?;
-        let (rows, factors) = rows_with(ops, |ops| if let Some(Op::Color(factor)) = now(ops) { Some(factor) } else { None });
+        let (rows, factors) =
+            rows_with(ops, |ops| if let Some(Op::Color(factor)) = now(ops) { Some(factor) } else { None });
         edit_rows(&mut images, &rows, |images| saturate(images, &factors))?;
         let (rows, factors) =
             rows_with(ops, |ops| if let Some(Op::Sharpness(factor)) = now(ops) { Some(factor) } else { None });

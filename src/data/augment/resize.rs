@@ -98,19 +98,18 @@ impl Resize {
             taps
         });
         let rows = cutouts.iter().map(|cutout| taps(cutout.top, cutout.height, size));
-        resample(pixels, &columns.collect::<Vec<_>>(), &rows.collect::<Vec<_>>())
+        resample(pixels, &columns.collect::<Vec<_>>(), &rows.collect::<Vec<_>>(), size)
     }
 
     /// uint8 [N, C, H, W] to [N, C, eval crop, eval crop].
     pub fn eval(&self, pixels: &Tensor) -> Result<Tensor> {
-        let n = pixels.size()[0] as usize;
         let short = self.height.min(self.width);
         let middle = |side: i64| {
             let resized = self.eval_resize * side / short;
             let first = ((resized - self.eval_crop) as f64 / 2.0).round_ties_even() as usize;
             taps(0, side, resized)[first..first + self.eval_crop as usize].to_vec()
         };
-        resample(pixels, &vec![middle(self.width); n], &vec![middle(self.height); n])
+        resample(pixels, &[middle(self.width)], &[middle(self.height)], self.eval_crop)
     }
 }
 
@@ -138,33 +137,32 @@ fn taps(start: i64, length: i64, size: i64) -> Vec<Taps> {
     (0..size).map(output).collect()
 }
 
-/// uint8 [N, C, H, W] to [N, C, S, S]; sample i by `columns[i]` and `rows[i]`, S outputs each.
-fn resample(pixels: &Tensor, columns: &[Vec<Taps>], rows: &[Vec<Taps>]) -> Result<Tensor> {
+/// uint8 [N, C, H, W] to [N, C, S, S], sample i by `columns[i]` and `rows[i]`, S outputs each; or all by the only one.
+fn resample(pixels: &Tensor, columns: &[Vec<Taps>], rows: &[Vec<Taps>], size: i64) -> Result<Tensor> {
     let wide = pixels.f_to_kind(Kind::Float)?.f_transpose(2, 3)?; // [N, C, W, H]
-    let narrowed = along_rows(&wide, columns)?.f_transpose(2, 3)?; // [N, C, H, S]
-    Ok(along_rows(&narrowed, rows)?.f_round_()?.f_to_kind(Kind::Uint8)?)
+    let narrowed = along_rows(&wide, columns, size)?.f_transpose(2, 3)?; // [N, C, H, S]
+    Ok(along_rows(&narrowed, rows, size)?.f_round_()?.f_to_kind(Kind::Uint8)?)
 }
 
-/// float32 [N, C, L, M] to [N, C, S, M]: each of S rows is a weighted sum of rows, sample i by `outputs[i]`.
+/// float32 [N, C, L, M] to [N, C, S, M]: each of S rows is a weighted sum of rows.
 ///
 /// Taken tap by tap, not as a matrix product: the sums are then the same in any batch and on any device, TF32 or not.
-fn along_rows(images: &Tensor, outputs: &[Vec<Taps>]) -> Result<Tensor> {
+fn along_rows(images: &Tensor, outputs: &[Vec<Taps>], size: i64) -> Result<Tensor> {
     let (n, channels, length, row) = images.size4()?;
     let device = images.device();
-    let size = outputs.first().map_or(0, Vec::len) as i64;
     let all = || outputs.iter().flatten();
+    let shape = [outputs.len() as i64, 1, size, 1];
     let images = images.f_reshape([n * channels * length, row])?;
-    let starts = Tensor::f_arange(n * channels, (Kind::Int64, device))?.f_mul_scalar(length)?.f_view([n, channels, 1])?;
-    let first = upload(&all().map(|taps| taps.first).collect::<Vec<_>>(), device)?.f_view([n, 1, size])?;
-    let count = all().map(|taps| taps.weights.len()).max().unwrap_or(0);
+    let starts = Tensor::f_arange(n * channels, (Kind::Int64, device))?.f_mul_scalar(length)?;
+    let starts = starts.f_view([n, channels, 1, 1])?;
     let mut sum = Tensor::f_zeros([n, channels, size, row], (Kind::Float, device))?;
-    for tap in 0..count {
+    for tap in 0..all().map(|taps| taps.weights.len()).max().unwrap_or(0) {
         // Outputs with fewer taps add their last source again, with weight 0.
-        let step = |taps: &Taps| tap.min(taps.weights.len() - 1) as i64;
+        let source = |taps: &Taps| taps.first + tap.min(taps.weights.len() - 1) as i64;
         let weight = |taps: &Taps| taps.weights.get(tap).copied().unwrap_or(0.0);
-        let steps = upload(&all().map(step).collect::<Vec<_>>(), device)?.f_view([n, 1, size])?;
-        let weights = upload(&all().map(weight).collect::<Vec<_>>(), device)?.f_view([n, 1, size, 1])?;
-        let sources = first.f_add(&steps)?.f_add(&starts)?.f_view([n * channels * size])?;
+        let sources = upload(&all().map(source).collect::<Vec<_>>(), device)?.f_view(shape)?;
+        let weights = upload(&all().map(weight).collect::<Vec<_>>(), device)?.f_view(shape)?;
+        let sources = sources.f_add(&starts)?.f_view([n * channels * size])?;
         let taken = images.f_index_select(0, &sources)?.f_view([n, channels, size, row])?;
         let _same_tensor = sum.f_addcmul_(&taken, &weights)?;
     }

@@ -34,7 +34,13 @@ impl Table {
         match self {
             Table::Brightness(factor) => (f32::from(v) * factor as f32).clamp(0.0, 255.0) as u8,
             Table::Posterize(bits) => v & !(u8::MAX.checked_shr(u32::from(bits)).unwrap_or(0)),
-            Table::Solarize(threshold) => if f32::from(v) >= threshold as f32 { !v } else { v },
+            Table::Solarize(threshold) => {
+                if f32::from(v) >= threshold as f32 {
+                    !v
+                } else {
+                    v
+                }
+            }
             Table::Contrast(_) | Table::AutoContrast | Table::Equalize => v,
         }
     }
