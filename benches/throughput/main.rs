@@ -2,14 +2,18 @@
 //!
 //!     make bench
 //!     cargo bench --bench throughput -- --device cuda --steps 50
+//!     cargo bench --bench throughput -- --only pipeline
 //!
 //! Every contender holds the same network (ResNet-18, CIFAR stem) and a fixed random batch, and does the same steps. In
 //! each round all of them run once, one after the other, starting with another one each time: slow changes of the
 //! machine (heat, neighbours) hit all alike. The figure of a contender is images per round over the median of its
-//! rounds. Training on two ranks is compared with training on one in the same way. The table goes to stdout, the same numbers to `target/bench.json`.
+//! rounds. Augmentation of resident images is compared with torchvision's transforms behind a DataLoader of two
+//! workers, and training on two ranks with training on one, in the same way. The table goes to stdout, the same numbers to
+//! `target/bench.json`.
 
 mod ours;
 mod peer;
+mod pipeline;
 mod ranks;
 mod report;
 
@@ -37,7 +41,10 @@ struct Options {
     batch_size: usize,
     #[arg(long, default_value = "cpu", value_parser = ["cpu", "cuda"])]
     device: String,
-    /// A Python with PyTorch.
+    /// Only the comparisons with this in their name.
+    #[arg(long, default_value = "")]
+    only: String,
+    /// A Python with PyTorch and torchvision.
     #[arg(long, default_value = ".venv/bin/python")]
     python: PathBuf,
     /// This process is a rank of the comparison of rank counts.
@@ -46,6 +53,12 @@ struct Options {
     /// Given by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+impl Options {
+    fn device(&self) -> Device {
+        if self.device == "cuda" { Device::Cuda(0) } else { Device::Cpu }
+    }
 }
 
 /// Makes our side of a comparison.
@@ -65,10 +78,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     tch::set_num_threads(i32::try_from(options.threads)?);
     let mut rows = Vec::new();
-    for (name, make_ours, modes) in COMPARISONS {
+    let wanted = |name: &str| name.contains(&options.only);
+    for (name, make_ours, modes) in COMPARISONS.into_iter().filter(|(name, ..)| wanted(name)) {
         rows.extend(compare(&options, name, make_ours, &modes)?);
     }
-    if options.device == "cpu" {
+    for name in pipeline::DATA_SETS.into_iter().filter(|name| wanted(&format!("pipeline_{name}"))) {
+        rows.push(pipeline::compare(&options, name)?);
+    }
+    if options.device == "cpu" && wanted("ranks") {
         rows.extend(ranks::compare(options.batch_size, options.steps, options.rounds)?);
     }
     print!("{}", report::table(&rows));
@@ -78,8 +95,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// One row for each baseline mode.
 fn compare(options: &Options, name: &str, make_ours: MakeOurs, modes: &[&str]) -> Result<Vec<Row>, Box<dyn Error>> {
-    let device = if options.device == "cuda" { Device::Cuda(0) } else { Device::Cpu };
-    let mut ours = make_ours(i64::try_from(options.batch_size)?, device)?;
+    let mut ours = make_ours(i64::try_from(options.batch_size)?, options.device())?;
     ours.seconds(2)?;
     let arguments = [
         format!("--steps={}", options.steps),

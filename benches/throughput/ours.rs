@@ -23,6 +23,10 @@ pub struct Ours {
 }
 
 impl Ours {
+    pub fn new(device: Device, step: impl FnMut() -> Result<()> + 'static) -> Self {
+        Ours { step: Box::new(step), device }
+    }
+
     /// Seconds that `steps` steps took just now.
     pub fn seconds(&mut self, steps: usize) -> Result<f64> {
         let clock = Instant::now();
@@ -70,7 +74,7 @@ pub fn train(batch_size: i64, device: Device) -> Result<Ours> {
         loss.f_backward()?;
         sgd.step(&mut params, rate)
     };
-    Ok(Ours { step: Box::new(step), device })
+    Ok(Ours::new(device, step))
 }
 
 /// The evaluation's forward pass. Folding is done once for each evaluation, not for each batch: it is not timed.
@@ -82,5 +86,5 @@ pub fn evaluate(batch_size: i64, device: Device) -> Result<Ours> {
         let forward = || model.architecture().forward(&mut Forward::folded(&folded), &images);
         no_grad(forward).map(drop)
     };
-    Ok(Ours { step: Box::new(step), device })
+    Ok(Ours::new(device, step))
 }

@@ -41,21 +41,21 @@ pub(super) fn mean_grey(images: &Tensor) -> Result<Tensor> {
     Ok(sum.f_to_kind(Kind::Double)?.f_div_scalar(pixels * one)?.f_to_kind(images.kind())?)
 }
 
-/// Turns the hue of images in [0, 1] by `turns` of the colour circle, through hue, saturation and value (Smith 1978).
+/// Turns the hue of images in [0, 1] by `turns` of the colour circle (Smith 1978, the hexagonal model).
 pub(super) fn turn_hue(images: &Tensor, turns: &Tensor) -> Result<Tensor> {
-    let (value, least) = (images.f_amax([1].as_slice(), true)?, images.f_amin([1].as_slice(), true)?);
-    let range = value.f_sub(&least)?;
-    let is_grey = range.f_eq(0.0)?;
-    let saturation = range.f_div(&value.f_masked_fill(&is_grey, 1.0)?)?;
-    let from_value = value.f_sub(images)?.f_div(&range.f_masked_fill(&is_grey, 1.0)?)?;
-    let below = |channel: i64| from_value.f_narrow(1, channel, 1);
-    let (red, green, blue) = (below(0)?, below(1)?, below(2)?);
+    let channel = |i: i64| images.f_narrow(1, i, 1);
+    let (red, green, blue) = (channel(0)?, channel(1)?, channel(2)?);
+    let value = red.f_maximum(&green)?.f_maximum(&blue)?;
+    let range = value.f_sub(&red.f_minimum(&green)?.f_minimum(&blue)?)?;
     // Sixths of a turn from red; the greatest channel says in which third, the first one where two are equal.
-    let in_green = red.f_sub(&blue)?.f_add_scalar(2.0)?;
-    let in_blue = green.f_sub(&red)?.f_add_scalar(4.0)?;
-    let sixths =
-        blue.f_sub(&green)?.f_where_self(&red.f_eq(0.0)?, &in_green.f_where_self(&green.f_eq(0.0)?, &in_blue)?)?;
-    let hue = sixths.f_mul_scalar(1.0 / 6.0)?.f_add_scalar(1.0)?.f_fmod(1.0)?.f_add(turns)?.f_remainder(1.0)?;
+    let (is_red, is_green) = (red.f_eq_tensor(&value)?, green.f_eq_tensor(&value)?);
+    let third = |ahead: &Tensor, behind: &Tensor, sixths: f64| -> Result<Tensor> {
+        // Grey has no hue: 0 / tiny.
+        Ok(ahead.f_sub(behind)?.f_div_(&range.f_clamp_min(f64::from(f32::MIN_POSITIVE))?)?.f_add_scalar_(sixths)?)
+    };
+    let in_green = third(&blue, &red, 2.0)?.f_where_self(&is_green, &third(&red, &green, 4.0)?)?;
+    let hue = third(&green, &blue, 0.0)?.f_where_self(&is_red, &in_green)?.f_add_(&turns.f_mul_scalar(6.0)?)?;
+    let hue = hue.f_sub(&hue.f_mul_scalar(1.0 / 6.0)?.f_floor_()?.f_mul_scalar_(6.0)?)?; // In [0, 6).
     // How far each channel lies below the greatest, as a share of the range: a trapezium over the circle.
     let constants = |values: [f64; 3]| -> Result<Tensor> {
         Ok(Tensor::f_from_slice(&values)?
@@ -63,7 +63,7 @@ pub(super) fn turn_hue(images: &Tensor, turns: &Tensor) -> Result<Tensor> {
             .f_to_kind(images.kind())?
             .f_to_device(images.device())?)
     };
-    let distance = hue.f_mul_scalar(6.0)?.f_sub(&constants([3.0, 2.0, 4.0])?)?.f_abs()?; // [N, 3, H, W]
-    let drop = constants([2.0, -1.0, -1.0])?.f_addcmul(&distance, &constants([-1.0, 1.0, 1.0])?)?.f_clamp(0.0, 1.0)?;
-    Ok(drop.f_mul(&saturation)?.f_neg()?.f_add_scalar(1.0)?.f_mul(&value)?)
+    let drop = hue.f_sub(&constants([3.0, 2.0, 4.0])?)?.f_abs_()?.f_mul_(&constants([-1.0, 1.0, 1.0])?)?;
+    let drop = drop.f_add(&constants([2.0, -1.0, -1.0])?)?.f_clamp_(0.0, 1.0)?;
+    Ok(value.f_sub(&drop.f_mul(&range)?)?)
 }

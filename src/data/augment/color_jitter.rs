@@ -1,6 +1,6 @@
 //! Random brightness, contrast, saturation and hue, in random order: torchvision's `ColorJitter` on float images.
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use super::color;
 use super::rows::{edit_rows, per_sample, rows_with};
@@ -48,9 +48,24 @@ impl ColorJitter {
     }
 }
 
-/// Changes `images` [N, 3, H, W] in [0, 1] in place. All samples do their first change, then all their second, and so
-/// on: those with the same kind of change together.
+/// Values that a CPU changes at once: its caches hold them and what is made on the way.
+const CPU_VALUES: i64 = 1 << 17;
+
+/// Changes `images` [N, 3, H, W] in [0, 1] in place.
 pub fn apply(images: &mut Tensor, jitters: &[Jitter]) -> Result<()> {
+    let (_, channels, height, width) = images.size4()?;
+    let on_cpu = images.device() == Device::Cpu;
+    let together =
+        if on_cpu { (CPU_VALUES / (channels * height * width)).max(1) as usize } else { jitters.len().max(1) };
+    for (part, jitters) in jitters.chunks(together).enumerate() {
+        let mut images = images.f_narrow(0, (part * together) as i64, jitters.len() as i64)?;
+        apply_together(&mut images, jitters)?;
+    }
+    Ok(())
+}
+
+/// All samples do their first change, then all their second, and so on: those with the same kind of change together.
+fn apply_together(images: &mut Tensor, jitters: &[Jitter]) -> Result<()> {
     let (kind, device) = (images.kind(), images.device());
     for turn in 0..jitters.iter().map(Vec::len).max().unwrap_or(0) {
         let with = |pick: fn(&Change) -> Option<f64>| rows_with(jitters, |jitter| jitter.get(turn).and_then(pick));

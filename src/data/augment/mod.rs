@@ -184,7 +184,7 @@ impl Augment {
         let mut images = self.to_float(&pixels)?;
         color_jitter::apply(&mut images, &plan.jitters)?;
         erasing::apply(&mut images, &plan.erasures)?;
-        to_channels_last(&self.standardise(images)?)
+        self.standardise(&to_channels_last(&images)?)
     }
 
     /// uint8 to [0, 1].
@@ -193,12 +193,17 @@ impl Augment {
         Ok(pixels.f_to_kind(self.kind)?.f_mul_scalar_(1.0 / 255.0)?)
     }
 
-    /// Subtracts the mean, divides by the spread, in place.
-    fn standardise(&self, mut images: Tensor) -> Result<Tensor> {
-        Ok(images.f_sub_(&self.mean)?.f_div_(&self.std)?)
+    /// Subtracts the mean, divides by the spread, in place; `images` are channels-last.
+    fn standardise(&self, images: &Tensor) -> Result<Tensor> {
+        let (n, channels, height, width) = images.size4()?;
+        // Whole rows of pixels at once: several times quicker than three values at a time.
+        let along_row = |values: &Tensor| values.f_view([channels])?.f_repeat([width]);
+        let mut rows = images.f_permute([0, 2, 3, 1])?.f_view([n, height, width * channels])?;
+        let rows = rows.f_sub_(&along_row(&self.mean)?)?.f_div_(&along_row(&self.std)?)?;
+        Ok(rows.f_view([n, height, width, channels])?.f_permute([0, 3, 1, 2])?)
     }
 
     fn normalise(&self, pixels: &Tensor) -> Result<Tensor> {
-        self.standardise(self.to_float(&to_channels_last(pixels)?)?)
+        self.standardise(&self.to_float(&to_channels_last(pixels)?)?)
     }
 }
