@@ -12,18 +12,24 @@ const GREY: [f64; 3] = [0.2989, 0.587, 0.114];
 
 /// [N, 3, H, W] to [N, 1, H, W].
 pub(super) fn grey(images: &Tensor) -> Result<Tensor> {
-    let weight = |channel: usize| {
-        Tensor::f_from_slice(&GREY[channel..=channel])?.f_to_kind(images.kind())?.f_to_device(images.device())
-    };
     let channel = |i: i64| images.f_narrow(1, i, 1);
-    // Fused multiply-adds, as in torchvision's `add_(alpha)`.
-    let red = channel(0)?.f_mul(&weight(0)?)?;
-    Ok(red.f_addcmul(&channel(1)?, &weight(1)?)?.f_addcmul(&channel(2)?, &weight(2)?)?)
+    let mut grey = channel(0)?.f_mul_scalar(GREY[0])?;
+    for i in 1..3 {
+        // A fused multiply-add, as in torchvision's `add_(alpha)`; a whole tensor of weights makes it a quick one.
+        grey = grey.f_addcmul_(&channel(i)?, &grey.f_full_like(GREY[i as usize])?)?;
+    }
+    Ok(grey)
 }
 
-/// `factors` x images + (1 - `factors`) x `other`. `rest` is 1 - `factors`, rounded once.
-pub(super) fn blend(images: &Tensor, other: &Tensor, factors: &Tensor, rest: &Tensor, white: f64) -> Result<Tensor> {
-    Ok(images.f_mul(factors)?.f_addcmul(other, rest)?.f_clamp_(0.0, white)?)
+/// `factors` x images + (1 - `factors`) x `other`. `other` [N, 1, ...] is the same for all channels, `rests` is
+/// 1 - `factors`, rounded once.
+pub(super) fn blend(images: &Tensor, other: &Tensor, factors: &Tensor, rests: &Tensor, white: f64) -> Result<Tensor> {
+    let channel = |i: i64| images.f_narrow(1, i, 1);
+    // Whole tensors and single channels: libtorch's CPU kernels are slow where they broadcast.
+    let whole = |t: &Tensor| t.f_expand(channel(0)?.size(), false)?.f_contiguous();
+    let (other, rests) = (whole(other)?, whole(rests)?);
+    let blended = |i| channel(i)?.f_mul(factors)?.f_addcmul_(&other, &rests)?.f_clamp_(0.0, white);
+    Ok(Tensor::f_cat(&(0..images.size()[1]).map(blended).collect::<std::result::Result<Vec<_>, _>>()?, 1)?)
 }
 
 /// Mean grey of each image in [0, 1], [N, 1, 1, 1].
@@ -47,23 +53,24 @@ pub(super) fn turn_hue(images: &Tensor, turns: &Tensor) -> Result<Tensor> {
     let (red, green, blue) = (channel(0)?, channel(1)?, channel(2)?);
     let value = red.f_maximum(&green)?.f_maximum(&blue)?;
     let range = value.f_sub(&red.f_minimum(&green)?.f_minimum(&blue)?)?;
-    // Sixths of a turn from red; the greatest channel says in which third, the first one where two are equal.
-    let (is_red, is_green) = (red.f_eq_tensor(&value)?, green.f_eq_tensor(&value)?);
-    let third = |ahead: &Tensor, behind: &Tensor, sixths: f64| -> Result<Tensor> {
-        // Grey has no hue: 0 / tiny.
-        Ok(ahead.f_sub(behind)?.f_div_(&range.f_clamp_min(f64::from(f32::MIN_POSITIVE))?)?.f_add_scalar_(sixths)?)
+    // Sixths of a turn from red; the greatest channel says in which third, the first one where two are equal. Grey has
+    // no hue: 0 / tiny. Choices are sums with 0 or 1: quicker than `where`.
+    let third = |ahead: &Tensor, behind: &Tensor, sixths: f64| {
+        ahead.f_sub(behind)?.f_div_(&range.f_clamp_min(f64::from(f32::MIN_POSITIVE))?)?.f_add_scalar_(sixths)
     };
-    let in_green = third(&blue, &red, 2.0)?.f_where_self(&is_green, &third(&red, &green, 4.0)?)?;
-    let hue = third(&green, &blue, 0.0)?.f_where_self(&is_red, &in_green)?.f_add_(&turns.f_mul_scalar(6.0)?)?;
+    let choose = |channel: &Tensor, greatest: &Tensor, otherwise: Tensor| {
+        let other = value.f_sub(channel)?.f_sign_()?;
+        greatest.f_addcmul(&other, &otherwise.f_sub(greatest)?)
+    };
+    let in_green = choose(&green, &third(&blue, &red, 2.0)?, third(&red, &green, 4.0)?)?;
+    let hue = choose(&red, &third(&green, &blue, 0.0)?, in_green)?.f_add_(&turns.f_mul_scalar(6.0)?)?;
     let hue = hue.f_sub(&hue.f_mul_scalar(1.0 / 6.0)?.f_floor_()?.f_mul_scalar_(6.0)?)?; // In [0, 6).
-    // How far each channel lies below the greatest, as a share of the range: a trapezium over the circle.
-    let constants = |values: [f64; 3]| -> Result<Tensor> {
-        Ok(Tensor::f_from_slice(&values)?
-            .f_view([1, 3, 1, 1])?
-            .f_to_kind(images.kind())?
-            .f_to_device(images.device())?)
+    // A channel lies below the greatest by a share of the range: a trapezium over the circle.
+    let minus_range = range.f_neg()?;
+    let turned = |(peak, slope, base): (f64, f64, f64)| {
+        let share = hue.f_sub_scalar(peak)?.f_abs_()?.f_mul_scalar_(slope)?.f_add_scalar_(base)?.f_clamp_(0.0, 1.0)?;
+        value.f_addcmul(&share, &minus_range)
     };
-    let drop = hue.f_sub(&constants([3.0, 2.0, 4.0])?)?.f_abs_()?.f_mul_(&constants([-1.0, 1.0, 1.0])?)?;
-    let drop = drop.f_add(&constants([2.0, -1.0, -1.0])?)?.f_clamp_(0.0, 1.0)?;
-    Ok(value.f_sub(&drop.f_mul(&range)?)?)
+    let [red, green, blue] = [(3.0, -1.0, 2.0), (2.0, 1.0, -1.0), (4.0, 1.0, -1.0)].map(turned);
+    Ok(Tensor::f_cat(&[red?, green?, blue?], 1)?)
 }

@@ -85,7 +85,8 @@ fn contrast(images: &Tensor, factors: &[f64]) -> Result<Tensor> {
     let mean = sum.f_div_scalar((height * width) as f64)?.f_to_kind(Kind::Float)?;
     let rests: Vec<f64> = factors.iter().map(|factor| 1.0 - factor).collect();
     let column = |values: &[f64]| per_sample(values, Kind::Float, device);
-    let blended = color::blend(&levels(device)?, &mean, &column(factors)?, &column(&rests)?, 255.0)?;
+    let levels = levels(device)?.f_expand([n, 1, 1, LEVELS], false)?;
+    let blended = color::blend(&levels, &mean, &column(factors)?, &column(&rests)?, 255.0)?;
     Ok(blended.f_to_kind(Kind::Uint8)?.f_view([n, 1, LEVELS])?)
 }
 
