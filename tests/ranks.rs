@@ -37,6 +37,19 @@ const VARIANTS: &[(&str, &str)] = &[
     ("base in float32", "trainer.max_epochs=1 trainer.precision=32"),
     ("base, adamw", "trainer.max_epochs=2 model.optim.name=adamw model.optim.lr=0.01"),
     ("base, clipped", "trainer.max_epochs=2 trainer.gradient_clip_val=0.5"),
+    (
+        "base, every transform",
+        "trainer.max_epochs=2 data.transforms.imagenet_resize.enabled=true data.transforms.imagenet_resize.train_size=20 \
+         data.transforms.imagenet_resize.eval_resize=18 data.transforms.imagenet_resize.eval_crop=16 \
+         data.transforms.horizontal_flip.enabled=true +data.transforms.randaugment.enabled=true \
+         +data.transforms.randaugment.num_ops=2 +data.transforms.randaugment.magnitude=9 \
+         +data.transforms.randaugment.num_magnitude_bins=31 +data.transforms.color_jitter.enabled=true \
+         +data.transforms.color_jitter.brightness=0.4 +data.transforms.color_jitter.contrast=0.4 \
+         +data.transforms.color_jitter.saturation=0.4 +data.transforms.color_jitter.hue=0.1 \
+         +data.transforms.random_erasing.enabled=true +data.transforms.random_erasing.p=0.5 \
+         +data.transforms.random_erasing.scale=[0.02,0.2] +data.transforms.random_erasing.ratio=[0.3,3.3] \
+         +data.transforms.random_erasing.value=random",
+    ),
     ("base, accumulating", "trainer.max_epochs=2 trainer.accumulate_grad_batches=2"),
     ("finetune", "unlearn=finetune unlearn.trainer.max_epochs=2"),
     ("neggrad", "unlearn=neggrad unlearn.trainer.max_epochs=2"),

@@ -2,15 +2,18 @@
 //!
 //!     make bench
 //!     cargo bench --bench throughput -- --device cuda --steps 50
+//!     cargo bench --bench throughput -- --only pipeline
 //!
 //! Every contender holds the same network (ResNet-18, CIFAR stem) and fixed random images, and does the same steps. In
 //! each round all of them run once, one after the other, starting with another one each time: slow changes of the
 //! machine (heat, neighbours) hit all alike. The figure of a contender is images per round over the median of its
-//! rounds. Training on two ranks is compared with training on one in the same way. The table goes to stdout, the same
-//! numbers to `target/bench.json`.
+//! rounds. Augmentation of resident images is compared with torchvision's transforms behind a DataLoader of two
+//! workers, and training on two ranks with training on one, in the same way. The table goes to stdout, the same numbers
+//! to `target/bench.json`.
 
 mod ours;
 mod peer;
+mod pipeline;
 mod ranks;
 mod report;
 mod unlearning;
@@ -42,7 +45,7 @@ struct Options {
     batch_size: usize,
     #[arg(long, default_value = "cpu", value_parser = ["cpu", "cuda"])]
     device: String,
-    /// A Python with PyTorch.
+    /// A Python with PyTorch and torchvision.
     #[arg(long, default_value = ".venv/bin/python")]
     python: PathBuf,
     /// This process is a rank of the comparison of rank counts.
@@ -51,6 +54,12 @@ struct Options {
     /// Given by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+impl Options {
+    fn device(&self) -> Device {
+        if self.device == "cuda" { Device::Cuda(0) } else { Device::Cpu }
+    }
 }
 
 /// What is measured, and the modes of `benches/baseline.py` that it is compared with.
@@ -115,6 +124,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     for comparison in COMPARISONS.iter().filter(|comparison| wanted(comparison.name)) {
         rows.extend(compare(&options, comparison)?);
     }
+    for name in pipeline::DATA_SETS.into_iter().filter(|name| wanted(&format!("pipeline_{name}"))) {
+        rows.push(pipeline::compare(&options, name)?);
+    }
     if options.device == "cpu" && wanted("ranks_resnet18") {
         rows.extend(ranks::compare(options.batch_size, options.steps, options.rounds)?);
     }
@@ -128,8 +140,7 @@ fn compare(options: &Options, comparison: &Comparison) -> Result<Vec<Row>, Box<d
     let name = comparison.name;
     let batch_size = comparison.batch_size.unwrap_or(options.batch_size);
     let steps = comparison.steps.unwrap_or(options.steps);
-    let device = if options.device == "cuda" { Device::Cuda(0) } else { Device::Cpu };
-    let mut ours = (comparison.ours)(i64::try_from(batch_size)?, device)?;
+    let mut ours = (comparison.ours)(i64::try_from(batch_size)?, options.device())?;
     ours.seconds(steps.min(2))?;
     let arguments = [
         format!("--steps={steps}"),

@@ -43,7 +43,13 @@ impl Stream {
 
     /// The draws of one sample in one epoch; each pair has numbers of its own. Epochs count modulo 2^32.
     pub fn at(&self, epoch: u64, sample: u64) -> Draws {
-        let counter = [0, epoch as u32, sample as u32, (sample >> 32) as u32];
+        self.lane(epoch, sample, 0)
+    }
+
+    /// Further draws of the same (epoch, sample), for uses that must not shift one another's: 16 lanes of 2^28 blocks.
+    /// Lane 0 is [`Stream::at`].
+    pub fn lane(&self, epoch: u64, sample: u64, lane: u8) -> Draws {
+        let counter = [u32::from(lane) << 28, epoch as u32, sample as u32, (sample >> 32) as u32];
         Draws { key: self.key, counter, words: [0; 4], used: 4, spare_normal: None }
     }
 }
@@ -78,6 +84,11 @@ impl Draws {
     /// Uniform in [0, 1), a multiple of 2^-53.
     pub fn uniform(&mut self) -> f64 {
         (self.next_u64() >> 11) as f64 * (0.5f64).powi(53)
+    }
+
+    /// Uniform in [low, high).
+    pub fn between(&mut self, low: f64, high: f64) -> f64 {
+        low + (high - low) * self.uniform()
     }
 
     /// Uniform in 0..n without bias (Lemire 2019, "Fast random integer generation in an interval"); 0 for n = 0.
@@ -148,6 +159,15 @@ mod tests {
             assert!(!all[..i].contains(&all[i]));
         }
         assert_eq!(all[0], draw(1, "a", 0, 0));
+    }
+
+    #[test]
+    fn lanes_do_not_meet() {
+        let stream = Stream::new(1, "a");
+        let mut all: Vec<u64> = (0..16).map(|lane| stream.lane(3, 5, lane).next_u64()).collect();
+        assert_eq!(all[0], stream.at(3, 5).next_u64());
+        all.sort_unstable();
+        assert!(all.windows(2).all(|pair| pair[0] != pair[1]));
     }
 
     #[test]

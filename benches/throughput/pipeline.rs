@@ -1,0 +1,63 @@
+//! Stored images to normalised batches: the training transforms that a data set's configuration switches on.
+
+use std::error::Error;
+
+use regun::config::schema::Transforms;
+use regun::config::{Request, load};
+use regun::data::augment::{Augment, SampleKeys};
+use regun::random::Stream;
+use tch::{Device, Kind, Tensor};
+
+use crate::Options;
+use crate::ours::Ours;
+use crate::peer::Peer;
+use crate::report::{Row, median};
+
+/// Names of our configurations, which the baseline knows too: 32x32, crop and flip; 64x64, crop, flip and colour jitter.
+pub const DATA_SETS: [&str; 2] = ["cifar10", "tiny_imagenet"];
+/// Batches of one round.
+const BATCHES: usize = 40;
+
+/// One round is an epoch of random images: the loader of the baseline starts and ends with it.
+pub fn compare(options: &Options, data_set: &str) -> Result<Row, Box<dyn Error>> {
+    let transforms =
+        load(&Request { overrides: &[format!("data={data_set}")], ..Request::default() })?.config.data.transforms;
+    let mut ours = epoch(&transforms, options.batch_size, options.device())?;
+    ours.seconds(1)?;
+    let arguments = [
+        format!("--steps={BATCHES}"),
+        format!("--threads={}", options.threads),
+        format!("--batch-size={}", options.batch_size),
+        format!("--device={}", options.device),
+    ];
+    let mut peer = Peer::start(&options.python, &format!("pipeline-{data_set}"), &arguments)?;
+    let (mut own, mut other) = (Vec::new(), Vec::new());
+    for round in 0..options.rounds {
+        own.push(ours.seconds(1)?);
+        other.push(peer.seconds()?);
+        eprintln!("pipeline {data_set}: round {} of {}", round + 1, options.rounds);
+    }
+    let rate = |seconds| (BATCHES * options.batch_size) as f64 / median(seconds);
+    let baseline = format!("torchvision v2, 2 workers, batch {}, {}", options.batch_size, options.device);
+    Ok(Row::faster(&format!("pipeline_{data_set}"), rate(own), rate(other), &baseline, "images/s"))
+}
+
+fn epoch(transforms: &Transforms, batch_size: usize, device: Device) -> regun::error::Result<Ours> {
+    let side = transforms.random_crop.size;
+    let n = BATCHES * batch_size;
+    let stored = Tensor::f_randint(256, [n as i64, 3, side, side], (Kind::Uint8, device))?;
+    let augment = Augment::new(transforms, (side as usize, side as usize), Kind::Float, device)?;
+    let stream = Stream::new(0, "bench");
+    let mut epoch = 0;
+    Ok(Ours::new(device, move || {
+        epoch += 1;
+        let mut order: Vec<usize> = (0..n).collect();
+        stream.at(epoch, 0).shuffle(&mut order);
+        for samples in order.chunks(batch_size) {
+            let rows: Vec<i64> = samples.iter().map(|&sample| sample as i64).collect();
+            let pixels = stored.f_index_select(0, &Tensor::f_from_slice(&rows)?.f_to_device(device)?)?;
+            let _images = augment.train(&pixels, &SampleKeys { stream: &stream, epoch, samples })?;
+        }
+        Ok(())
+    }))
+}

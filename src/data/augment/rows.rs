@@ -1,0 +1,38 @@
+//! Per-sample parameters on the device, and work on some samples of a batch.
+
+use tch::kind::Element;
+use tch::{Device, Kind, Tensor};
+
+use crate::error::Result;
+
+/// Host values as a tensor on `device`, of one dimension. The host does not wait for what the device has queued.
+pub(super) fn upload<T: Element>(values: &[T], device: Device) -> Result<Tensor> {
+    Ok(Tensor::f_from_slice(values)?.f_to_device_(device, T::KIND, true, false)?)
+}
+
+/// One number per sample, [N, 1, 1, 1].
+pub(super) fn per_sample(values: &[f64], kind: Kind, device: Device) -> Result<Tensor> {
+    Ok(upload(values, device)?.f_to_kind(kind)?.f_view([values.len() as i64, 1, 1, 1])?)
+}
+
+/// Replaces the samples `rows` of `images` [N, ...] by what `edit` makes of them, all at once and in place. `edit` gets
+/// them in this order; nothing happens where there are none.
+pub(super) fn edit_rows(
+    images: &mut Tensor,
+    rows: &[usize],
+    edit: impl FnOnce(&Tensor) -> Result<Tensor>,
+) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
+    let rows = upload(&rows, images.device())?;
+    let edited = edit(&images.f_index_select(0, &rows)?)?;
+    let _same_tensor = images.f_index_copy_(0, &rows, &edited)?;
+    Ok(())
+}
+
+/// The samples of which `keep` gives something, and what it gives.
+pub(super) fn rows_with<'a, P, Q>(params: &'a [P], keep: impl Fn(&'a P) -> Option<Q>) -> (Vec<usize>, Vec<Q>) {
+    params.iter().enumerate().filter_map(|(row, param)| Some((row, keep(param)?))).unzip()
+}
