@@ -66,7 +66,8 @@ pub fn train(batch_size: i64, device: Device) -> Result<Ours> {
     let step = move || {
         params.zero_grad()?;
         let loss =
-            cross_entropy_sum(&model.train(&images, Statistics::Batch)?, &labels, 0.0).f_div_scalar(batch_size)?;
+            cross_entropy_sum(&model.forward(Forward::train(&model.state, Statistics::Batch), &images)?, &labels, 0.0)
+                .f_div_scalar(batch_size)?;
         loss.f_backward()?;
         sgd.step(&mut params, rate)
     };
