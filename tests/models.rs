@@ -134,7 +134,8 @@ fn eval_logits_match() {
             let listed = case["stage_outputs_float64"].as_object().unwrap();
             let stages: Vec<&str> = listed.keys().map(String::as_str).filter(|name| stage(id, name)).collect();
             let (logits, mut ctx) = no_grad(|| {
-                let mut ctx = stages.iter().fold(Forward::eval(&state), |ctx, name| ctx.tapping(name)).tapping(FEATURES);
+                let mut ctx =
+                    stages.iter().fold(Forward::eval(&state), |ctx, name| ctx.tapping(name)).tapping(FEATURES);
                 (architecture.forward(&mut ctx, &x).unwrap(), ctx)
             });
             assert_close(&logits, &floats(&case[key]), tolerance, &format!("{id} {key}"));

@@ -29,11 +29,14 @@ const MLP_BIAS_STD: f64 = 1e-6;
 /// Width, depth and patches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Variant {
-    channels: i64,
-    hidden: i64,
-    layers: usize,
-    heads: i64,
-    patch: i64,
+    /// Of a token.
+    pub channels: i64,
+    /// Of the MLPs.
+    pub hidden: i64,
+    pub layers: usize,
+    pub heads: i64,
+    /// Side of a patch in pixels.
+    pub patch: i64,
 }
 
 impl Variant {
@@ -84,7 +87,7 @@ impl Block {
 
     fn forward(&self, ctx: &Forward<'_>, x: &Tensor) -> Result<Tensor> {
         let qkv = self.qkv.forward(ctx, &self.norm1.forward(ctx, x)?)?;
-        let mut y = self.out.forward(ctx, &attend(ctx, &qkv, self.heads, None)?)?.f_add_(x)?;
+        let mut y = self.out.forward(ctx, &attend(ctx, &qkv, self.heads, 1, None)?)?.f_add_(x)?;
         let mut z = self.mlp.forward(ctx, &self.norm2.forward(ctx, &y)?)?;
         y = z.f_add_(&y)?;
         Ok(y)

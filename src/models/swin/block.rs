@@ -88,9 +88,8 @@ impl Attention {
 
     fn forward(&self, ctx: &Forward<'_>, x: &Tensor) -> Result<Tensor> {
         let grid = Grid::new(x, self.shifted)?;
-        let windows = grid.cut(x)?;
         let offset = self.offset(ctx, &grid, x)?;
-        let y = attend(ctx, &self.qkv.forward(ctx, &windows)?, self.heads, Some(&offset))?;
+        let y = attend(ctx, &self.qkv.forward(ctx, &grid.cut(x)?)?, self.heads, grid.windows(), Some(&offset))?;
         grid.join(&self.proj.forward(ctx, &y)?)
     }
 

@@ -52,7 +52,7 @@ impl Variant {
     pub const BASE: Self = Variant { channels: 128, depths: [2, 2, 18, 2], heads: 4, drop: 0.5 };
 
     /// For each block, its probability twice: attention and MLP are left out each by itself.
-    fn branch_drops(&self) -> Vec<f64> {
+    pub fn branch_drops(&self) -> Vec<f64> {
         let blocks: usize = self.depths.iter().sum();
         let of_block = |block: usize| self.drop * block as f64 / (blocks - 1).max(1) as f64;
         (0..blocks).flat_map(|block| [of_block(block); 2]).collect()

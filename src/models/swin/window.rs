@@ -30,11 +30,11 @@ impl Grid {
     }
 
     /// Windows of one image.
-    fn windows(&self) -> i64 {
+    pub fn windows(&self) -> i64 {
         self.padded[0] / SIDE * (self.padded[1] / SIDE)
     }
 
-    /// (N, H, W, C) to (N windows, 49, C).
+    /// (N, H, W, C) to (N, windows x 49, C), window after window.
     pub fn cut(&self, x: &Tensor) -> Result<Tensor> {
         let mut x = x.shallow_clone();
         if self.padded != self.size {
@@ -46,10 +46,10 @@ impl Grid {
         let [rows, columns] = self.padded.map(|side| side / SIDE);
         Ok(x.f_reshape([self.n, rows, SIDE, columns, SIDE, self.channels])?
             .f_permute([0, 1, 3, 2, 4, 5])?
-            .f_reshape([self.n * self.windows(), SIDE * SIDE, self.channels])?)
+            .f_reshape([self.n, self.padded[0] * self.padded[1], self.channels])?)
     }
 
-    /// (N windows, 49, C) to (N, H, W, C): the inverse of [`Grid::cut`].
+    /// (N, windows x 49, C) to (N, H, W, C): the inverse of [`Grid::cut`].
     pub fn join(&self, windows: &Tensor) -> Result<Tensor> {
         let [rows, columns] = self.padded.map(|side| side / SIDE);
         let mut x = windows
@@ -74,7 +74,7 @@ impl Grid {
         let rows = self.regions(0, like)?.f_mul_scalar(3)?.f_unsqueeze(1)?;
         let regions = rows.f_add(&self.regions(1, like)?)?; // [H, W] after padding
         let of_image = Grid { n: 1, size: self.padded, padded: self.padded, shift: [0, 0], channels: 1 };
-        let tokens = of_image.cut(&regions.f_unsqueeze(0)?.f_unsqueeze(-1)?)?.f_squeeze_dim(-1)?; // [windows, 49]
+        let tokens = of_image.cut(&regions.f_unsqueeze(0)?.f_unsqueeze(-1)?)?.f_view([self.windows(), SIDE * SIDE])?;
         let differ = tokens.f_unsqueeze(1)?.f_ne_tensor(&tokens.f_unsqueeze(2)?)?;
         Ok(Some(differ.f_to_kind(like.f_kind()?)?.f_mul_scalar(FORBIDDEN)?))
     }
