@@ -4,8 +4,9 @@
     baseline.py MODE [--steps K] [--threads N] [--batch-size B] [--device cpu|cuda] [--precision 32|bf16-mixed] ...
 
 The network is ResNet-18 with the CIFAR stem (He et al. 2015, arXiv 1512.03385; 11,173,962 parameters for 10 classes),
-built from torch.nn alone with the parameter names of torchvision. A step handles one batch of random 3x32x32 images
-that stays where it is: no data loading, no augmentation, no logging.
+built from torch.nn alone with the parameter names of torchvision, on 3x32x32 images; or with `--model` one of
+torchvision's own, on 3x224x224 images, with 10 classes. A step handles one batch of random images that stays where it
+is: no data loading, no augmentation, no logging.
 
 MODE
     train                  zero the gradients, forward, mean cross entropy, backward, SGD step (momentum 0.9, Nesterov,
@@ -86,8 +87,14 @@ def make_step(args: argparse.Namespace):
     """A function without arguments that does one step of the chosen mode."""
     device = torch.device(args.device)
     memory_format = torch.channels_last if args.mode.endswith("channels-last") else torch.contiguous_format
-    model = ResNet18().to(device, memory_format=memory_format)
-    images = torch.randn(args.batch_size, 3, 32, 32, device=device).to(memory_format=memory_format)
+    if args.model == "resnet18":
+        model, side = ResNet18(), 32
+    else:
+        import torchvision
+
+        model, side = getattr(torchvision.models, args.model)(num_classes=10), 224
+    model = model.to(device, memory_format=memory_format)
+    images = torch.randn(args.batch_size, 3, side, side, device=device).to(memory_format=memory_format)
     labels = torch.randint(10, (args.batch_size,), device=device)
 
     def forward() -> Tensor:
@@ -112,6 +119,7 @@ def make_step(args: argparse.Namespace):
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("mode", choices=["train", "train-channels-last", "eval", "eval-channels-last"])
+    parser.add_argument("--model", default="resnet18", choices=["resnet18", "swin_t", "vit_b_16"])
     parser.add_argument("--steps", type=int, default=5, help="steps per `go` (default 5)")
     parser.add_argument("--warmup", type=int, default=2, help="steps before `ready` (default 2)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
@@ -139,6 +147,7 @@ def main() -> None:
     timed(args.warmup)
     facts = {
         "mode": args.mode,
+        "model": args.model,
         "steps": args.steps,
         "images": args.steps * args.batch_size,
         "threads": torch.get_num_threads(),

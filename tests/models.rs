@@ -10,7 +10,9 @@ use regun::config::schema::{Model, Stem};
 use regun::error::Kind as ErrorKind;
 use regun::models::init::Init;
 use regun::models::layout::{Builder, Dtype, Layout, Role};
-use regun::models::{Architecture, FEATURES, Folded, Forward, REGISTRY, State, Statistics, build};
+use regun::models::swin::{self, Swin};
+use regun::models::vit::{self, ViT};
+use regun::models::{Architecture, FEATURES, Folded, Forward, REGISTRY, State, Statistics, build, build_for};
 use regun::torch::is_channels_last;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -279,6 +281,77 @@ fn initial_values_have_the_stated_distributions() {
     }
     let bound = values(state.by_name("fc.weight").unwrap()).into_iter().fold(0.0, |a: f64, b| a.max(b.abs()));
     assert!(bound <= 1.0 / 512f64.sqrt() && bound > 0.99 / 512f64.sqrt());
+}
+
+/// torchvision's distributions, as its source states them, on small networks; index tables are torchvision's.
+#[test]
+fn initial_values_of_transformers_have_the_stated_distributions() {
+    let swin = swin::Variant { channels: 32, depths: [2, 1, 1, 1], heads: 2, drop: 0.0 };
+    let vit = vit::Variant { channels: 48, hidden: 96, layers: 2, heads: 3, patch: 8 };
+    let networks: [Box<dyn Architecture>; 2] =
+        [Box::new(Swin::new(swin, 10)), Box::new(ViT::new(vit, 64, 10).unwrap())];
+    for architecture in networks {
+        let state = State::init(architecture.layout(), 42, "base/init", Kind::Double, Device::Cpu).unwrap();
+        for (slot, entry) in architecture.layout().slots() {
+            let x = values(state.get(slot));
+            let (name, shape) = (entry.name.as_str(), &entry.shape);
+            let uniform = |bound: f64| (bound / 3f64.sqrt(), 1.8);
+            let fan_in: f64 = shape.iter().skip(1).product::<i64>() as f64;
+            let is = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
+            let (std, kurtosis) = if name.ends_with("relative_position_index") {
+                // The pair of the first and the last place: the least difference of rows and of columns.
+                assert_eq!((x[0], x[48], x[48 * 49], x.len()), (84.0, 0.0, 168.0, 2401), "{name}");
+                continue;
+            } else if is(&["features.0.0."]) {
+                uniform(1.0 / 48f64.sqrt())
+            } else if is(&["in_proj_weight"]) || is(&["encoder_layer"]) && is(&["mlp.0.weight", "mlp.3.weight"]) {
+                uniform((6.0 / (shape[0] + shape[1]) as f64).sqrt())
+            } else if is(&["out_proj.weight"]) {
+                uniform(1.0 / 48f64.sqrt())
+            } else if is(&["conv_proj.weight"]) {
+                (fan_in.powf(-0.5), 3.0)
+            } else if is(&["encoder_layer"]) && is(&["mlp.0.bias", "mlp.3.bias"]) {
+                (1e-6, 3.0)
+            } else if is(&["pos_embedding", "relative_position_bias_table"])
+                || (name.starts_with("features") || name == "head.weight") && shape.len() == 2
+            {
+                (0.02, 3.0)
+            } else {
+                let constant = f64::from(shape.len() == 1 && name.ends_with("weight"));
+                assert!(x.iter().all(|&v| v == constant), "{name}");
+                continue;
+            };
+            let n = x.len() as f64;
+            let mean = x.iter().sum::<f64>() / n;
+            let got = (x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt();
+            // Six standard errors of the mean and of the standard deviation.
+            assert!(mean.abs() < 6.0 * std / n.sqrt(), "{name}: mean {mean}");
+            let error = ((kurtosis - 1.0) / (4.0 * n)).sqrt();
+            assert!((got / std - 1.0).abs() < 6.0 * error, "{name}: std {got}, wanted {std}");
+        }
+    }
+}
+
+/// A ViT follows the images, and an image that does not fit is a usage error; sizes that are given are kept.
+#[test]
+fn the_image_size_is_that_of_the_images() {
+    let vit = model("vit_b_16", None, 10);
+    let tokens = |model: &Model, sizes| {
+        let architecture = build_for(model, sizes)?;
+        let positions = architecture.layout().find("encoder.pos_embedding").unwrap();
+        Ok::<_, regun::error::Error>(architecture.layout().entry(positions).shape[1])
+    };
+    assert_eq!(tokens(&vit, [(32, 32); 2]).unwrap(), 5);
+    assert_eq!(tokens(&Model { image_size: Some(64), ..vit.clone() }, [(64, 64); 2]).unwrap(), 17);
+    for (model, sizes, wanted) in [
+        (vit.clone(), [(32, 32), (48, 48)], "32 x 32 pixels, got 48 x 48"),
+        (Model { image_size: Some(64), ..vit.clone() }, [(32, 32); 2], "64 x 64 pixels, got 32 x 32"),
+        (vit, [(8, 8); 2], "8 pixels cannot be cut into patches of 16"),
+    ] {
+        let error = tokens(&model, sizes).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        assert!(error.message().contains(wanted), "{error}");
+    }
 }
 
 /// A function of (layout, seed, purpose) alone, whatever the number of threads; float32 is float64 rounded.
