@@ -4,8 +4,9 @@
     baseline.py MODE [--steps K] [--threads N] [--batch-size B] [--device cpu|cuda] [--precision 32|bf16-mixed] ...
 
 The network is ResNet-18 with the CIFAR stem (He et al. 2015, arXiv 1512.03385; 11,173,962 parameters for 10 classes),
-built from torch.nn alone with the parameter names of torchvision. A step handles one batch of random 3x32x32 images
-that stays where it is: no data loading, no augmentation, no logging. In the pipeline modes there is nothing but loading
+built from torch.nn alone with the parameter names of torchvision, on 3x32x32 images; or with `--model` one of
+torchvision's own, on 3x224x224 images, with 10 classes. A step handles one batch of random images that stays where it
+is: no data loading, no augmentation, no logging. In the pipeline modes there is nothing but loading
 and augmentation, K batches of it, moved to the device.
 
 MODE
@@ -196,8 +197,14 @@ def make_step(args: argparse.Namespace):
     """A function without arguments that does one step of the chosen mode."""
     device = torch.device(args.device)
     memory_format = torch.channels_last if args.mode.endswith("channels-last") else torch.contiguous_format
-    model = ResNet18().to(device, memory_format=memory_format)
-    images = torch.randn(args.batch_size, 3, 32, 32, device=device).to(memory_format=memory_format)
+    if args.model == "resnet18":
+        model, side = ResNet18(), 32
+    else:
+        import torchvision
+
+        model, side = getattr(torchvision.models, args.model)(num_classes=10), 224
+    model = model.to(device, memory_format=memory_format)
+    images = torch.randn(args.batch_size, 3, side, side, device=device).to(memory_format=memory_format)
     labels = torch.randint(10, (args.batch_size,), device=device)
     if args.mode.startswith("fisher"):
         return fisher_step(model, images, labels, with_vmap=args.mode == "fisher-vmap")
@@ -232,6 +239,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--precision", default="32", choices=["32", "bf16-mixed"])
+    parser.add_argument("--model", default="resnet18", choices=["resnet18", "swin_t", "vit_b_16"])
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
@@ -256,6 +264,7 @@ def main() -> None:
     timed(1 if is_pipeline else args.warmup)
     facts = {
         "mode": args.mode,
+        "model": args.model,
         "steps": args.steps,
         "images": args.steps * args.batch_size,
         "threads": torch.get_num_threads(),

@@ -113,10 +113,6 @@ fn what_the_configuration_knows_but_this_version_cannot_do_is_refused_with_what_
         run.fails(USAGE, &refusal);
         workspace.regun(&format!("pipeline {SETUP} --methods regun,{method}")).fails(USAGE, &refusal);
     }
-    if let Some(model) = regun::models::REGISTRY.iter().find(|model| model.build.is_none()) {
-        let run = format!("base {SETUP} model.model.name={}", model.name);
-        workspace.regun(&run).fails(USAGE, &[model.name, "not built", "hint: ", "resnet20"]);
-    }
     for data in ["cifar100", "tiny_imagenet"] {
         let run = workspace.regun(&format!("base {SETUP} data={data} data.data_dir=nowhere data.download=false"));
         match run.stderr.contains("not supported") {

@@ -10,7 +10,9 @@ use regun::config::schema::{Model, Stem};
 use regun::error::Kind as ErrorKind;
 use regun::models::init::Init;
 use regun::models::layout::{Builder, Dtype, Layout, Role};
-use regun::models::{Architecture, FEATURES, Folded, Forward, REGISTRY, State, Statistics, build};
+use regun::models::swin::{self, Swin};
+use regun::models::vit::{self, ViT};
+use regun::models::{Architecture, FEATURES, Folded, Forward, REGISTRY, State, Statistics, build, build_for};
 use regun::torch::is_channels_last;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -34,17 +36,23 @@ fn model(name: &str, stem: Option<Stem>, num_classes: i64) -> Model {
     }
 }
 
-/// "resnet18/cifar" (10 classes), "resnet18/cifar/num_classes100" and the like.
-fn resnet(id: &str) -> Box<dyn Architecture> {
-    let parts: Vec<&str> = id.split('/').collect();
-    let num_classes = parts.get(2).map_or(10, |part| part.trim_start_matches("num_classes").parse().unwrap());
-    let stem = match parts[1] {
-        "none" => Stem::None,
-        "cifar" => Stem::Cifar,
-        "tiny_imagenet" => Stem::TinyImagenet,
-        other => panic!("stem {other}"),
-    };
-    build(&model(parts[0], Some(stem), num_classes)).unwrap()
+/// By the fixtures' ids: "resnet18/cifar/num_classes100", "swin_t", "vit_b_16/32" (the image size) and the like; 10
+/// classes where they do not say.
+fn network(id: &str) -> Box<dyn Architecture> {
+    let mut parts = id.split('/');
+    let mut model = model(parts.next().unwrap(), None, 10);
+    for part in parts {
+        match part {
+            "none" => model.stem = Some(Stem::None),
+            "cifar" => model.stem = Some(Stem::Cifar),
+            "tiny_imagenet" => model.stem = Some(Stem::TinyImagenet),
+            _ => match part.strip_prefix("num_classes") {
+                Some(classes) => model.num_classes = classes.parse().unwrap(),
+                None => model.image_size = Some(part.parse().unwrap()),
+            },
+        }
+    }
+    build(&model).unwrap()
 }
 
 fn shape(value: &Value) -> Vec<i64> {
@@ -74,14 +82,14 @@ fn norm(tensor: &Tensor) -> f64 {
     values(tensor).iter().map(|v| v * v).sum::<f64>().sqrt()
 }
 
-/// Names, shapes, order and counts of every ResNet with every stem.
+/// Names, shapes, order and counts of every network: ResNets with every stem, ViTs for two image sizes.
 #[test]
 fn layouts_are_those_of_torchvision() {
     let fixtures = fixtures();
     let models = fixtures["models"].as_object().unwrap();
     let mut seen = 0;
-    for (id, wanted) in models.iter().filter(|(id, _)| id.starts_with("resnet")) {
-        let architecture = resnet(id);
+    for (id, wanted) in models {
+        let architecture = network(id);
         let layout = architecture.layout();
         let got: Vec<(&str, &[i64])> = layout.entries().iter().map(|e| (e.name.as_str(), &e.shape[..])).collect();
         // Some have the digest only.
@@ -102,7 +110,16 @@ fn layouts_are_those_of_torchvision() {
         assert_eq!(wanted["buffer_element_count"], buffers.map(|entry| entry.num_elements()).sum::<usize>(), "{id}");
         seen += 1;
     }
-    assert_eq!(seen, 10);
+    assert_eq!(seen, 22);
+}
+
+/// Whether our network shows this of torchvision's modules under the same name.
+fn stage(id: &str, name: &str) -> bool {
+    match id.split('_').next() {
+        Some("swin") => name != "avgpool",
+        Some("vit") => !matches!(name, "encoder" | "encoder.ln"),
+        _ => name.starts_with("layer"),
+    }
 }
 
 /// Eval logits and intermediate outputs with the formula's weights; the folded path gives the same.
@@ -110,32 +127,38 @@ fn layouts_are_those_of_torchvision() {
 fn eval_logits_match() {
     for case in fixtures()["eval_logits"].as_array().unwrap() {
         let id = case["model"].as_str().unwrap();
-        if !id.starts_with("resnet") {
-            continue;
-        }
-        let architecture = resnet(id);
+        let architecture = network(id);
         for (dtype, key, tolerance, fold_tolerance) in
             [(Kind::Double, "logits_float64", 1e-9, 1e-12), (Kind::Float, "logits_float32", 1e-4, 1e-5)]
         {
             let state = formula_state(&*architecture, dtype);
             let x = images(&shape(&case["input_shape"]), 1000, 1.5, dtype);
-            let stages = ["layer1", "layer2", "layer3", "layer4", FEATURES];
+            let listed = case["stage_outputs_float64"].as_object().unwrap();
+            let stages: Vec<&str> = listed.keys().map(String::as_str).filter(|name| stage(id, name)).collect();
             let (logits, mut ctx) = no_grad(|| {
-                let mut ctx = stages.iter().fold(Forward::eval(&state), |ctx, name| ctx.tapping(name));
+                let mut ctx =
+                    stages.iter().fold(Forward::eval(&state), |ctx, name| ctx.tapping(name)).tapping(FEATURES);
                 (architecture.forward(&mut ctx, &x).unwrap(), ctx)
             });
             assert_close(&logits, &floats(&case[key]), tolerance, &format!("{id} {key}"));
 
+            assert!(stages.len() >= 4);
             for name in stages {
-                let wanted = &case["stage_outputs_float64"][if name == FEATURES { "avgpool" } else { name }];
+                let wanted = &listed[name];
                 let output = ctx.take(name).unwrap();
                 let tolerance = if dtype == Kind::Double { 1e-9 } else { 1e-4 };
                 let first = output.contiguous().flatten(0, -1).narrow(0, 0, 3);
                 assert_close(&first, &floats(&wanted["first3"]), tolerance, &format!("{id} {name}"));
                 let l2 = wanted["l2"].as_f64().unwrap();
                 assert!((norm(&output) / l2 - 1.0).abs() < tolerance, "{id} {name}");
-                assert!(name == FEATURES || is_channels_last(&output), "{id} {name} left channels-last");
+                let keeps_layout = !id.starts_with("resnet") || is_channels_last(&output);
+                assert!(keeps_layout, "{id} {name} left channels-last");
             }
+
+            let features = ctx.take(FEATURES).unwrap();
+            let [weight, bias] = architecture.head() else { panic!("{id}: a head of weight and bias") };
+            let by_head = no_grad(|| features.linear(state.get(*weight), Some(state.get(*bias))));
+            assert_close(&by_head, &values(&logits), 0.0, &format!("{id} features"));
 
             let folded = Folded::new(&state).unwrap();
             let fast = no_grad(|| architecture.forward(&mut Forward::folded(&folded), &x).unwrap());
@@ -152,7 +175,7 @@ fn train_mode_moves_the_running_statistics() {
             "float64" => (Kind::Double, 1e-9),
             _ => (Kind::Float, 1e-4),
         };
-        let architecture = resnet(case["model"].as_str().unwrap());
+        let architecture = network(case["model"].as_str().unwrap());
         let state = formula_state(&*architecture, dtype);
         let x = images(&shape(&case["input_shape"]), 1000, 1.5, dtype);
         let logits = no_grad(|| architecture.forward(&mut Forward::train(&state, Statistics::Batch), &x).unwrap());
@@ -194,7 +217,7 @@ fn other_weights_go_through_the_same_code() {
 /// A batch of one value per channel leaves the running variance finite and where it was.
 #[test]
 fn a_single_value_per_channel_keeps_the_running_variance() {
-    let architecture = resnet("resnet18/none");
+    let architecture = network("resnet18/none");
     let state = formula_state(&*architecture, Kind::Double);
     let before = state.deep_copy().unwrap();
     // 32 x 32 pixels shrink to one value per channel in the last stage.
@@ -235,7 +258,7 @@ fn resnet20_has_the_size_of_the_paper() {
 /// Mean and spread of every random tensor, and the constants.
 #[test]
 fn initial_values_have_the_stated_distributions() {
-    let architecture = resnet("resnet18/cifar");
+    let architecture = network("resnet18/cifar");
     let state = State::init(architecture.layout(), 42, "base/init", Kind::Double, Device::Cpu).unwrap();
     for (slot, entry) in architecture.layout().slots() {
         let x = values(state.get(slot));
@@ -260,6 +283,77 @@ fn initial_values_have_the_stated_distributions() {
     assert!(bound <= 1.0 / 512f64.sqrt() && bound > 0.99 / 512f64.sqrt());
 }
 
+/// torchvision's distributions, as its source states them, on small networks; index tables are torchvision's.
+#[test]
+fn initial_values_of_transformers_have_the_stated_distributions() {
+    let swin = swin::Variant { channels: 32, depths: [2, 1, 1, 1], heads: 2, drop: 0.0 };
+    let vit = vit::Variant { channels: 48, hidden: 96, layers: 2, heads: 3, patch: 8 };
+    let networks: [Box<dyn Architecture>; 2] =
+        [Box::new(Swin::new(swin, 10)), Box::new(ViT::new(vit, 64, 10).unwrap())];
+    for architecture in networks {
+        let state = State::init(architecture.layout(), 42, "base/init", Kind::Double, Device::Cpu).unwrap();
+        for (slot, entry) in architecture.layout().slots() {
+            let x = values(state.get(slot));
+            let (name, shape) = (entry.name.as_str(), &entry.shape);
+            let uniform = |bound: f64| (bound / 3f64.sqrt(), 1.8);
+            let fan_in: f64 = shape.iter().skip(1).product::<i64>() as f64;
+            let is = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
+            let (std, kurtosis) = if name.ends_with("relative_position_index") {
+                // The pair of the first and the last place: the least difference of rows and of columns.
+                assert_eq!((x[0], x[48], x[48 * 49], x.len()), (84.0, 0.0, 168.0, 2401), "{name}");
+                continue;
+            } else if is(&["features.0.0."]) {
+                uniform(1.0 / 48f64.sqrt())
+            } else if is(&["in_proj_weight"]) || is(&["encoder_layer"]) && is(&["mlp.0.weight", "mlp.3.weight"]) {
+                uniform((6.0 / (shape[0] + shape[1]) as f64).sqrt())
+            } else if is(&["out_proj.weight"]) {
+                uniform(1.0 / 48f64.sqrt())
+            } else if is(&["conv_proj.weight"]) {
+                (fan_in.powf(-0.5), 3.0)
+            } else if is(&["encoder_layer"]) && is(&["mlp.0.bias", "mlp.3.bias"]) {
+                (1e-6, 3.0)
+            } else if is(&["pos_embedding", "relative_position_bias_table"])
+                || (name.starts_with("features") || name == "head.weight") && shape.len() == 2
+            {
+                (0.02, 3.0)
+            } else {
+                let constant = f64::from(shape.len() == 1 && name.ends_with("weight"));
+                assert!(x.iter().all(|&v| v == constant), "{name}");
+                continue;
+            };
+            let n = x.len() as f64;
+            let mean = x.iter().sum::<f64>() / n;
+            let got = (x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt();
+            // Six standard errors of the mean and of the standard deviation.
+            assert!(mean.abs() < 6.0 * std / n.sqrt(), "{name}: mean {mean}");
+            let error = ((kurtosis - 1.0) / (4.0 * n)).sqrt();
+            assert!((got / std - 1.0).abs() < 6.0 * error, "{name}: std {got}, wanted {std}");
+        }
+    }
+}
+
+/// A ViT follows the images, and an image that does not fit is a usage error; sizes that are given are kept.
+#[test]
+fn the_image_size_is_that_of_the_images() {
+    let vit = model("vit_b_16", None, 10);
+    let tokens = |model: &Model, sizes| {
+        let architecture = build_for(model, sizes)?;
+        let positions = architecture.layout().find("encoder.pos_embedding").unwrap();
+        Ok::<_, regun::error::Error>(architecture.layout().entry(positions).shape[1])
+    };
+    assert_eq!(tokens(&vit, [(32, 32); 2]).unwrap(), 5);
+    assert_eq!(tokens(&Model { image_size: Some(64), ..vit.clone() }, [(64, 64); 2]).unwrap(), 17);
+    for (model, sizes, wanted) in [
+        (vit.clone(), [(32, 32), (48, 48)], "32 x 32 pixels, got 48 x 48"),
+        (Model { image_size: Some(64), ..vit.clone() }, [(32, 32); 2], "64 x 64 pixels, got 32 x 32"),
+        (vit, [(8, 8); 2], "8 pixels cannot be cut into patches of 16"),
+    ] {
+        let error = tokens(&model, sizes).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        assert!(error.message().contains(wanted), "{error}");
+    }
+}
+
 /// A function of (layout, seed, purpose) alone, whatever the number of threads; float32 is float64 rounded.
 #[test]
 fn initial_values_are_reproducible() {
@@ -279,7 +373,7 @@ fn initial_values_are_reproducible() {
 
 #[test]
 fn convolution_weights_are_kept_channels_last() {
-    let architecture = resnet("resnet50/cifar");
+    let architecture = network("resnet50/cifar");
     let state = State::init(architecture.layout(), 1, "test", Kind::Float, Device::Cpu).unwrap();
     let half = state.to(Kind::Double, Device::Cpu).unwrap();
     for state in [&state, &half, &state.deep_copy().unwrap()] {
@@ -332,20 +426,14 @@ fn loading_checks_every_name_and_shape() {
     assert!(text.contains("layer.w0 (got [3, 2], wanted [2, 3])"), "{text}");
 }
 
-/// Every name is unique, is either built or refused in words, and a misspelt one gets its neighbour.
+/// Every name is unique and is built, and a misspelt one gets its neighbour.
 #[test]
 fn the_registry_answers_for_every_name() {
     for (i, info) in REGISTRY.iter().enumerate() {
         assert!(REGISTRY[..i].iter().all(|other| other.name != info.name));
         assert!(info.paper.starts_with("arXiv "));
-        match build(&model(info.name, None, 10)) {
-            Ok(architecture) => assert!(architecture.layout().num_parameters() > 0),
-            Err(error) => {
-                assert!(info.build.is_none());
-                assert_eq!(error.kind(), ErrorKind::Usage);
-                assert!(error.message().contains(info.name));
-            }
-        }
+        let architecture = build(&model(info.name, None, 10)).unwrap();
+        assert!(architecture.layout().num_parameters() > 0);
     }
     let error = build(&model("resnet81", None, 10)).unwrap_err();
     assert!(error.hint_text().unwrap().contains("did you mean `resnet"), "{error}");

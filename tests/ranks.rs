@@ -8,6 +8,7 @@ mod mpirun;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use as_ranks::{rank_folder, run_as_ranks};
 use mpirun::said;
@@ -16,7 +17,8 @@ use regun::config::{Config, Request, load};
 use regun::data::{Corpus, Role, source, split};
 use regun::dist::{World, launch};
 use regun::error::Result;
-use regun::models::build;
+use regun::models::swin::{self, Swin};
+use regun::models::{Architecture, build};
 use regun::train::supervised::Supervised;
 use regun::train::{Method, Model, Observer, Phase, Settings, StepReport, Trainer};
 use regun::unlearn;
@@ -78,8 +80,15 @@ const VARIANTS: &[(&str, &str)] = &[
     ("lur", "unlearn=lur unlearn.pruning.enabled=false unlearn.trainer.max_epochs=2"),
     // Three samples of forget in the last step, of which one of four ranks has none.
     ("lur, empty share", "unlearn=lur unlearn.pruning.enabled=false unlearn.trainer.max_epochs=1 data.batch_size=57"),
+    // A small Swin: residual branches are left out at random.
+    ("swin", "trainer.max_epochs=2 model.optim.name=adamw model.optim.lr=0.001"),
+    ("swin, regun, moving reference", "unlearn=regun unlearn.regun.fixed_reference=false unlearn.trainer.max_epochs=2"),
+    ("swin, lur", "unlearn=lur unlearn.pruning.auto=false unlearn.pruning.sparsity=0.9 unlearn.trainer.max_epochs=1"),
+    ("swin, ssd", "unlearn=ssd unlearn.alpha=1.2 unlearn.fim_microbatch_size=16"),
     ("lur, pruned", "unlearn=lur unlearn.pruning.auto=false unlearn.pruning.sparsity=0.9 unlearn.trainer.max_epochs=2"),
 ];
+
+const SWIN: swin::Variant = swin::Variant { channels: 8, depths: [2, 1, 1, 1], heads: 2, drop: 0.5 };
 
 fn configure(variant: &str) -> Config {
     let overrides: Vec<String> = SETUP.split_whitespace().chain(variant.split_whitespace()).map(String::from).collect();
@@ -122,7 +131,10 @@ fn train(world: &World, name: &str, config: &Config, folder: &Path) -> Vec<f64> 
     let dataset = source::load(&config.data).unwrap();
     let parts = split::split(&dataset.train.labels, &config.split).unwrap();
     let corpus = Corpus::new(&dataset, parts, &config.data, kind, Device::Cpu).unwrap();
-    let architecture = build(&config.model.model).unwrap().into();
+    let architecture: Arc<dyn Architecture> = match name.starts_with("swin") {
+        true => Arc::new(Swin::new(SWIN, config.model.model.num_classes)),
+        false => build(&config.model.model).unwrap().into(),
+    };
     let mut model = Model::initialise(&architecture, 42, "base", kind, Device::Cpu).unwrap();
     let mut losses = Losses { world, losses: Vec::new() };
     let settings = Settings { names: None, ..Settings::new(config, world, "test", 42) };

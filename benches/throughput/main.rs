@@ -4,8 +4,8 @@
 //!     cargo bench --bench throughput -- --device cuda --steps 50
 //!     cargo bench --bench throughput -- --only pipeline
 //!
-//! Every contender holds the same network (ResNet-18, CIFAR stem) and fixed random images, and does the same steps. In
-//! each round all of them run once, one after the other, starting with another one each time: slow changes of the
+//! Every contender holds the same network (ResNet-18 with the CIFAR stem, or torchvision's Swin-T or ViT-B/16 on images
+//! of 224 pixels) and fixed random images, and does the same steps. In each round all of them run once, one after the other, starting with another one each time: slow changes of the
 //! machine (heat, neighbours) hit all alike. The figure of a contender is images per round over the median of its
 //! rounds. Augmentation of resident images is compared with torchvision's transforms behind a DataLoader of two
 //! workers, and training on two ranks with training on one, in the same way. The table goes to stdout, the same numbers
@@ -67,6 +67,8 @@ struct Comparison {
     name: &'static str,
     /// Our side, for a batch size.
     ours: fn(i64, Device) -> regun::error::Result<Ours>,
+    /// As the baseline knows the network.
+    model: &'static str,
     baselines: &'static [&'static str],
     /// Where it is not the option's.
     batch_size: Option<usize>,
@@ -76,22 +78,37 @@ struct Comparison {
     batches_per_step: usize,
 }
 
-const COMPARISONS: [Comparison; 4] = [
+/// Most rows: one batch of ResNet-18 for each step.
+const RESNET18: Comparison = Comparison {
+    name: "",
+    ours: ours::train,
+    model: "resnet18",
+    baselines: &[],
+    batch_size: None,
+    steps: None,
+    batches_per_step: 1,
+};
+
+const EVAL: &[&str] = &["eval", "eval-channels-last"];
+
+const COMPARISONS: [Comparison; 6] = [
+    Comparison { name: "train_step_resnet18", baselines: &["train", "train-channels-last"], ..RESNET18 },
+    Comparison { name: "eval_forward_resnet18", ours: ours::evaluate, baselines: EVAL, ..RESNET18 },
     Comparison {
-        name: "train_step_resnet18",
-        ours: ours::train,
-        baselines: &["train", "train-channels-last"],
-        batch_size: None,
-        steps: None,
-        batches_per_step: 1,
+        name: "eval_forward_swin_t",
+        ours: ours::evaluate_swin_t,
+        model: "swin_t",
+        baselines: EVAL,
+        batch_size: Some(8),
+        ..RESNET18
     },
     Comparison {
-        name: "eval_forward_resnet18",
-        ours: ours::evaluate,
-        baselines: &["eval", "eval-channels-last"],
-        batch_size: None,
-        steps: None,
-        batches_per_step: 1,
+        name: "eval_forward_vit_b_16",
+        ours: ours::evaluate_vit_b_16,
+        model: "vit_b_16",
+        baselines: EVAL,
+        batch_size: Some(8),
+        ..RESNET18
     },
     // SSD: a batch is a microbatch, and a copy of all weights for each image of it is what vmap needs.
     Comparison {
@@ -100,15 +117,15 @@ const COMPARISONS: [Comparison; 4] = [
         baselines: &["fisher-loop", "fisher-vmap"],
         batch_size: Some(16),
         steps: Some(1),
-        batches_per_step: 1,
+        ..RESNET18
     },
     Comparison {
         name: "regun_epoch_and_evaluation_resnet18",
         ours: unlearning::epoch,
         baselines: &["regun-epoch"],
-        batch_size: None,
         steps: Some(1),
         batches_per_step: unlearning::BATCHES_PER_EPOCH,
+        ..RESNET18
     },
 ];
 
@@ -147,6 +164,7 @@ fn compare(options: &Options, comparison: &Comparison) -> Result<Vec<Row>, Box<d
         format!("--warmup={}", steps.min(2)),
         format!("--threads={}", options.threads),
         format!("--batch-size={batch_size}"),
+        format!("--model={}", comparison.model),
         format!("--device={}", options.device),
     ];
     let start = |mode: &&str| Peer::start(&options.python, mode, &arguments);

@@ -6,6 +6,8 @@ use std::time::Instant;
 use regun::config::schema::{Optim, OptimName, Stem};
 use regun::error::Result;
 use regun::models::resnet::{ResNet, Variant};
+use regun::models::swin::{self, Swin};
+use regun::models::vit::{self, ViT};
 use regun::models::{Architecture, Folded, Forward, Statistics};
 use regun::optim::sgd::Sgd;
 use regun::optim::{FlatParams, Groups, Optimizer};
@@ -40,13 +42,16 @@ impl Ours {
     }
 }
 
-pub fn model(device: Device) -> Result<Model> {
-    let architecture: Arc<dyn Architecture> = Arc::new(ResNet::new(Variant::ResNet18, Stem::Cifar, 10));
+pub fn resnet18(device: Device) -> Result<Model> {
+    model(Arc::new(ResNet::new(Variant::ResNet18, Stem::Cifar, 10)), device)
+}
+
+fn model(architecture: Arc<dyn Architecture>, device: Device) -> Result<Model> {
     Model::initialise(&architecture, 0, "bench", Kind::Float, device)
 }
 
-pub fn images(batch_size: i64, device: Device) -> Result<Tensor> {
-    to_channels_last(&Tensor::f_randn([batch_size, 3, 32, 32], (Kind::Float, device))?)
+pub fn images(batch_size: i64, side: i64, device: Device) -> Result<Tensor> {
+    to_channels_last(&Tensor::f_randn([batch_size, 3, side, side], (Kind::Float, device))?)
 }
 
 /// Forward, mean cross entropy, backward, SGD as in the baseline.
@@ -62,26 +67,41 @@ pub fn train(batch_size: i64, device: Device) -> Result<Ours> {
         betas: None,
         exclude_wd_norm_bias: None,
     };
-    let mut model = model(device)?;
+    let mut model = resnet18(device)?;
     let mut params = FlatParams::new(&mut model.state, Groups::new(&optim, false), BUCKET_BYTES, |_| true)?;
     let mut sgd = Sgd::new(&optim, &params)?;
-    let images = images(batch_size, device)?;
+    let images = images(batch_size, 32, device)?;
     let labels = Tensor::f_randint(10, [batch_size], (Kind::Int64, device))?;
     let step = move || {
         params.zero_grad()?;
         let loss =
-            cross_entropy_sum(&model.train(&images, Statistics::Batch)?, &labels, 0.0).f_div_scalar(batch_size)?;
+            cross_entropy_sum(&model.forward(Forward::train(&model.state, Statistics::Batch), &images)?, &labels, 0.0)
+                .f_div_scalar(batch_size)?;
         loss.f_backward()?;
         sgd.step(&mut params, rate)
     };
     Ok(Ours::new(device, step))
 }
 
-/// The evaluation's forward pass. Folding is done once for each evaluation, not for each batch: it is not timed.
+/// The evaluation's forward pass of ResNet-18 on images of 32 pixels.
 pub fn evaluate(batch_size: i64, device: Device) -> Result<Ours> {
-    let model = model(device)?;
+    forward(resnet18(device)?, images(batch_size, 32, device)?, device)
+}
+
+/// Of Swin-T on images of 224 pixels.
+pub fn evaluate_swin_t(batch_size: i64, device: Device) -> Result<Ours> {
+    forward(model(Arc::new(Swin::new(swin::Variant::TINY, 10)), device)?, images(batch_size, 224, device)?, device)
+}
+
+/// Of ViT-B/16 on images of 224 pixels.
+pub fn evaluate_vit_b_16(batch_size: i64, device: Device) -> Result<Ours> {
+    let architecture = Arc::new(ViT::new(vit::Variant::base(16), 224, 10)?);
+    forward(model(architecture, device)?, images(batch_size, 224, device)?, device)
+}
+
+/// Folding is done once for each evaluation, not for each batch: it is not timed.
+fn forward(model: Model, images: Tensor, device: Device) -> Result<Ours> {
     let folded = Folded::new(&model.state)?;
-    let images = images(batch_size, device)?;
     let step = move || {
         let forward = || model.architecture().forward(&mut Forward::folded(&folded), &images);
         no_grad(forward).map(drop)

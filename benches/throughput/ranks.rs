@@ -19,6 +19,8 @@ use tch::{Device, Kind, Tensor};
 use crate::report::{Row, median};
 
 const RANKS: usize = 2;
+/// Of the first row.
+pub const NAME: &str = "train_2_ranks_resnet18";
 
 /// Throughput of two ranks against one, and what the collectives cost.
 pub fn compare(batch_size: usize, steps: usize, rounds: usize) -> Result<Vec<Row>, Box<dyn Error>> {
@@ -34,7 +36,7 @@ pub fn compare(batch_size: usize, steps: usize, rounds: usize) -> Result<Vec<Row
     let rate = |seconds| (batch_size * steps) as f64 / median(seconds);
     let baseline = format!("1 rank, batch {batch_size}, cpu, 1 thread");
     Ok(vec![
-        Row::faster("train_2_ranks_resnet18", rate(many), rate(one), &baseline, "images/s"),
+        Row::faster(NAME, rate(many), rate(one), &baseline, "images/s"),
         Row::cheaper("collectives_2_ranks_resnet18", median(collectives), median(whole), "the whole training", "s"),
     ])
 }

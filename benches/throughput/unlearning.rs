@@ -11,12 +11,12 @@ use regun::train::{Settings, Trainer};
 use regun::unlearn::{self, fisher};
 use tch::{Device, Kind, Tensor};
 
-use crate::ours::{Ours, images, model};
+use crate::ours::{Ours, images, resnet18};
 
 /// SSD's squared gradients of single samples, summed over a batch.
 pub fn squared_gradients(batch_size: i64, device: Device) -> Result<Ours> {
-    let model = model(device)?;
-    let images = images(batch_size, device)?;
+    let model = resnet18(device)?;
+    let images = images(batch_size, 32, device)?;
     let labels = Tensor::f_randint(10, [batch_size], (Kind::Int64, device))?;
     Ok(Ours::new(device, move || fisher::squared_gradients(&model, &images, &labels).map(drop)))
 }
@@ -51,7 +51,7 @@ pub fn epoch(batch_size: i64, device: Device) -> Result<Ours> {
     let overrides = overrides.map(String::from);
     let config = load(&Request { overrides: &overrides, ..Request::default() })?.config;
     let world = World::solo();
-    let mut model = model(device)?;
+    let mut model = resnet18(device)?;
     Ok(Ours::new(device, move || {
         let Some(chosen) = &config.unlearn else { return Ok(()) };
         let mut method = unlearn::build(chosen)?;

@@ -77,12 +77,20 @@ pub struct Batch {
     pub share: Range<usize>,
     /// Samples of this feed in the whole optimizer step (all its micro-steps, all ranks): what sums are divided by.
     pub step_count: usize,
+    /// What layers draw from in train mode, and in which pass over the feed.
+    pub layer_stream: Stream,
+    pub pass: u64,
 }
 
 impl Batch {
     /// This rank's positions in the joined pools.
     pub fn local(&self) -> &[usize] {
         &self.global[self.share.clone()]
+    }
+
+    /// Who this rank's samples are, for layers that draw at random: their positions in the joined pools.
+    pub fn keys(&self) -> SampleKeys<'_> {
+        SampleKeys { stream: &self.layer_stream, epoch: self.pass, samples: self.local() }
     }
 }
 
@@ -94,6 +102,7 @@ pub struct Feeder {
     batch_size: usize,
     order_stream: Stream,
     augment_stream: Stream,
+    layer_stream: Stream,
     /// Order of one pass, kept while the pass lasts.
     order: Option<(u64, Vec<usize>)>,
     /// Batches drawn so far: the position of a feed that does not drive.
@@ -118,6 +127,7 @@ impl Feeder {
         Ok(Feeder {
             order_stream: Stream::new(seed, &format!("{purpose}/{}/order", feed.name)),
             augment_stream: Stream::new(seed, &format!("{purpose}/{}/augment", feed.name)),
+            layer_stream: Stream::new(seed, &format!("{purpose}/{}/layers", feed.name)),
             feed,
             sizes,
             batch_size,
@@ -173,7 +183,8 @@ impl Feeder {
         let global = self.order_of(pass)[range].to_vec();
         let share = world.share(global.len());
         let (images, labels) = self.fetch(corpus, &global[share.clone()], pass)?;
-        Ok(Batch { images, labels, step_count: global.len(), global, share })
+        let layer_stream = self.layer_stream;
+        Ok(Batch { images, labels, step_count: global.len(), global, share, layer_stream, pass })
     }
 
     fn order_of(&mut self, pass: u64) -> &[usize] {

@@ -1,5 +1,5 @@
 //! What a forward pass is given besides the images: whose weights, train or eval, where BatchNorm gets its statistics,
-//! and which intermediate outputs the caller wants to see.
+//! whose random numbers its layers draw, and which intermediate outputs the caller wants to see.
 //!
 //! Layers hold no tensors. They look their weights up here by [`Slot`], so that the same code serves the network itself,
 //! a frozen copy, other weights of the same layout, and folded weights.
@@ -12,6 +12,7 @@ use super::folded::Folded;
 use super::layout::Slot;
 use super::per_sample::{Layer, LayerPass};
 use super::state::State;
+use crate::data::augment::SampleKeys;
 use crate::dist::World;
 use crate::error::Result;
 
@@ -51,6 +52,8 @@ pub struct Forward<'a> {
     weights: &'a [Tensor],
     mode: Mode,
     statistics: Statistics<'a>,
+    keys: Option<SampleKeys<'a>>,
+    twice_differentiable: bool,
     taps: Taps,
     /// None where layers are not recorded.
     layers: Option<RefCell<Vec<LayerPass>>>,
@@ -59,7 +62,15 @@ pub struct Forward<'a> {
 impl<'a> Forward<'a> {
     /// With `weights`, one for each slot of the layout: not necessarily those of a state.
     pub fn new(weights: &'a [Tensor], mode: Mode, statistics: Statistics<'a>) -> Self {
-        Forward { weights, mode, statistics, taps: Taps::default(), layers: None }
+        Forward {
+            weights,
+            mode,
+            statistics,
+            keys: None,
+            twice_differentiable: false,
+            taps: Taps::default(),
+            layers: None,
+        }
     }
 
     /// Eval mode: running statistics.
@@ -76,6 +87,18 @@ impl<'a> Forward<'a> {
     /// Eval mode without BatchNorm, see [`Folded`]. No gradients.
     pub fn folded(folded: &'a Folded) -> Self {
         Self::new(folded.tensors(), Mode::Eval, Statistics::Folded)
+    }
+
+    /// Says who the samples are: layers that draw at random in train mode draw by it.
+    pub fn drawing(mut self, keys: SampleKeys<'a>) -> Self {
+        self.keys = Some(keys);
+        self
+    }
+
+    /// Gradients of gradients will be taken: only operations that have them.
+    pub fn twice_differentiable(mut self) -> Self {
+        self.twice_differentiable = true;
+        self
     }
 
     /// Asks for the output called `name`: [`FEATURES`], or a layer's name as in torchvision.
@@ -108,9 +131,15 @@ impl<'a> Forward<'a> {
         self.layers.take().map(RefCell::into_inner).unwrap_or_default()
     }
 
+    pub fn records_layers(&self) -> bool {
+        self.layers.is_some()
+    }
+
     /// Called by layers that have parameters: their output on its way to the next layer.
     pub fn passed(&self, layer: Layer, input: &Tensor, output: Tensor) -> Result<Tensor> {
         let Some(layers) = &self.layers else { return Ok(output) };
+        // A learned token, say, comes from no image: its gradient is asked for all the same.
+        let output = if output.requires_grad() { output } else { output.f_set_requires_grad(true)? };
         // What comes next may change its input in place: it gets a copy.
         let copy = output.f_mul_scalar(1.0)?;
         layers.borrow_mut().push(LayerPass { layer, input: input.shallow_clone(), output });
@@ -119,6 +148,15 @@ impl<'a> Forward<'a> {
 
     pub fn weight(&self, slot: Slot) -> &'a Tensor {
         &self.weights[slot.index()]
+    }
+
+    /// Absent where the caller did not say who the samples are.
+    pub fn keys(&self) -> Option<&SampleKeys<'a>> {
+        self.keys.as_ref()
+    }
+
+    pub fn is_twice_differentiable(&self) -> bool {
+        self.twice_differentiable
     }
 
     pub fn mode(&self) -> Mode {

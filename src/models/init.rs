@@ -16,6 +16,11 @@ pub enum Init {
     Uniform {
         bound: f64,
     },
+    /// Not random: for each pair of places in a square window, which of their (2 side - 1)^2 possible relative
+    /// positions they have.
+    RelativePositions {
+        side: usize,
+    },
 }
 
 impl Init {
@@ -32,12 +37,26 @@ impl Init {
         Init::Uniform { bound: 1.0 / (inputs as f64).sqrt() }
     }
 
+    /// Weights that keep the size of values and gradients from layer to layer: uniform within
+    /// sqrt(6 / (inputs + outputs)). Glorot and Bengio 2010, eq. 16; PyTorch's `xavier_uniform_`.
+    pub fn xavier_uniform(inputs: i64, outputs: i64) -> Self {
+        Init::Uniform { bound: (6.0 / (inputs + outputs) as f64).sqrt() }
+    }
+
     /// `n` values.
     pub fn draw(self, n: usize, mut draws: Draws) -> Vec<f64> {
         match self {
             Init::Constant(value) => vec![value; n],
             Init::Normal { std } => (0..n).map(|_| std * draws.normal()).collect(),
             Init::Uniform { bound } => (0..n).map(|_| bound * (2.0 * draws.uniform() - 1.0)).collect(),
+            Init::RelativePositions { side } => (0..n).map(|pair| relative_position(pair, side) as f64).collect(),
         }
     }
+}
+
+/// Row-major over the differences of rows and columns, both counted from 0.
+fn relative_position(pair: usize, side: usize) -> usize {
+    let (query, key) = (pair / (side * side), pair % (side * side));
+    let difference = |of: fn(usize, usize) -> usize| of(query, side) + side - 1 - of(key, side);
+    difference(|place, side| place / side) * (2 * side - 1) + difference(|place, side| place % side)
 }

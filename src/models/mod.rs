@@ -7,22 +7,31 @@
 //! | [`forward`] | the context of a forward pass: weights, mode, statistics, taps |
 //! | [`conv`], [`norm`], [`linear`] | layers |
 //! | [`sync_norm`] | BatchNorm with the statistics of all ranks |
-//! | [`resnet`], [`resnet20`] | architectures |
+//! | [`patches`], [`attention`], [`mlp`], [`layer_norm`] | layers of transformers |
+//! | [`stochastic_depth`] | residual branches left out at random |
+//! | [`resnet`], [`resnet20`], [`swin`], [`vit`] | architectures |
 //! | [`per_sample`] | squared gradients of single samples |
 //! | [`folded`] | BatchNorm folded into convolutions, for evaluation |
 
+pub mod attention;
 pub mod conv;
 pub mod folded;
 pub mod forward;
 pub mod init;
+pub mod layer_norm;
 pub mod layout;
 pub mod linear;
+pub mod mlp;
 pub mod norm;
+pub mod patches;
 pub mod per_sample;
 pub mod resnet;
 pub mod resnet20;
 pub mod state;
+pub mod stochastic_depth;
+pub mod swin;
 pub mod sync_norm;
+pub mod vit;
 pub mod weights;
 
 use std::fmt::Debug;
@@ -40,6 +49,8 @@ pub use state::State;
 
 use resnet::{ResNet, Variant};
 use resnet20::ResNet20;
+use swin::Swin;
+use vit::ViT;
 
 /// A network without its weights.
 pub trait Architecture: Debug + Send + Sync {
@@ -48,11 +59,17 @@ pub trait Architecture: Debug + Send + Sync {
     /// Parameters of the head: the only ones that learn with `freeze_backbone`.
     fn head(&self) -> &[Slot];
 
+    /// An error where the network takes no images of this size; it says which ones.
+    fn accepts(&self, height: i64, width: i64) -> Result<()> {
+        let _ = (height, width);
+        Ok(())
+    }
+
     /// Images (N, 3, H, W), normalised, of the weights' dtype and device, to logits (N, K).
     fn forward(&self, ctx: &mut Forward<'_>, images: &Tensor) -> Result<Tensor>;
 }
 
-type Build = fn(&Model) -> Box<dyn Architecture>;
+type Build = fn(&Model) -> Result<Box<dyn Architecture>>;
 
 /// What is known about a name that `model.model.name` may have.
 #[derive(Debug, Clone, Copy)]
@@ -60,8 +77,7 @@ pub struct ModelInfo {
     pub name: &'static str,
     pub family: &'static str,
     pub paper: &'static str,
-    /// `None` where the configuration knows the name but the network is not built yet.
-    pub build: Option<Build>,
+    build: Build,
 }
 
 const RESNET: &str = "arXiv 1512.03385";
@@ -70,29 +86,57 @@ const VIT: &str = "arXiv 2010.11929";
 
 /// Every model, in the order of the documentation.
 pub const REGISTRY: &[ModelInfo] = &[
-    known("resnet18", "resnet", RESNET, Some(|model| resnet(Variant::ResNet18, model))),
-    known("resnet34", "resnet", RESNET, Some(|model| resnet(Variant::ResNet34, model))),
-    known("resnet50", "resnet", RESNET, Some(|model| resnet(Variant::ResNet50, model))),
-    known("resnet20", "resnet", RESNET, Some(|model| Box::new(ResNet20::new(model.num_classes)))),
-    known("swin_t", "swin", SWIN, None),
-    known("swin_s", "swin", SWIN, None),
-    known("swin_b", "swin", SWIN, None),
-    known("vit_b_16", "vit", VIT, None),
-    known("vit_b_32", "vit", VIT, None),
-    known("vit_l_16", "vit", VIT, None),
-    known("vit_l_32", "vit", VIT, None),
+    known("resnet18", "resnet", RESNET, |model| resnet(Variant::ResNet18, model)),
+    known("resnet34", "resnet", RESNET, |model| resnet(Variant::ResNet34, model)),
+    known("resnet50", "resnet", RESNET, |model| resnet(Variant::ResNet50, model)),
+    known("resnet20", "resnet", RESNET, |model| Ok(Box::new(ResNet20::new(model.num_classes)))),
+    known("swin_t", "swin", SWIN, |model| swin(swin::Variant::TINY, model)),
+    known("swin_s", "swin", SWIN, |model| swin(swin::Variant::SMALL, model)),
+    known("swin_b", "swin", SWIN, |model| swin(swin::Variant::BASE, model)),
+    known("vit_b_16", "vit", VIT, |model| vit(vit::Variant::base(16), model)),
+    known("vit_b_32", "vit", VIT, |model| vit(vit::Variant::base(32), model)),
+    known("vit_l_16", "vit", VIT, |model| vit(vit::Variant::large(16), model)),
+    known("vit_l_32", "vit", VIT, |model| vit(vit::Variant::large(32), model)),
 ];
 
-const fn known(name: &'static str, family: &'static str, paper: &'static str, build: Option<Build>) -> ModelInfo {
+const fn known(name: &'static str, family: &'static str, paper: &'static str, build: Build) -> ModelInfo {
     ModelInfo { name, family, paper, build }
 }
 
-fn resnet(variant: Variant, model: &Model) -> Box<dyn Architecture> {
-    Box::new(ResNet::new(variant, model.stem.unwrap_or(Stem::None), model.num_classes))
+fn resnet(variant: Variant, model: &Model) -> Result<Box<dyn Architecture>> {
+    Ok(Box::new(ResNet::new(variant, model.stem.unwrap_or(Stem::None), model.num_classes)))
 }
 
-/// The architecture that the configuration names.
+fn swin(variant: swin::Variant, model: &Model) -> Result<Box<dyn Architecture>> {
+    Ok(Box::new(Swin::new(variant, model.num_classes)))
+}
+
+/// Side of the images that a ViT is built for where nobody says.
+const IMAGENET_SIDE: i64 = 224;
+
+fn vit(variant: vit::Variant, model: &Model) -> Result<Box<dyn Architecture>> {
+    let side = model.image_size.unwrap_or(IMAGENET_SIDE);
+    Ok(Box::new(ViT::new(variant, side, model.num_classes)?))
+}
+
+/// The architecture that the configuration names, for images of these sizes (height, width): of training and of
+/// evaluation.
+pub fn build_for(model: &Model, sizes: [(i64, i64); 2]) -> Result<Box<dyn Architecture>> {
+    let image_size = model.image_size.or(Some(sizes[0].0));
+    let architecture = build(&Model { image_size, ..model.clone() })?;
+    for (height, width) in sizes {
+        architecture.accepts(height, width)?;
+    }
+    Ok(architecture)
+}
+
+/// The architecture that the configuration names. Where it says no image size, a ViT is one for 224 pixels.
 pub fn build(model: &Model) -> Result<Box<dyn Architecture>> {
+    (check(model)?.build)(model)
+}
+
+/// Whether the configuration names a model that there is.
+pub fn check(model: &Model) -> Result<&'static ModelInfo> {
     let Some(info) = REGISTRY.iter().find(|info| info.name == model.name) else {
         return Err(Error::usage(format!("`model.model.name`: unknown model `{}`", model.name))
             .hint(did_you_mean(&model.name, REGISTRY.iter().map(|info| info.name))));
@@ -100,10 +144,5 @@ pub fn build(model: &Model) -> Result<Box<dyn Architecture>> {
     if model.num_classes < 1 {
         return Err(Error::usage(format!("`model.model.num_classes`: got {}, wanted at least 1", model.num_classes)));
     }
-    let Some(build) = info.build else {
-        let built: Vec<&str> = REGISTRY.iter().filter(|info| info.build.is_some()).map(|info| info.name).collect();
-        return Err(Error::usage(format!("`model.model.name`: {} is not built into this version yet", info.name))
-            .hint(format!("choose one of {}", built.join(", "))));
-    };
-    Ok(build(model))
+    Ok(info)
 }

@@ -102,7 +102,7 @@ pub struct ResNet {
     max_pool: bool,
     stages: Vec<(String, Vec<Block>)>,
     fc: Linear,
-    head: [Slot; 2],
+    head: Vec<Slot>,
 }
 
 impl ResNet {

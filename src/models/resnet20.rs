@@ -61,7 +61,7 @@ pub struct ResNet20 {
     stem: ConvNorm,
     stages: Vec<(String, Vec<Block>)>,
     fc: Linear,
-    head: [Slot; 2],
+    head: Vec<Slot>,
 }
 
 impl ResNet20 {

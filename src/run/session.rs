@@ -13,6 +13,7 @@ use super::{identity, print, print_json};
 use crate::checkpoint::Facts;
 use crate::config::schema::{Accelerator, BatchScope, Config, Precision};
 use crate::config::{self, Loaded};
+use crate::data::augment::input_sizes;
 use crate::data::source::{self, Dataset};
 use crate::data::split::{self, Parts};
 use crate::data::{self, Corpus};
@@ -100,7 +101,7 @@ impl Session {
             )
             .hint("use model.model.pretrained=false"));
         }
-        let architecture: Arc<dyn Architecture> = models::build(&config.model.model)?.into();
+        models::check(&config.model.model)?;
         let device = device(config)?;
         let kind = kind(config);
         set_up_process(config, &world)?;
@@ -119,6 +120,8 @@ impl Session {
             ))
             .hint("leave model.model.num_classes out: it follows data.num_classes"));
         }
+        let sizes = input_sizes(&config.data.transforms, &dataset.train);
+        let architecture: Arc<dyn Architecture> = models::build_for(&config.model.model, sizes)?.into();
         let identity = identity::of_setup(config, &dataset, &parts);
         let flags = data_flags(&dataset);
         let hosts = world.exchange(&launch::host())?;

@@ -15,11 +15,13 @@ use super::model::Model;
 use super::reduce::Reducer;
 use super::trainer::Trainer;
 use crate::config::schema::{Optim, Scheduler};
+use crate::data::augment::SampleKeys;
 use crate::data::{Batch, Corpus, Feed};
 use crate::dist::World;
 use crate::error::{Error, Result};
-use crate::models::Statistics;
+use crate::models::{Forward, Mode, Statistics};
 use crate::optim::FlatParams;
+use crate::random::Stream;
 
 pub trait Method {
     /// Once, before the first step: masks, frozen copies, adversarial sets, cached logits, or the whole edit of a
@@ -112,18 +114,37 @@ pub struct Step<'a> {
 impl Step<'_> {
     /// Logits [N, K] of the model in training for this rank's images (N may be 0), in train mode. With
     /// `trainer.sync_batchnorm` a collective call.
-    pub fn train(&self, images: &Tensor) -> Result<Tensor> {
-        self.train_other(self.model, images)
+    pub fn train(&self, batch: &Batch) -> Result<Tensor> {
+        self.train_with(self.model.state.tensors(), batch)
     }
 
-    /// The same of another model, a teacher say: in train mode it is a collective call too.
-    pub fn train_other(&self, model: &Model, images: &Tensor) -> Result<Tensor> {
-        model.train(images, self.statistics)
+    /// The same, such that gradients of gradients can be taken.
+    pub fn train_twice_differentiable(&self, batch: &Batch) -> Result<Tensor> {
+        let context = self.context(self.model.state.tensors(), batch.keys()).twice_differentiable();
+        self.model.forward(context, &batch.images)
     }
 
     /// The same with other weights: one tensor for each slot of the layout, buffers included.
-    pub fn train_with(&self, weights: &[Tensor], images: &Tensor) -> Result<Tensor> {
-        self.model.train_with(weights, images, self.statistics)
+    pub fn train_with(&self, weights: &[Tensor], batch: &Batch) -> Result<Tensor> {
+        self.model.forward(self.context(weights, batch.keys()), &batch.images)
+    }
+
+    /// The same of another model, whose layers draw at random apart from those of the model in training.
+    pub fn train_teacher(&self, teacher: &Model, batch: &Batch) -> Result<Tensor> {
+        let stream = Stream::new(self.seed, &format!("{}/{}/teacher/layers", self.purpose, self.pass));
+        let keys = SampleKeys { stream: &stream, ..batch.keys() };
+        teacher.forward(self.context(teacher.state.tensors(), keys), &batch.images)
+    }
+
+    /// The same of the model in training for held-out images that no feed has, of these indices in the data set.
+    pub fn train_heldout(&self, images: &Tensor, samples: &[usize]) -> Result<Tensor> {
+        let stream = Stream::new(self.seed, &format!("{}/heldout/layers", self.purpose));
+        let keys = SampleKeys { stream: &stream, epoch: self.index, samples };
+        self.model.forward(self.context(self.model.state.tensors(), keys), images)
+    }
+
+    fn context<'s>(&'s self, weights: &'s [Tensor], keys: SampleKeys<'s>) -> Forward<'s> {
+        Forward::new(weights, Mode::Train, self.statistics).drawing(keys)
     }
 
     /// The whole backward pass of the micro-step. The gradients of all ranks may be summed while it runs, so nothing

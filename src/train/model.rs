@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::error::{Error, Result};
-use crate::models::{Architecture, FEATURES, Folded, Forward, Mode, State, Statistics};
+use crate::models::{Architecture, FEATURES, Folded, Forward, State};
 
 pub struct Model {
     architecture: Arc<dyn Architecture>,
@@ -38,22 +38,15 @@ impl Model {
         Ok(Model { architecture: Arc::clone(&self.architecture), state: self.state.deep_copy()? })
     }
 
-    /// Logits [N, K] in train mode, by the statistics of a batch ([`Statistics::Batch`] or [`Statistics::Global`]):
-    /// running statistics move on, gradients are recorded. Methods call [`Step::train`](super::Step::train), which
-    /// chooses the statistics.
-    pub fn train(&self, images: &Tensor, statistics: Statistics<'_>) -> Result<Tensor> {
-        self.architecture.forward(&mut Forward::train(&self.state, statistics), images)
-    }
-
-    /// The same with other weights, one tensor for each slot of the layout; running statistics move on in the buffers
-    /// among them.
-    pub fn train_with(&self, weights: &[Tensor], images: &Tensor, statistics: Statistics<'_>) -> Result<Tensor> {
-        self.architecture.forward(&mut Forward::new(weights, Mode::Train, statistics), images)
+    /// Logits [N, K] as `context` says; gradients are recorded. Methods call [`Step::train`](super::Step::train),
+    /// which makes the context.
+    pub fn forward(&self, mut context: Forward<'_>, images: &Tensor) -> Result<Tensor> {
+        self.architecture.forward(&mut context, images)
     }
 
     /// Logits [N, K] in evaluation mode; gradients are recorded.
     pub fn eval(&self, images: &Tensor) -> Result<Tensor> {
-        self.architecture.forward(&mut Forward::eval(&self.state), images)
+        self.forward(Forward::eval(&self.state), images)
     }
 
     /// Input of the head [N, F], in evaluation mode.

@@ -22,7 +22,7 @@ impl Method for Supervised {
 
     fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
         let batch = step.batch(self.role.name())?;
-        let logits = step.train(&batch.images)?;
+        let logits = step.train(batch)?;
         let loss = cross_entropy_sum(&logits, &batch.labels, self.label_smoothing);
         Ok(vec![Term::over(batch, "ce", 1.0, loss).with_accuracy(&logits, batch)])
     }

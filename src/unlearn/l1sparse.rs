@@ -84,7 +84,7 @@ impl Method for L1Sparse {
 
     fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
         let batch = step.batch(Role::RetainSubset.name())?;
-        let logits = step.train(&batch.images)?;
+        let logits = step.train(batch)?;
         let ce = cross_entropy_sum(&logits, &batch.labels, 0.0);
         // The penalty belongs to the step, not to its samples. Counted once for each sample and divided by their
         // number, it has weight one in all, however the samples are cut into ranks and micro-steps.

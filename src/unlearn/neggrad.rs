@@ -35,7 +35,7 @@ impl Method for NegGrad {
 
     fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
         let forget = step.batch(Role::Forget.name())?;
-        let logits = step.train(&forget.images)?;
+        let logits = step.train(forget)?;
         let ce = cross_entropy_sum(&logits, &forget.labels, 0.0);
         Ok(vec![Term::over(forget, "forget_ce", -1.0, ce).with_accuracy(&logits, forget)])
     }

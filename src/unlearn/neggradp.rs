@@ -91,7 +91,7 @@ impl NegGradPlus {
 
 /// Cross entropy on `batch`, as a term of the loss.
 fn ce(step: &Step<'_>, batch: &Batch, name: &'static str, weight: f64) -> Result<Term> {
-    let logits = step.train(&batch.images)?;
+    let logits = step.train(batch)?;
     let ce = cross_entropy_sum(&logits, &batch.labels, 0.0);
     Ok(Term::over(batch, name, weight, ce).with_accuracy(&logits, batch))
 }

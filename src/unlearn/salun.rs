@@ -91,8 +91,8 @@ impl SalUn {
         let (forget, retain) = (step.batch(Role::Forget.name())?, step.batch(Role::Retain.name())?);
         let Settings { retain_weight, forget_weight, .. } = self.settings;
         // The order of the forward passes is part of the method: each moves the running statistics of BatchNorm.
-        let forget_logits = step.train(&forget.images)?;
-        let retain_logits = step.train(&retain.images)?;
+        let forget_logits = step.train(forget)?;
+        let retain_logits = step.train(retain)?;
         let forget_ce = cross_entropy_sum(&forget_logits, labels, 0.0);
         let retain_ce = cross_entropy_sum(&retain_logits, &retain.labels, 0.0);
         Ok(vec![

@@ -64,13 +64,13 @@ impl Scrub {
     }
 
     /// Softened predictions of the teacher, [n, K].
-    fn teacher_probabilities(&self, step: &Step<'_>, images: &Tensor) -> Result<Tensor> {
+    fn teacher_probabilities(&self, step: &Step<'_>, batch: &Batch) -> Result<Tensor> {
         let no_teacher = || Error::new(error::Kind::Bug, "SCRUB trains before its teacher is made");
         let teacher = self.teacher.as_ref().ok_or_else(no_teacher)?;
-        step.world.tally(&format!("{}/teacher", step.purpose), images.size()[0] as usize);
+        step.world.tally(&format!("{}/teacher", step.purpose), batch.share.len());
         let logits = no_grad(|| match self.train_mode_from {
-            Some(first) if step.epoch >= first => step.train_other(teacher, images),
-            _ => teacher.eval(images),
+            Some(first) if step.epoch >= first => step.train_teacher(teacher, batch),
+            _ => teacher.eval(&batch.images),
         })?;
         Ok((logits / self.settings.temperature).softmax(-1, None::<Kind>))
     }
@@ -78,8 +78,8 @@ impl Scrub {
     /// Logits [n, K] of `batch`, and T^2 times the sum of its divergences from the teacher.
     fn kl(&self, step: &Step<'_>, batch: &Batch) -> Result<(Tensor, Tensor)> {
         let temperature = self.settings.temperature;
-        let target = self.teacher_probabilities(step, &batch.images)?;
-        let logits = step.train(&batch.images)?;
+        let target = self.teacher_probabilities(step, batch)?;
+        let logits = step.train(batch)?;
         let kl = kl_sum(&target, &logits, temperature) * temperature.powi(2);
         Ok((logits, kl))
     }

@@ -1,6 +1,8 @@
 //! Networks and images by formula (fixtures' README, section 1), for the golden tests.
 
+use regun::models::init::Init;
 use regun::models::{Architecture, State};
+use regun::random::Stream;
 use tch::{Device, Kind, Tensor};
 
 use crate::formula::s;
@@ -16,13 +18,18 @@ pub fn formula_state(architecture: &dyn Architecture, dtype: Kind) -> State {
             let fan_in: i64 = entry.shape.iter().skip(1).product();
             let value = |i: u64| match last {
                 "num_batches_tracked" => 0.0,
+                "class_token" | "pos_embedding" | "relative_position_bias_table" => 0.5 * s(stream, i),
                 "running_mean" => 0.1 * s(stream, i),
                 "running_var" => 1.0 + 0.5 * s(stream, i),
-                "bias" => 0.05 * s(stream, i),
+                "bias" | "in_proj_bias" => 0.05 * s(stream, i),
                 _ if entry.shape.len() == 1 => 1.0 + 0.1 * s(stream, i),
                 _ => s(stream, i) * (3.0 / fan_in as f64).sqrt(),
             };
-            let values: Vec<f64> = (0..entry.num_elements() as u64).map(value).collect();
+            let values: Vec<f64> = match entry.init {
+                // A table that is not learned.
+                Init::RelativePositions { .. } => entry.init.draw(entry.num_elements(), Stream::new(0, "").at(0, 0)),
+                _ => (0..entry.num_elements() as u64).map(value).collect(),
+            };
             (entry.name.clone(), Tensor::from_slice(&values).reshape(&entry.shape))
         })
         .collect();

@@ -27,6 +27,7 @@ pub mod window;
 
 use tch::{Kind, Tensor};
 
+use super::source::Images;
 use crate::config::schema::{Normalize, Transforms};
 use crate::error::Result;
 use crate::random::{Draws, Stream};
@@ -47,7 +48,19 @@ pub enum View {
     Eval,
 }
 
+/// Height and width of network input, in training and in evaluation, for a data set of `stored` images.
+pub fn input_sizes(transforms: &Transforms, stored: &Images) -> [(i64, i64); 2] {
+    let resize = &transforms.imagenet_resize;
+    if resize.enabled {
+        return [resize.train_size, resize.eval_crop].map(|side| (side, side));
+    }
+    let stored = (stored.height as i64, stored.width as i64);
+    let crop = &transforms.random_crop;
+    [if crop.enabled { (crop.size, crop.size) } else { stored }, stored]
+}
+
 /// Who the samples of a batch are, for their random draws.
+#[derive(Debug, Clone, Copy)]
 pub struct SampleKeys<'a> {
     pub stream: &'a Stream,
     pub epoch: u64,

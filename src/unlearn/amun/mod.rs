@@ -216,7 +216,7 @@ impl Method for Amun {
         };
         let term = |&(feed, name, weight)| {
             let batch = step.batch(feed)?;
-            let logits = step.train(&batch.images)?;
+            let logits = step.train(batch)?;
             let ce = cross_entropy_sum(&logits, &batch.labels, 0.0);
             Ok(Term::over(batch, name, weight, ce).with_accuracy(&logits, batch))
         };

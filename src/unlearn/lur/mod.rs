@@ -120,7 +120,7 @@ impl Method for Lur {
         let learning: Vec<_> = state.parameters().filter(|(.., tensor)| tensor.requires_grad()).collect();
         let theta: Vec<&Tensor> = learning.iter().map(|(.., tensor)| *tensor).collect();
 
-        let retain_logits = step.train(&retain.images)?;
+        let retain_logits = step.train_twice_differentiable(retain)?;
         let retain_ce = cross_entropy_sum(&retain_logits, &retain.labels, 0.0);
         let retain_mean = &retain_ce / retain.global.len() as f64;
         let own_g = Tensor::f_run_backward(&[&retain_mean], &theta, true, true)?;
@@ -133,7 +133,7 @@ impl Method for Lur {
             ahead[slot.index()] = leaf.shallow_clone();
             theta_ahead.push(leaf);
         }
-        let forget_logits = step.train_with(&ahead, &forget.images)?;
+        let forget_logits = step.train_with(&ahead, forget)?;
         let forget_ce = cross_entropy_sum(&forget_logits, &forget.labels, 0.0);
         let forget_mean = &forget_ce / forget.global.len() as f64;
         let own_v = Tensor::f_run_backward(&[&forget_mean], &theta_ahead, false, false)?;

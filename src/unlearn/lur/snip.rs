@@ -19,7 +19,7 @@ use crate::data::Feeder;
 use crate::error::{self, Error, Result};
 use crate::models::init::Init;
 use crate::models::layout::Entry;
-use crate::models::{Slot, State};
+use crate::models::{Forward, Mode, Slot, State};
 use crate::names::Names;
 use crate::random::Stream;
 use crate::train::Trainer;
@@ -125,7 +125,8 @@ pub fn select(trainer: &Trainer<'_>, settings: &Settings, plan: &Plan, feeder: &
     let mut last_loss = f64::NAN;
     for _ in 0..settings.prune_num {
         let batch = feeder.next(trainer.corpus, trainer.world, 0, 0)?;
-        let logits = trainer.model.train_with(&weights, &batch.images, trainer.statistics())?;
+        let context = Forward::new(&weights, Mode::Train, trainer.statistics()).drawing(batch.keys());
+        let logits = trainer.model.forward(context, &batch.images)?;
         let loss = cross_entropy_sum(&logits, &batch.labels, 0.0) / batch.global.len() as f64;
         let gradients = Tensor::f_run_backward(&[&loss], &leaves, false, false)?;
         // The gradient of the whole batch first, then its absolute value.

@@ -100,7 +100,7 @@ impl ReGUn {
                 let samples: Vec<usize> = local.iter().map(|&position| part[position]).collect();
                 let (images, _) = step.corpus.fetch(Role::HeldOut, &samples, None)?;
                 step.world.tally(&format!("{}/heldout", step.purpose), samples.len());
-                step.train(&images)?
+                step.train_heldout(&images, &samples)?
             }
         };
         let temperature = self.settings.temperature;
@@ -141,10 +141,10 @@ impl Method for ReGUn {
         let (forget, retain) = (step.batch(Role::Forget.name())?, step.batch(Role::Retain.name())?);
         let Settings { temperature, retain_weight, forget_weight, .. } = self.settings;
         // The order of the forward passes is part of the method: each moves the running statistics of BatchNorm.
-        let forget_logits = step.train(&forget.images)?;
+        let forget_logits = step.train(forget)?;
         let positions = self.selector.select(step, forget)?;
         let target = no_grad(|| self.target(step, &positions))?;
-        let retain_logits = step.train(&retain.images)?;
+        let retain_logits = step.train(retain)?;
         let kl = kl_sum(&target, &forget_logits, temperature);
         let ce = cross_entropy_sum(&retain_logits, &retain.labels, 0.0);
         Ok(vec![

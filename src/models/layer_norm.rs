@@ -1,0 +1,37 @@
+//! Layer normalization (Ba, Kiros, Hinton 2016, arXiv 1607.06450).
+
+use tch::Tensor;
+
+use super::forward::Forward;
+use super::init::Init;
+use super::layout::{Builder, Slot};
+use super::per_sample::Layer;
+use crate::error::Result;
+
+/// Normalises the channels of each position of (N, ..., C) by their own mean and biased variance, then scales by
+/// `weight` and shifts by `bias`.
+#[derive(Debug)]
+pub struct LayerNorm {
+    weight: Slot,
+    bias: Slot,
+    channels: i64,
+    /// Added to the variance.
+    eps: f64,
+}
+
+impl LayerNorm {
+    pub fn new(builder: &mut Builder, channels: i64, eps: f64) -> Self {
+        LayerNorm {
+            weight: builder.parameter("weight", &[channels], Init::Constant(1.0)),
+            bias: builder.parameter("bias", &[channels], Init::Constant(0.0)),
+            channels,
+            eps,
+        }
+    }
+
+    pub fn forward(&self, ctx: &Forward<'_>, x: &Tensor) -> Result<Tensor> {
+        let LayerNorm { weight, bias, channels, eps } = *self;
+        let y = x.f_layer_norm([channels], Some(ctx.weight(weight)), Some(ctx.weight(bias)), eps, true)?;
+        ctx.passed(Layer::LayerNorm { weight, bias, eps }, x, y)
+    }
+}

@@ -1,0 +1,56 @@
+//! Layers of transformers: the same map at each of L positions, or something learned that is added there.
+
+use tch::Tensor;
+
+use super::{channels_last, squared_products, sum};
+use crate::error::Result;
+
+/// X [N, ..., I] and G [N, ..., O] to [O, I] and [O]: of the weight and of the bias.
+pub fn linear(x: &Tensor, g: &Tensor) -> Result<(Tensor, Tensor)> {
+    if x.dim() == 2 {
+        // The gradient of a sample is an outer product, and so is its square.
+        let (x2, g2) = (x.f_square()?, g.f_square()?);
+        return Ok((g2.f_tr()?.f_matmul(&x2)?, sum(&g2, &[0])?));
+    }
+    let (x, g) = (by_position(x)?, by_position(g)?);
+    Ok((squared_products(&g, &x)?, sum(&sum(&g, &[1])?.f_square()?, &[0])?))
+}
+
+/// X and G [N, ..., C] to [C] and [C].
+pub fn layer_norm(x: &Tensor, g: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
+    let (x, g) = (by_position(x)?, by_position(g)?);
+    let channels = x.size()[2];
+    let normalised = x.f_layer_norm::<&Tensor>([channels], None, None, eps, true)?;
+    let by_weight = sum(&normalised.f_mul(&g)?, &[1])?.f_square()?;
+    let by_bias = sum(&g, &[1])?.f_square()?;
+    Ok((sum(&by_weight, &[0])?, sum(&by_bias, &[0])?))
+}
+
+/// X [N, I, H, W] and G [N, O, H / side, W / side] to [O, I, side, side] and [O].
+pub fn patches(x: &Tensor, g: &Tensor, side: i64) -> Result<(Tensor, Tensor)> {
+    let (n, inputs, ..) = x.size4()?;
+    let (_, outputs, rows, columns) = g.size4()?;
+    let whole = x.f_narrow(2, 0, rows * side)?.f_narrow(3, 0, columns * side)?;
+    let tokens = whole
+        .f_reshape([n, inputs, rows, side, columns, side])?
+        .f_permute([0, 2, 4, 1, 3, 5])?
+        .f_reshape([n, rows * columns, inputs * side * side])?;
+    let (by_weight, by_bias) = linear(&tokens, &channels_last(g)?)?;
+    Ok((by_weight.f_view([outputs, inputs, side, side])?, by_bias))
+}
+
+/// G [N, W, h, L, L] and indices [L L] into a table [positions, h], to the shape of the table.
+pub fn score_table(g: &Tensor, index: &Tensor, [positions, heads]: [i64; 2]) -> Result<Tensor> {
+    let (n, pairs) = (g.size()[0], index.size()[0]);
+    let of_sample = sum(g, &[1])?.f_reshape([n, heads, pairs])?;
+    let zeros = Tensor::f_zeros([n, heads, positions], (g.f_kind()?, g.device()))?;
+    let gradients = zeros.f_index_add(2, index, &of_sample)?;
+    Ok(sum(&gradients.f_square()?, &[0])?.f_tr()?)
+}
+
+/// [N, ..., C] to [N, L, C].
+fn by_position(x: &Tensor) -> Result<Tensor> {
+    let size = x.size();
+    let (first, last) = (size[0], size[size.len() - 1]);
+    Ok(x.f_reshape([first, size[1..size.len() - 1].iter().product(), last])?)
+}

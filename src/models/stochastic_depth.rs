@@ -1,0 +1,54 @@
+//! Stochastic depth (Huang et al. 2016, arXiv 1603.09382): in train mode a residual branch is left out at random, for
+//! each sample apart.
+//!
+//! Whether it is depends on the sample's own draws (seed, purpose, epoch, sample) and on which branch it is, so neither
+//! batch nor rank changes it.
+
+use tch::Tensor;
+
+use super::forward::{Forward, Mode};
+use crate::error::{self, Error, Result};
+
+/// The branches of a network, in their order.
+#[derive(Debug)]
+pub struct StochasticDepth {
+    /// How probably each is left out, in [0, 1).
+    drop: Vec<f64>,
+}
+
+impl StochasticDepth {
+    pub fn new(drop: Vec<f64>) -> Self {
+        StochasticDepth { drop }
+    }
+
+    /// What the outputs of each branch are multiplied by, [N, 1, 1, 1] for a batch like `x`: 0 where it is left out,
+    /// otherwise the inverse of the probability to keep it, which leaves the mean as it is. None where nothing is ever
+    /// left out: in evaluation, or at probability 0.
+    pub fn factors(&self, ctx: &Forward<'_>, x: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let n = x.size()[0];
+        if ctx.mode() == Mode::Eval || self.drop.iter().all(|&drop| drop == 0.0) {
+            return Ok(self.drop.iter().map(|_| None).collect());
+        }
+        let bug = |text: String| Error::new(error::Kind::Bug, text);
+        let keys = ctx.keys().ok_or_else(|| bug("stochastic depth in train mode without sample keys".into()))?;
+        if keys.samples.len() as i64 != n {
+            return Err(bug(format!("{} sample keys for {n} images", keys.samples.len())));
+        }
+        let mut factors = Vec::with_capacity(self.drop.len() * keys.samples.len());
+        for &sample in keys.samples {
+            let mut draws = keys.stream.at(keys.epoch, sample as u64);
+            factors.extend(self.drop.iter().map(|&drop| factor(draws.uniform(), drop)));
+        }
+        let branches = self.drop.len() as i64;
+        let all =
+            Tensor::f_from_slice(&factors)?.f_view([n, branches])?.f_to_device(x.device())?.f_to_kind(x.f_kind()?)?;
+        let of_branch = |(branch, &drop): (usize, &f64)| {
+            (drop > 0.0).then(|| Ok(all.f_select(1, branch as i64)?.f_view([n, 1, 1, 1])?)).transpose()
+        };
+        self.drop.iter().enumerate().map(of_branch).collect()
+    }
+}
+
+fn factor(uniform: f64, drop: f64) -> f64 {
+    if uniform < drop { 0.0 } else { 1.0 / (1.0 - drop) }
+}
