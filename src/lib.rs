@@ -16,6 +16,7 @@
 //! | [`config`] | the Hydra tree, typed and checked |
 //! | [`torch`] | what tch lacks; the only unsafe code |
 //! | [`random`] | keyed randomness, and CPython's |
+//! | [`pickle`] | Python pickles as data, never executed |
 //! | [`error`], [`files`], [`digest`], [`log`] | messages with exit codes, atomic files, checksums, the log |
 
 pub mod checkpoint;
@@ -31,6 +32,7 @@ pub mod log;
 pub mod models;
 pub mod names;
 pub mod optim;
+pub mod pickle;
 pub mod random;
 pub mod report;
 pub mod run;

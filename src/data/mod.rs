@@ -7,7 +7,6 @@ pub mod augment;
 pub mod cifar;
 pub mod digits;
 pub mod feed;
-pub mod pickle;
 pub mod resident;
 pub mod source;
 pub mod split;
