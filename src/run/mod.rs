@@ -1,8 +1,10 @@
 //! The commands: straight-line recipes, and the only place that sees everything.
 
 mod base;
+mod convert;
 mod evaluate;
 mod folder;
+mod foreign;
 mod identity;
 mod pipeline;
 mod reference;
@@ -30,6 +32,7 @@ pub fn run(command: &Command, options: &Options) -> Result<()> {
         Command::Unlearn { overrides } => unlearn::run(options, overrides),
         Command::Evaluate { checkpoint, overrides } => evaluate::run(options, overrides, checkpoint),
         Command::Pipeline { methods, overrides } => pipeline::run(options, overrides, methods),
+        Command::Convert { source, target, force } => convert::run(options, source, target, *force),
         Command::Splits { overrides } => show::splits(options, overrides),
         Command::Config { resolve, overrides } => show::config(options, overrides, *resolve),
     }

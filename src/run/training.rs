@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use super::identity;
 use super::session::Session;
 use super::watch::Watch;
+use super::{foreign, identity};
 use crate::checkpoint::{self, Checkpoint, Facts, Manifest};
 use crate::data::Role;
 use crate::error::{Error, Kind, Result};
 use crate::files;
 use crate::models::State;
-use crate::names::{self, candidates};
+use crate::names::candidates;
 use crate::train::supervised::Supervised;
 use crate::train::{Model, Phase, Settings, Trainer};
 
@@ -70,17 +70,15 @@ pub fn save(session: &Session, model: &Model, identity: Facts, epoch: usize, pat
         epoch,
         config: session.loaded.to_yaml(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        origin: None,
     };
     let tensors: Vec<_> = model.state.named().map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone())).collect();
     checkpoint::save(path, &manifest, &tensors).map(|_| ())
 }
 
-/// The file that stands for a configured path: as given, with the other extension, or in the other spelling.
-///
-/// A file that this version can read is preferred: where the Python program has left its own, ours stands beside it.
+/// The file that stands for a path: as given, with the other extension, or in the other spelling.
 pub fn find(path: &Path) -> Option<std::path::PathBuf> {
-    let unreadable = |path: &std::path::PathBuf| path.extension().is_none_or(|extension| extension != names::OURS);
-    candidates(path).into_iter().filter(|candidate| candidate.exists()).min_by_key(unreadable)
+    candidates(path).into_iter().find(|candidate| candidate.exists())
 }
 
 /// Whether rank 0 sees a file for a configured path: all ranks must take the same way.
@@ -98,7 +96,7 @@ pub fn load_role(session: &Session, path: &Path, role: &str, seed: u64, command:
     let checkpoint = checkpoint::load(&found).map_err(|error| {
         error.hint(format!("make it again with `{command}` and the same overrides, or restore it from a copy"))
     })?;
-    checkpoint.expect(&identity::of_role(&session.identity, role, seed)).map_err(|error| {
+    foreign::check_fits(session, &checkpoint, Some((role, seed))).map_err(|error| {
         error.hint(format!("use the settings that it was trained with, or make it with these: `{command}`"))
     })?;
     Ok(checkpoint)
@@ -112,9 +110,13 @@ pub fn model_of(session: &Session, checkpoint: &Checkpoint) -> Result<Model> {
     Ok(Model::new(&session.architecture, state))
 }
 
-/// Says where two models of one comparison were trained differently: such numbers mean less than they seem to.
-pub fn provenance_flags(a: (&str, &Facts), b: (&str, &Facts)) -> Option<String> {
-    let differences = a.1.differences(b.1);
+/// Says where two models of one comparison were trained differently: such numbers mean less than they seem to. What
+/// the file of another program does not say is not compared.
+pub fn provenance_flags(a: (&str, &Checkpoint), b: (&str, &Checkpoint)) -> Option<String> {
+    let foreign = a.1.is_foreign() || b.1.is_foreign();
+    let (first, second) = (foreign::provenance(a.1), foreign::provenance(b.1));
+    let compared = |name: &str| !foreign || (first.get(name).is_some() && second.get(name).is_some());
+    let differences = first.filtered(compared).differences(&second.filtered(compared));
     (!differences.is_empty())
         .then(|| format!("{} and {} were trained differently: {}", a.0, b.0, differences.join("; ")))
 }
