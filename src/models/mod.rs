@@ -8,6 +8,7 @@
 //! | [`conv`], [`norm`], [`linear`] | layers |
 //! | [`sync_norm`] | BatchNorm with the statistics of all ranks |
 //! | [`resnet`], [`resnet20`] | architectures |
+//! | [`pretrained`] | weights to start from |
 //! | [`per_sample`] | squared gradients of single samples |
 //! | [`folded`] | BatchNorm folded into convolutions, for evaluation |
 
@@ -19,6 +20,7 @@ pub mod layout;
 pub mod linear;
 pub mod norm;
 pub mod per_sample;
+pub mod pretrained;
 pub mod resnet;
 pub mod resnet20;
 pub mod state;

@@ -40,6 +40,7 @@ pub const PROVENANCE: &[&str] = &[
     "model.optim",
     "model.scheduler",
     "model.model.label_smoothing",
+    "model.model.pretrained",
     "trainer.max_epochs",
     "trainer.precision",
     "trainer.accumulate_grad_batches",

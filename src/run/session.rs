@@ -94,12 +94,6 @@ impl Session {
         let config = &loaded.config;
         let world = Rc::clone(&options.world);
         world.start_counting();
-        if config.model.model.pretrained {
-            return Err(Error::usage(
-                "model.model.pretrained=true: pretrained weights are not supported yet by this version",
-            )
-            .hint("use model.model.pretrained=false"));
-        }
         let architecture: Arc<dyn Architecture> = models::build(&config.model.model)?.into();
         let device = device(config)?;
         let kind = kind(config);

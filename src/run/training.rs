@@ -9,7 +9,7 @@ use crate::checkpoint::{self, Checkpoint, Facts, Manifest};
 use crate::data::Role;
 use crate::error::{Error, Kind, Result};
 use crate::files;
-use crate::models::State;
+use crate::models::{State, pretrained};
 use crate::names::candidates;
 use crate::train::supervised::Supervised;
 use crate::train::{Model, Phase, Settings, Trainer};
@@ -23,10 +23,18 @@ pub struct Trained {
 /// Trains a fresh model of `role` on a part of the data and saves it.
 pub fn train_and_save(session: &Session, role: &str, seed: u64, part: Role, path: &Path) -> Result<Trained> {
     let config = session.config();
+    let network = &config.model.model;
+    let pretrained = network.pretrained.then(|| pretrained::load(network)).transpose()?;
     if session.world.is_root() {
         files::check_writable(path.parent().unwrap_or(Path::new("")))?;
     }
     let mut model = Model::initialise(&session.architecture, seed, role, session.kind(), session.device())?;
+    let mut provenance = identity::provenance(&session.loaded);
+    if let Some(weights) = &pretrained {
+        let (kind, device) = (session.kind(), session.device());
+        model.state = pretrained::start(network, &*session.architecture, weights, &model.state, kind, device)?;
+        provenance = provenance.with("pretrained weights (sha256)", &weights.checksum);
+    }
     let mut method = Supervised {
         role: part,
         label_smoothing: config.model.model.label_smoothing.unwrap_or(0.0),
@@ -52,7 +60,7 @@ pub fn train_and_save(session: &Session, role: &str, seed: u64, part: Role, path
     drop(watch);
     check_finite(&model, role)?;
     let identity = identity::of_role(&session.identity, role, seed);
-    save(session, &model, identity, config.trainer.max_epochs, path)?;
+    save(session, &model, identity, provenance, config.trainer.max_epochs, path)?;
     // Others read the file next.
     session.world.barrier()?;
     tracing::info!("{role}: {seconds:.1} s, saved as {}", path.display());
@@ -60,13 +68,20 @@ pub fn train_and_save(session: &Session, role: &str, seed: u64, part: Role, path
 }
 
 /// Saves a model at rank 0.
-pub fn save(session: &Session, model: &Model, identity: Facts, epoch: usize, path: &Path) -> Result<()> {
+pub fn save(
+    session: &Session,
+    model: &Model,
+    identity: Facts,
+    provenance: Facts,
+    epoch: usize,
+    path: &Path,
+) -> Result<()> {
     if !session.world.is_root() {
         return Ok(());
     }
     let manifest = Manifest {
         identity,
-        provenance: identity::provenance(&session.loaded),
+        provenance,
         epoch,
         config: session.loaded.to_yaml(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -70,7 +70,8 @@ pub fn execute(session: &mut Session) -> Result<Column> {
         let identity =
             identity::of_role(&session_ref.identity, &role, config.seed).with("base (sha256)", &base.checksum);
         let epochs = method.phases().iter().map(|phase| phase.epochs).sum();
-        save(session_ref, &model, identity, epochs, &folder.join("unlearned.safetensors"))?;
+        let provenance = identity::provenance(&session_ref.loaded);
+        save(session_ref, &model, identity, provenance, epochs, &folder.join("unlearned.safetensors"))?;
     }
     let metrics = match last {
         Some(metrics) => metrics,
