@@ -71,6 +71,20 @@ fn content_and_not_the_extension_tells_the_kind() {
 }
 
 #[test]
+fn files_of_ours_are_told_from_pickles_whatever_their_first_bytes_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.safetensors");
+    let mut like_a_pickle = 0;
+    for length in (0..1600).step_by(8) {
+        let manifest = Manifest { config: "x".repeat(length), ..Manifest::default() };
+        checkpoint::save(&path, &manifest, &[("a".into(), Tensor::from(1.0_f32))]).unwrap();
+        like_a_pickle += usize::from(matches!(fs::read(&path).unwrap()[..], [0x80, 0..=5, ..]));
+        assert_eq!(load(&path).manifest, manifest);
+    }
+    assert!(like_a_pickle > 0);
+}
+
+#[test]
 fn a_lightning_file_gives_weights_and_configuration() {
     let checkpoint = load(fixture("lightning.ckpt"));
     let names: Vec<&str> = checkpoint.tensors.iter().map(|(name, _)| name.as_str()).collect();

@@ -78,7 +78,7 @@ pub fn load(path: &Path) -> Result<Checkpoint> {
 
 #[cfg(test)]
 mod tests {
-    use tch::Tensor;
+    use tch::{Kind, Tensor};
 
     use super::super::Facts;
     use super::*;

@@ -46,6 +46,8 @@ impl Container {
     /// By the first bytes of a file; none where PyTorch did not write it.
     pub fn of(start: &[u8]) -> Option<Self> {
         match start {
+            // safetensors: eight bytes of a length, of which the last are zero, and JSON. The first may be anything.
+            [_, _, _, _, _, 0, 0, 0, b'{', ..] => None,
             [b'P', b'K', 3, 4, ..] => Some(Container::Zip),
             [0x80, ..] => legacy::is_start(start).then_some(Container::Legacy),
             _ if start.get(257..262) == Some(b"ustar") => Some(Container::Tar),
