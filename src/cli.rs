@@ -70,6 +70,19 @@ pub enum Command {
         /// Configuration overrides: group=choice, key=value, +key=value, ~key.
         overrides: Vec<String>,
     },
+    /// Convert a checkpoint between .safetensors and PyTorch's .pt, .pth or .ckpt.
+    #[command(after_help = "Example: regun convert outputs/2026-11-23/10-00-00/unlearned.safetensors unlearned.pt")]
+    Convert {
+        /// What to read: its kind is told by its content.
+        #[arg(value_name = "SRC")]
+        source: PathBuf,
+        /// What to write: .safetensors, .pt or .pth (names and tensors), .ckpt (Lightning).
+        #[arg(value_name = "DST")]
+        target: PathBuf,
+        /// Replace DST where it exists.
+        #[arg(long)]
+        force: bool,
+    },
     /// Print which training images are retained, forgotten, held out and validated on, as JSON.
     #[command(after_help = "Example: regun splits data=digits split.scheme=stratified")]
     Splits {

@@ -17,6 +17,7 @@
 //! | [`torch`] | what tch lacks; the only unsafe code |
 //! | [`random`] | keyed randomness, and CPython's |
 //! | [`fetch`] | files from elsewhere: downloads, archives |
+//! | [`pickle`] | Python pickles as data, never executed |
 //! | [`error`], [`files`], [`digest`], [`log`] | messages with exit codes, atomic files, checksums, the log |
 
 pub mod checkpoint;
@@ -33,6 +34,7 @@ pub mod log;
 pub mod models;
 pub mod names;
 pub mod optim;
+pub mod pickle;
 pub mod random;
 pub mod report;
 pub mod run;

@@ -58,6 +58,15 @@ impl Names {
         self.checkpoint("", "", extension)
     }
 
+    /// The file to look for first where `configured` is given, as a path of this role.
+    ///
+    /// The default path has the Python program's extension. Where both programs left a model under that name, ours is
+    /// the newer one: a path that is another than the default is taken as it is.
+    pub fn ours_of(&self, configured: &Path, role: impl Fn(&Self, &str) -> PathBuf) -> PathBuf {
+        let ours = role(self, OURS);
+        if candidates(configured).contains(&ours) { ours } else { configured.to_owned() }
+    }
+
     /// The model trained on retain alone.
     pub fn retrained(&self, extension: &str) -> PathBuf {
         self.checkpoint("retrained_", "", extension)

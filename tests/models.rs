@@ -29,6 +29,7 @@ fn model(name: &str, stem: Option<Stem>, num_classes: i64) -> Model {
         name,
         num_classes,
         pretrained: false,
+        pretrained_path: None,
         stem,
         freeze_backbone: false,
         label_smoothing: None,

@@ -195,6 +195,7 @@ fn model(name: &str) -> Box<dyn Architecture> {
         name,
         num_classes: 10,
         pretrained: false,
+        pretrained_path: None,
         stem: None,
         freeze_backbone: false,
         label_smoothing: None,

@@ -185,6 +185,7 @@ fn resnet20() -> Box<dyn Architecture> {
         name: "resnet20".into(),
         num_classes: 10,
         pretrained: false,
+        pretrained_path: None,
         stem: None,
         freeze_backbone: false,
         label_smoothing: None,

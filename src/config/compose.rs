@@ -136,24 +136,26 @@ pub(super) fn merge(target: &mut Node, source: Node) {
 }
 
 /// Sections of the Python program that have keys of ours too. Where one is missing as a whole, its group was deleted.
-const SHARED_SECTIONS: [&str; 2] = ["data", "trainer"];
+const SHARED_SECTIONS: [&str; 3] = ["data", "model", "trainer"];
 
 /// Sets what `additions` has and the tree lacks.
 fn fill_missing(root: &mut Node, additions: Node) {
     let (Value::Map(root), Value::Map(additions)) = (&mut root.value, additions.value) else { return };
     for (section, node) in additions {
         match root.get_mut(&section) {
-            Some(existing) => {
-                if let (Value::Map(existing), Value::Map(added)) = (&mut existing.value, node.value) {
-                    for (key, node) in added {
-                        if existing.get(&key).is_none() {
-                            existing.insert(key, node);
-                        }
-                    }
-                }
-            }
+            Some(existing) => fill_section(existing, node),
             None if SHARED_SECTIONS.contains(&section.as_str()) => {}
             None => root.insert(section, node),
+        }
+    }
+}
+
+fn fill_section(section: &mut Node, additions: Node) {
+    let (Value::Map(section), Value::Map(additions)) = (&mut section.value, additions.value) else { return };
+    for (key, node) in additions {
+        match section.get_mut(&key) {
+            Some(existing) => fill_section(existing, node),
+            None => section.insert(key, node),
         }
     }
 }

@@ -146,7 +146,10 @@ pub struct Model {
     /// A name of `models::REGISTRY`.
     pub name: String,
     pub num_classes: i64,
+    /// Training starts from ImageNet weights.
     pub pretrained: bool,
+    /// Where these are: a checkpoint of torchvision.
+    pub pretrained_path: Option<PathBuf>,
     pub stem: Option<Stem>,
     pub freeze_backbone: bool,
     pub label_smoothing: Option<f64>,

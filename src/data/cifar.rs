@@ -6,10 +6,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::pickle::numpy::{self, Array, Dtype, Numpy};
-use super::pickle::{self, Value};
 use super::source::{Images, Source};
 use crate::error::{Error, Result};
+use crate::pickle::numpy::{self, Array, Dtype, Numpy};
+use crate::pickle::{self, Value};
 
 const CHANNELS: usize = 3;
 const SIDE: usize = 32;

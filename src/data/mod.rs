@@ -9,7 +9,6 @@ pub mod cifar;
 pub mod digits;
 pub mod feed;
 pub mod obtain;
-pub mod pickle;
 pub mod resident;
 pub mod source;
 pub mod split;

@@ -10,6 +10,7 @@
 //! | [`patches`], [`attention`], [`mlp`], [`layer_norm`] | layers of transformers |
 //! | [`stochastic_depth`] | residual branches left out at random |
 //! | [`resnet`], [`resnet20`], [`swin`], [`vit`] | architectures |
+//! | [`pretrained`] | weights to start from |
 //! | [`per_sample`] | squared gradients of single samples |
 //! | [`folded`] | BatchNorm folded into convolutions, for evaluation |
 
@@ -25,6 +26,7 @@ pub mod mlp;
 pub mod norm;
 pub mod patches;
 pub mod per_sample;
+pub mod pretrained;
 pub mod resnet;
 pub mod resnet20;
 pub mod state;

@@ -14,6 +14,8 @@ use crate::torch;
 
 /// How many names an error lists.
 const NAMES_SHOWN: usize = 5;
+/// How many letters of a name it shows.
+const LONGEST_NAME: usize = 100;
 
 /// One tensor for each entry of the layout. Cloning is not offered: see [`State::deep_copy`].
 #[derive(Debug)]
@@ -134,8 +136,12 @@ fn fresh_copy(tensor: &Tensor, kind: Kind, device: Device) -> Result<Tensor> {
 fn check_names(layout: &Layout, named: &HashMap<String, Tensor>) -> Result<()> {
     let missing = layout.entries().iter().filter(|entry| !named.contains_key(&entry.name));
     let missing: Vec<String> = missing.map(|entry| entry.name.clone()).collect();
-    let mut unexpected: Vec<String> = named.keys().filter(|name| layout.find(name).is_none()).cloned().collect();
+    let mut unexpected: Vec<&String> = named.keys().filter(|name| layout.find(name).is_none()).collect();
     unexpected.sort_unstable();
+    // Only those that are shown are worth the search.
+    let described =
+        |(i, name): (usize, &String)| if i < NAMES_SHOWN { with_nearest(name, &missing) } else { name.clone() };
+    let unexpected: Vec<String> = unexpected.into_iter().enumerate().map(described).collect();
     let misshapen = |entry: &Entry| {
         let got = named.get(&entry.name)?.size();
         (got != entry.shape).then(|| format!("{} (got {got:?}, wanted {:?})", entry.name, entry.shape))
@@ -150,6 +156,17 @@ fn check_names(layout: &Layout, named: &HashMap<String, Tensor>) -> Result<()> {
     }
     Err(Error::missing(format!("the tensors are not those of this architecture; {}", said.join("; ")))
         .hint("check `model.model.name`, `model.model.stem` and `model.model.num_classes` against the checkpoint"))
+}
+
+/// An unexpected name, and the missing one that was perhaps meant.
+fn with_nearest(name: &str, missing: &[String]) -> String {
+    // The name comes from a file: it must neither flood nor steer the terminal.
+    let name: String = name.chars().take(LONGEST_NAME).flat_map(char::escape_debug).collect();
+    let distance = |known: &&String| strsim::damerau_levenshtein(&name, known);
+    match missing.iter().min_by_key(distance).filter(|known| distance(known) <= name.len() / 3) {
+        Some(nearest) => format!("{name} (for {nearest}?)"),
+        None => name,
+    }
 }
 
 /// "2 missing: a, b", with at most [`NAMES_SHOWN`] names.

@@ -30,8 +30,10 @@ const WEIGHTS: &[(&str, &str)] = &[
 pub fn published(model: &str) -> Result<Remote<'static>> {
     let Some((_, url)) = WEIGHTS.iter().find(|(name, _)| *name == model) else {
         let known = WEIGHTS.iter().map(|(name, _)| *name);
-        return Err(Error::usage(format!("there are no pretrained weights of {model}"))
-            .hint(format!("use model.model.pretrained=false; {}", did_you_mean(model, known))));
+        return Err(Error::usage(format!("there are no pretrained weights of {model}")).hint(format!(
+            "give a file with model.model.pretrained_path, or use model.model.pretrained=false; {}",
+            did_you_mean(model, known)
+        )));
     };
     let digits = url.trim_end_matches(".pth").rsplit('-').next().unwrap_or_default();
     Ok(Remote { url, bytes: None, checksum: Checksum::Sha256(digits) })

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::session::{Options, Session};
 use super::training::{check_finite, find, model_of};
-use super::yardsticks;
+use super::{foreign, yardsticks};
 use crate::checkpoint;
 use crate::error::{Error, Result};
 use crate::eval::privacy::over_unlearning_flags;
@@ -15,7 +15,7 @@ pub fn run(options: &Options, overrides: &[String], path: &Path) -> Result<()> {
     let found = find(path).ok_or_else(|| Error::missing(format!("checkpoint {} does not exist", path.display())))?;
     let checkpoint = checkpoint::load(&found)?;
     Session::open(options, overrides, "evaluate")?.guard(|session| {
-        checkpoint.expect(&session.identity)?;
+        foreign::check_fits(session, &checkpoint, None)?;
         let model = model_of(session, &checkpoint)?;
         check_finite(&model, &format!("checkpoint {}", found.display()))?;
         let evaluator = yardsticks::evaluator(session, None)?;

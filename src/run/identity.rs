@@ -35,23 +35,27 @@ pub fn of_role(setup: &Facts, role: &str, seed: u64) -> Facts {
     setup.clone().with("role", role).with("seed", seed)
 }
 
+/// The settings that say how a model was trained.
+pub const PROVENANCE: &[&str] = &[
+    "model.optim",
+    "model.scheduler",
+    "model.model.label_smoothing",
+    "model.model.pretrained",
+    "trainer.max_epochs",
+    "trainer.precision",
+    "trainer.accumulate_grad_batches",
+    "trainer.gradient_clip_val",
+    "trainer.sync_batchnorm",
+    "data.batch_size",
+    "data.batch_scope",
+    "data.transforms",
+];
+
 /// How a model was trained: recorded, and compared with a warning.
 pub fn provenance(loaded: &Loaded) -> Facts {
     let tree = loaded.tree.to_json();
     let mut facts = Facts::default();
-    for key in [
-        "model.optim",
-        "model.scheduler",
-        "model.model.label_smoothing",
-        "trainer.max_epochs",
-        "trainer.precision",
-        "trainer.accumulate_grad_batches",
-        "trainer.gradient_clip_val",
-        "trainer.sync_batchnorm",
-        "data.batch_size",
-        "data.batch_scope",
-        "data.transforms",
-    ] {
+    for key in PROVENANCE {
         let found = key.split('.').try_fold(&tree, |node, part| node.get(part));
         if let Some(value) = found {
             facts = facts.with(key, value);

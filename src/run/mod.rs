@@ -1,9 +1,11 @@
 //! The commands: straight-line recipes, and the only place that sees everything.
 
 mod base;
+mod convert;
 mod doctor;
 mod evaluate;
 mod folder;
+mod foreign;
 mod identity;
 mod pipeline;
 mod reference;
@@ -31,6 +33,7 @@ pub fn run(command: &Command, options: &Options) -> Result<()> {
         Command::Unlearn { overrides } => unlearn::run(options, overrides),
         Command::Evaluate { checkpoint, overrides } => evaluate::run(options, overrides, checkpoint),
         Command::Pipeline { methods, overrides } => pipeline::run(options, overrides, methods),
+        Command::Convert { source, target, force } => convert::run(options, source, target, *force),
         Command::Splits { overrides } => show::splits(options, overrides),
         Command::Doctor { overrides } => doctor::run(options, overrides),
         Command::Config { resolve, overrides } => show::config(options, overrides, *resolve),

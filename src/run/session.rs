@@ -95,13 +95,8 @@ impl Session {
         let config = &loaded.config;
         let world = Rc::clone(&options.world);
         world.start_counting();
-        if config.model.model.pretrained {
-            return Err(Error::usage(
-                "model.model.pretrained=true: pretrained weights are not supported yet by this version",
-            )
-            .hint("use model.model.pretrained=false"));
-        }
         models::check(&config.model.model)?;
+        models::pretrained::check(&config.model.model)?;
         let device = device(config)?;
         let kind = kind(config);
         set_up_process(config, &world)?;

@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use super::identity;
 use super::session::Session;
 use super::watch::Watch;
+use super::{foreign, identity};
 use crate::checkpoint::{self, Checkpoint, Facts, Manifest};
 use crate::data::Role;
 use crate::error::{Error, Kind, Result};
 use crate::files;
-use crate::models::State;
-use crate::names::{self, candidates};
+use crate::models::{State, pretrained};
+use crate::names::candidates;
 use crate::train::supervised::Supervised;
 use crate::train::{Model, Phase, Settings, Trainer};
 
@@ -23,10 +23,24 @@ pub struct Trained {
 /// Trains a fresh model of `role` on a part of the data and saves it.
 pub fn train_and_save(session: &Session, role: &str, seed: u64, part: Role, path: &Path) -> Result<Trained> {
     let config = session.config();
+    let network = &config.model.model;
+    let pretrained = match network.pretrained {
+        true => {
+            let (folder, mirror) = (config.paths.cache_dir.join("pretrained"), config.data.mirror.as_deref());
+            Some(checkpoint::load(&pretrained::file(network, &folder, mirror, &session.world)?)?)
+        }
+        false => None,
+    };
     if session.world.is_root() {
         files::check_writable(path.parent().unwrap_or(Path::new("")))?;
     }
     let mut model = Model::initialise(&session.architecture, seed, role, session.kind(), session.device())?;
+    let mut provenance = identity::provenance(&session.loaded);
+    if let Some(weights) = &pretrained {
+        let (kind, device) = (session.kind(), session.device());
+        model.state = pretrained::start(network, &*session.architecture, weights, &model.state, kind, device)?;
+        provenance = provenance.with("pretrained weights (sha256)", &weights.checksum);
+    }
     let mut method = Supervised {
         role: part,
         label_smoothing: config.model.model.label_smoothing.unwrap_or(0.0),
@@ -52,7 +66,7 @@ pub fn train_and_save(session: &Session, role: &str, seed: u64, part: Role, path
     drop(watch);
     check_finite(&model, role)?;
     let identity = identity::of_role(&session.identity, role, seed);
-    save(session, &model, identity, config.trainer.max_epochs, path)?;
+    save(session, &model, identity, provenance, config.trainer.max_epochs, path)?;
     // Others read the file next.
     session.world.barrier()?;
     tracing::info!("{role}: {seconds:.1} s, saved as {}", path.display());
@@ -60,27 +74,32 @@ pub fn train_and_save(session: &Session, role: &str, seed: u64, part: Role, path
 }
 
 /// Saves a model at rank 0.
-pub fn save(session: &Session, model: &Model, identity: Facts, epoch: usize, path: &Path) -> Result<()> {
+pub fn save(
+    session: &Session,
+    model: &Model,
+    identity: Facts,
+    provenance: Facts,
+    epoch: usize,
+    path: &Path,
+) -> Result<()> {
     if !session.world.is_root() {
         return Ok(());
     }
     let manifest = Manifest {
         identity,
-        provenance: identity::provenance(&session.loaded),
+        provenance,
         epoch,
         config: session.loaded.to_yaml(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        origin: None,
     };
     let tensors: Vec<_> = model.state.named().map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone())).collect();
     checkpoint::save(path, &manifest, &tensors).map(|_| ())
 }
 
-/// The file that stands for a configured path: as given, with the other extension, or in the other spelling.
-///
-/// A file that this version can read is preferred: where the Python program has left its own, ours stands beside it.
+/// The file that stands for a path: as given, with the other extension, or in the other spelling.
 pub fn find(path: &Path) -> Option<std::path::PathBuf> {
-    let unreadable = |path: &std::path::PathBuf| path.extension().is_none_or(|extension| extension != names::OURS);
-    candidates(path).into_iter().filter(|candidate| candidate.exists()).min_by_key(unreadable)
+    candidates(path).into_iter().find(|candidate| candidate.exists())
 }
 
 /// Whether rank 0 sees a file for a configured path: all ranks must take the same way.
@@ -98,7 +117,7 @@ pub fn load_role(session: &Session, path: &Path, role: &str, seed: u64, command:
     let checkpoint = checkpoint::load(&found).map_err(|error| {
         error.hint(format!("make it again with `{command}` and the same overrides, or restore it from a copy"))
     })?;
-    checkpoint.expect(&identity::of_role(&session.identity, role, seed)).map_err(|error| {
+    foreign::check_fits(session, &checkpoint, Some((role, seed))).map_err(|error| {
         error.hint(format!("use the settings that it was trained with, or make it with these: `{command}`"))
     })?;
     Ok(checkpoint)
@@ -112,9 +131,13 @@ pub fn model_of(session: &Session, checkpoint: &Checkpoint) -> Result<Model> {
     Ok(Model::new(&session.architecture, state))
 }
 
-/// Says where two models of one comparison were trained differently: such numbers mean less than they seem to.
-pub fn provenance_flags(a: (&str, &Facts), b: (&str, &Facts)) -> Option<String> {
-    let differences = a.1.differences(b.1);
+/// Says where two models of one comparison were trained differently: such numbers mean less than they seem to. What
+/// the file of another program does not say is not compared.
+pub fn provenance_flags(a: (&str, &Checkpoint), b: (&str, &Checkpoint)) -> Option<String> {
+    let foreign = a.1.is_foreign() || b.1.is_foreign();
+    let (first, second) = (foreign::provenance(a.1), foreign::provenance(b.1));
+    let compared = |name: &str| !foreign || (first.get(name).is_some() && second.get(name).is_some());
+    let differences = first.filtered(compared).differences(&second.filtered(compared));
     (!differences.is_empty())
         .then(|| format!("{} and {} were trained differently: {}", a.0, b.0, differences.join("; ")))
 }

@@ -11,6 +11,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::schema::{Config, Unlearn};
 use crate::error::{Error, Result};
 use crate::eval::privacy::over_unlearning_flags;
+use crate::names::Names;
 use crate::report::{Column, json, summary};
 use crate::train::{Model, Settings, Trainer};
 use crate::unlearn;
@@ -35,7 +36,13 @@ pub fn execute(session: &mut Session) -> Result<Column> {
     let chosen = chosen(&config)?;
     let mut method = unlearn::build(chosen)?;
     let title = unlearn::info(&chosen.name)?.title;
-    let base = load_role(session, &config.run.base_weights, "base", config.seed, "regun base")?;
+    let base = load_role(
+        session,
+        &session.names().ours_of(&config.run.base_weights, Names::base),
+        "base",
+        config.seed,
+        "regun base",
+    )?;
     let mut model = model_of(session, &base)?;
     check_finite(&model, "the base model")?;
     let evaluator = yardsticks::evaluator(session, Some(&base))?;
@@ -63,7 +70,8 @@ pub fn execute(session: &mut Session) -> Result<Column> {
         let identity =
             identity::of_role(&session_ref.identity, &role, config.seed).with("base (sha256)", &base.checksum);
         let epochs = method.phases().iter().map(|phase| phase.epochs).sum();
-        save(session_ref, &model, identity, epochs, &folder.join("unlearned.safetensors"))?;
+        let provenance = identity::provenance(&session_ref.loaded);
+        save(session_ref, &model, identity, provenance, epochs, &folder.join("unlearned.safetensors"))?;
     }
     let metrics = match last {
         Some(metrics) => metrics,

@@ -9,15 +9,14 @@ use crate::data::Role;
 use crate::error::{Error, Result};
 use crate::eval::evaluator::model_logits;
 use crate::eval::{Evaluator, References, collect};
-use crate::names;
+use crate::names::{self, Names};
 
 /// The evaluator of this setup: from the cache, or from the checkpoints, which must all be there. Flags references, and
 /// the `base` model that is about to be unlearned, where they were trained differently from the retrained model.
 pub fn evaluator(session: &mut Session, base: Option<&Checkpoint>) -> Result<Evaluator> {
-    let config = session.config();
-    let retrained_path = config.run.retrain_weights.clone();
+    let retrained_path = session.names().ours_of(&session.config().run.retrain_weights, Names::retrained);
     check_references_exist(session)?;
-    let seed = config.seed;
+    let seed = session.config().seed;
     let retrained = load_role(session, &retrained_path, "retrained", seed, "regun base")?;
     let references = (1..=session.config().mul_eval.mia_num_models)
         .map(|index| load_reference(session, index))
@@ -25,12 +24,10 @@ pub fn evaluator(session: &mut Session, base: Option<&Checkpoint>) -> Result<Eva
     let mut flags = Vec::new();
     for (index, reference) in references.iter().enumerate() {
         let name = format!("reference {}", index + 1);
-        let (ours, theirs) = (&reference.manifest.provenance, &retrained.manifest.provenance);
-        flags.extend(provenance_flags((&name, ours), ("the retrained model", theirs)));
+        flags.extend(provenance_flags((&name, reference), ("the retrained model", &retrained)));
     }
     if let Some(base) = base {
-        let (ours, theirs) = (&base.manifest.provenance, &retrained.manifest.provenance);
-        flags.extend(provenance_flags(("the base model", ours), ("the retrained model", theirs)));
+        flags.extend(provenance_flags(("the base model", base), ("the retrained model", &retrained)));
     }
     session.flag(flags);
 

@@ -88,6 +88,11 @@ impl<O> Heap<O> {
         &self.values[id.0 as usize]
     }
 
+    /// All values, in the order of their making.
+    pub fn values(&self) -> &[Value<O>] {
+        &self.values
+    }
+
     /// The text of a `str`, or of Python 2's `str` where it is UTF-8.
     pub fn text(&self, id: Id) -> Option<&str> {
         match self.get(id) {

@@ -1,4 +1,4 @@
-//! Reads Python pickles without executing them.
+//! Reads Python pickles without executing them, and writes plain ones.
 //!
 //! A pickle is a program for a small stack machine, and Python's own machine imports and calls whatever the program
 //! names. Ours only builds data: names stay names, and what "calling" one means is decided by a [`Dialect`],
@@ -12,17 +12,19 @@
 //! Format: CPython's `Lib/pickletools.py`, protocols 0 to 5 (PEP 307, 3154, 574), without the extension registry and
 //! without out-of-band buffers.
 
-mod constructors;
+pub mod constructors;
 pub mod numpy;
 mod reader;
 mod value;
 mod vm;
+mod writer;
 
 #[cfg(test)]
 mod tests;
 
 pub use value::{Global, Heap, Id, Value};
 pub use vm::{Dialect, Pickle, load};
+pub use writer::Writer;
 
 use crate::error::Error;
 

@@ -6,7 +6,7 @@ use crate::error::{Kind, Result};
 
 macro_rules! fixture {
     ($name:literal) => {
-        include_bytes!(concat!("../../../tests/fixtures/pickle/", $name, ".pkl")).as_slice()
+        include_bytes!(concat!("../../tests/fixtures/pickle/", $name, ".pkl")).as_slice()
     };
 }
 

@@ -1,0 +1,86 @@
+//! Tensors as row-major bytes, and the checksum over them.
+
+use std::borrow::Cow;
+
+use safetensors::tensor::{Dtype, View};
+use sha2::{Digest, Sha256};
+use tch::{Kind, Tensor};
+
+use crate::digest::hex;
+use crate::error::{Error, Result};
+
+/// SHA-256 (hex) of names, dtypes, shapes and bytes of these tensors, as [`save`] would write it into their file.
+pub fn fingerprint<'a>(tensors: impl Iterator<Item = (&'a str, &'a Tensor)>) -> Result<String> {
+    let tensors = tensors.map(|(name, tensor)| Ok((name, Bytes::of(tensor)?))).collect::<Result<Vec<_>>>()?;
+    Ok(checksum(tensors.iter().map(|(name, bytes)| (*name, bytes.dtype, &*bytes.shape, &*bytes.data))))
+}
+
+/// Hash over the tensors, in the order of their names.
+pub(super) fn checksum<'a>(tensors: impl Iterator<Item = (&'a str, Dtype, &'a [usize], &'a [u8])>) -> String {
+    let mut sorted: Vec<_> = tensors.collect();
+    sorted.sort_by_key(|(name, ..)| *name);
+    let mut hash = Sha256::new();
+    for (name, dtype, shape, data) in sorted {
+        hash.update(format!("{name}:{dtype:?}:{shape:?}:"));
+        hash.update(data);
+    }
+    hex(&hash.finalize())
+}
+
+/// A tensor's row-major bytes, as safetensors wants them.
+pub(super) struct Bytes {
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+    pub data: Vec<u8>,
+}
+
+impl Bytes {
+    pub fn of(tensor: &Tensor) -> Result<Self> {
+        let tensor = tensor.detach().to_device(tch::Device::Cpu).contiguous();
+        let dtype = dtype_of(tensor.kind()).ok_or_else(|| {
+            Error::new(crate::error::Kind::Bug, format!("a tensor of kind {:?} cannot be saved", tensor.kind()))
+        })?;
+        let mut data = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
+        tensor.f_copy_data_u8(&mut data, tensor.numel())?;
+        Ok(Bytes { dtype, shape: tensor.size().iter().map(|&side| side as usize).collect(), data })
+    }
+}
+
+impl View for Bytes {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.data)
+    }
+
+    fn data_len(&self) -> usize {
+        self.data.len()
+    }
+}
+
+const DTYPES: &[(Kind, Dtype)] = &[
+    (Kind::Float, Dtype::F32),
+    (Kind::Double, Dtype::F64),
+    (Kind::Half, Dtype::F16),
+    (Kind::BFloat16, Dtype::BF16),
+    (Kind::Int64, Dtype::I64),
+    (Kind::Int, Dtype::I32),
+    (Kind::Int16, Dtype::I16),
+    (Kind::Int8, Dtype::I8),
+    (Kind::Uint8, Dtype::U8),
+    (Kind::Bool, Dtype::BOOL),
+];
+
+fn dtype_of(kind: Kind) -> Option<Dtype> {
+    DTYPES.iter().find(|(ours, _)| *ours == kind).map(|(_, theirs)| *theirs)
+}
+
+pub(super) fn kind_of(dtype: Dtype) -> Option<Kind> {
+    DTYPES.iter().find(|(_, theirs)| *theirs == dtype).map(|(ours, _)| *ours)
+}

@@ -1,0 +1,112 @@
+//! The container since PyTorch 1.6: a zip with one folder that holds `data.pkl`, `byteorder` and `data/<key>`.
+//!
+//! PyTorch stores its records as they are; one that somebody has packed again, deflated, is read as well.
+
+use std::fs::File;
+use std::io::{BufReader, Read, Seek};
+use std::path::Path;
+
+use zip::ZipArchive;
+use zip::result::ZipError;
+
+use super::objects::Torch;
+use super::tensors::{Storage, Storages, materialise};
+use super::write::MANIFEST;
+use super::{Contents, damaged, document};
+use crate::error::{Error, Result};
+use crate::pickle;
+
+/// All records together may be this many times the file: weights hardly compress, bombs do.
+const MAX_UNPACKING: u128 = 16;
+/// Small files may unpack to this many bytes.
+const MIN_UNPACKING: u128 = 1 << 20;
+
+pub fn read(path: &Path) -> Result<Contents> {
+    let file = File::open(path).map_err(|error| super::unreadable(path, &error))?;
+    read_from(BufReader::new(file))
+}
+
+pub fn read_from(mut input: impl Read + Seek) -> Result<Contents> {
+    let length = input.seek(std::io::SeekFrom::End(0)).map_err(|error| damaged(error.to_string()))?;
+    let zip = ZipArchive::new(input).map_err(|error| broken("the archive", &error))?;
+    let sizes = (0..zip.len()).map(|index| zip.by_index_data(index).map(|record| u128::from(record.size())));
+    let unpacked: u128 = sizes.sum::<Result<_, _>>().map_err(|error| broken("the archive", &error))?;
+    if unpacked > (u128::from(length) * MAX_UNPACKING).max(MIN_UNPACKING) {
+        return Err(damaged(format!("{length} bytes unpack to {unpacked}")));
+    }
+    let mut archive = Archive { folder: folder(&zip)?, zip, big_endian: false };
+    archive.big_endian = match archive.record("byteorder")?.as_deref() {
+        None | Some(b"little") => false,
+        Some(b"big") => true,
+        Some(other) => return Err(damaged(format!("unknown byte order {:?}", String::from_utf8_lossy(other)))),
+    };
+    let bytes = archive.record("data.pkl")?.ok_or_else(|| damaged("the archive has no data.pkl"))?;
+    let pickle = pickle::load(&bytes, &mut Torch)?;
+    let (mut manifest, views) = document::read(&pickle.heap, pickle.root)?;
+    if let Some(ours) = archive.record(MANIFEST)? {
+        manifest = serde_json::from_slice(&ours).map_err(|error| damaged(format!("{MANIFEST}: {error}")))?;
+    }
+    Ok((manifest, materialise(views, &mut archive)?))
+}
+
+struct Archive<R> {
+    zip: ZipArchive<R>,
+    /// All records lie in one folder, named after the file that was written.
+    folder: String,
+    big_endian: bool,
+}
+
+fn folder<R: Read + Seek>(zip: &ZipArchive<R>) -> Result<String> {
+    let mut folder = None;
+    for name in zip.file_names().flatten() {
+        match name.split_once('/') {
+            Some((_, "constants.pkl")) => {
+                return Err(Error::missing("a TorchScript archive: a program with its weights, wanted the weights")
+                    .hint("in PyTorch: torch.save(torch.jit.load(PATH).state_dict(), NEW)"));
+            }
+            Some((above, "data.pkl")) => folder = Some(above.to_owned()),
+            _ => {}
+        }
+    }
+    folder.ok_or_else(|| damaged("a zip archive, but not one of torch.save: there is no data.pkl in it"))
+}
+
+impl<R: Read + Seek> Archive<R> {
+    /// The bytes of a record, where there is one.
+    fn record(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
+        let path = format!("{}/{name}", self.folder);
+        let mut file = match self.zip.by_name(&path) {
+            Ok(file) => file,
+            Err(ZipError::FileNotFound) => return Ok(None),
+            Err(error) => return Err(broken(name, &error)),
+        };
+        // The sizes of all records together are bounded, but what a record unpacks to need not be what it says.
+        let size = file.size();
+        let mut bytes = Vec::new();
+        let read = (&mut file).take(size + 1).read_to_end(&mut bytes);
+        read.map_err(|error| broken(name, &error))?;
+        if bytes.len() as u64 != size {
+            return Err(damaged(format!("record {name:?} has not the {size} bytes that it should have")));
+        }
+        Ok(Some(bytes))
+    }
+}
+
+impl<R: Read + Seek> Storages for Archive<R> {
+    fn read(&mut self, storage: &Storage) -> Result<Vec<u8>> {
+        let wanted = storage.bytes()?;
+        let name = format!("data/{}", storage.key);
+        let mut bytes = self.record(&name)?.ok_or_else(|| damaged(format!("the archive has no record {name:?}")))?;
+        if bytes.len() != wanted {
+            return Err(damaged(format!("record {name:?} has {} bytes, wanted {wanted}", bytes.len())));
+        }
+        if self.big_endian {
+            bytes.chunks_exact_mut(storage.element.size()).for_each(<[u8]>::reverse);
+        }
+        Ok(bytes)
+    }
+}
+
+fn broken(what: &str, error: &dyn std::fmt::Display) -> Error {
+    damaged(format!("{what:?} cannot be read: {error}"))
+}

@@ -1,0 +1,123 @@
+//! Writes pickles of protocol 2, which every Python 3 and PyTorch's restricted reader understand.
+//!
+//! Nothing is shared: each value is written where it stands, without a memo.
+
+use serde_json::Value as Json;
+
+/// The opcodes of one pickle, so far.
+#[derive(Debug)]
+pub struct Writer(Vec<u8>);
+
+impl Default for Writer {
+    fn default() -> Self {
+        Writer(vec![0x80, 2]) // PROTO 2
+    }
+}
+
+impl Writer {
+    /// The whole pickle, its value being the one that was written.
+    pub fn finish(mut self) -> Vec<u8> {
+        self.0.push(b'.'); // STOP
+        self.0
+    }
+
+    pub fn global(&mut self, module: &str, name: &str) {
+        self.0.extend([b"c", module.as_bytes(), b"\n", name.as_bytes(), b"\n"].concat()); // GLOBAL
+    }
+
+    pub fn text(&mut self, text: &str) {
+        self.0.push(b'X'); // BINUNICODE
+        self.0.extend((text.len() as u32).to_le_bytes());
+        self.0.extend(text.as_bytes());
+    }
+
+    pub fn int(&mut self, value: i64) {
+        match i32::try_from(value) {
+            Ok(value) => {
+                self.0.push(b'J'); // BININT
+                self.0.extend(value.to_le_bytes());
+            }
+            Err(_) => {
+                self.0.extend([0x8a, 8]); // LONG1
+                self.0.extend(value.to_le_bytes());
+            }
+        }
+    }
+
+    pub fn float(&mut self, value: f64) {
+        self.0.push(b'G'); // BINFLOAT
+        self.0.extend(value.to_be_bytes());
+    }
+
+    pub fn bool(&mut self, value: bool) {
+        self.0.push(if value { 0x88 } else { 0x89 }); // NEWTRUE, NEWFALSE
+    }
+
+    pub fn none(&mut self) {
+        self.0.push(b'N'); // NONE
+    }
+
+    /// A tuple of what `items` writes.
+    pub fn tuple(&mut self, items: impl FnOnce(&mut Self)) {
+        self.0.push(b'('); // MARK
+        items(self);
+        self.0.push(b't'); // TUPLE
+    }
+
+    /// A list of what `items` writes.
+    pub fn list(&mut self, items: impl FnOnce(&mut Self)) {
+        self.0.extend(b"]("); // EMPTY_LIST, MARK
+        items(self);
+        self.0.push(b'e'); // APPENDS
+    }
+
+    /// A dict of the keys and values that `items` writes in turn.
+    pub fn dict(&mut self, items: impl FnOnce(&mut Self)) {
+        self.0.push(b'}'); // EMPTY_DICT
+        self.set_items(items);
+    }
+
+    /// The same as a `collections.OrderedDict`.
+    pub fn ordered_dict(&mut self, items: impl FnOnce(&mut Self)) {
+        self.global("collections", "OrderedDict");
+        self.tuple(|_| {});
+        self.call();
+        self.set_items(items);
+    }
+
+    fn set_items(&mut self, items: impl FnOnce(&mut Self)) {
+        self.0.push(b'('); // MARK
+        items(self);
+        self.0.push(b'u'); // SETITEMS
+    }
+
+    /// Calls the global before the last tuple with that tuple.
+    pub fn call(&mut self) {
+        self.0.push(b'R'); // REDUCE
+    }
+
+    /// Makes the last value a reference to something outside of the pickle.
+    pub fn persistent_id(&mut self) {
+        self.0.push(b'Q'); // BINPERSID
+    }
+
+    /// Dicts, lists, text and numbers.
+    pub fn json(&mut self, value: &Json) {
+        match value {
+            Json::Null => self.none(),
+            Json::Bool(value) => self.bool(*value),
+            Json::String(text) => self.text(text),
+            Json::Number(number) => match number.as_i64() {
+                Some(value) => self.int(value),
+                None => self.float(number.as_f64().unwrap_or(f64::NAN)),
+            },
+            Json::Array(items) => self.list(|w| items.iter().for_each(|item| w.json(item))),
+            Json::Object(map) => self.dict(|w| {
+                for (key, value) in map {
+                    w.text(key);
+                    w.json(value);
+                }
+            }),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! `regun convert SRC DST`: a checkpoint in another format. The kind of SRC is told by its content, that of DST by its
+//! extension.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::session::Options;
+use super::{print, print_json};
+use crate::checkpoint::{self, Checkpoint, pytorch};
+use crate::error::{Error, Result};
+
+/// What an extension stands for.
+type Save = fn(&Path, &Checkpoint) -> Result<()>;
+const FORMATS: &[(&str, Save)] = &[
+    ("safetensors", |path, from| checkpoint::save(path, &from.manifest, &from.tensors).map(drop)),
+    ("pt", pytorch::save_state_dict),
+    ("pth", pytorch::save_state_dict),
+    ("ckpt", pytorch::save_lightning),
+];
+
+pub fn run(options: &Options, source: &Path, target: &Path, force: bool) -> Result<()> {
+    let save = format_of(target)?;
+    if !options.world.is_root() {
+        return Ok(());
+    }
+    if target.exists() && !force {
+        return Err(Error::usage(format!("{} exists", target.display())).hint("--force replaces it"));
+    }
+    let checkpoint = checkpoint::load(source)?;
+    save(target, &checkpoint)?;
+    let notes = notes(&checkpoint, target);
+    if options.json {
+        return print_json(&json!({
+            "source": source.display().to_string(),
+            "target": target.display().to_string(),
+            "tensors": checkpoint.tensors.len(),
+            "checksum": checkpoint.checksum,
+            "origin": checkpoint.manifest.origin,
+            "notes": notes,
+        }));
+    }
+    print(&format!("{}: {} tensors from {}\n", target.display(), checkpoint.tensors.len(), source.display()))?;
+    notes.iter().try_for_each(|note| print(&format!("note: {note}\n")))
+}
+
+fn format_of(target: &Path) -> Result<Save> {
+    let extension = target.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let format = FORMATS.iter().find(|(known, _)| *known == extension);
+    format.map(|&(_, save)| save).ok_or_else(|| {
+        let known: Vec<String> = FORMATS.iter().map(|(known, _)| format!(".{known}")).collect();
+        Error::usage(format!("{}: its extension does not tell what to write", target.display()))
+            .hint(format!("give it one of {}", known.join(", ")))
+    })
+}
+
+/// What the new file lacks.
+fn notes(checkpoint: &Checkpoint, target: &Path) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(origin) = &checkpoint.manifest.origin {
+        notes.push(match checkpoint.manifest.config.is_empty() {
+            true => {
+                format!("made by {origin}: the file holds weights alone, and nothing tells what they were trained on")
+            }
+            false => format!("made by {origin}: the weights will be checked by the configuration that came with them"),
+        });
+    }
+    if target.extension().is_some_and(|extension| extension == "ckpt") {
+        notes.push("Lightning can load the weights; there is no state of an optimizer to go on training from".into());
+    }
+    notes
+}

@@ -1,0 +1,209 @@
+//! Models of another program from end to end: converted, evaluated, unlearned; and training that starts from given weights.
+
+mod common;
+#[path = "common/trained.rs"]
+mod trained;
+
+use std::fs;
+use std::io::{Cursor, Read, Write};
+use std::path::Path;
+
+use common::Workspace;
+use regun::checkpoint::{self, Checkpoint};
+use serde_json::Value;
+use trained::{BASE, REFERENCE_1, RETRAINED, SETUP, trained};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
+
+const MISSING: i32 = 3;
+const USAGE: i32 = 2;
+
+fn load(workspace: &Workspace, path: &str) -> Checkpoint {
+    checkpoint::load(&workspace.path(path)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn results(workspace: &Workspace, run: &str) -> Value {
+    let text = fs::read_to_string(workspace.path(run).join("results.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Makes of a model of ours what the Python program would have left: the same without what only we write.
+fn as_the_python_program_left_it(workspace: &Workspace, path: &str) -> String {
+    let ckpt = path.replace(".safetensors", ".ckpt");
+    workspace.regun(&format!("convert {path} {ckpt}")).succeeds();
+    let packed = fs::read(workspace.path(&ckpt)).unwrap();
+    let mut from = ZipArchive::new(Cursor::new(packed)).unwrap();
+    let mut to = ZipWriter::new(Cursor::new(Vec::new()));
+    for index in 0..from.len() {
+        let mut record = from.by_index(index).unwrap();
+        let name = record.name().unwrap().into_owned();
+        if !name.ends_with("/regun.json") {
+            let mut bytes = Vec::new();
+            record.read_to_end(&mut bytes).unwrap();
+            let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+            to.start_file(name, options).unwrap();
+            to.write_all(&bytes).unwrap();
+        }
+    }
+    fs::write(workspace.path(&ckpt), to.finish().unwrap().into_inner()).unwrap();
+    fs::remove_file(workspace.path(path)).unwrap();
+    ckpt
+}
+
+#[test]
+fn a_model_comes_back_from_every_format_as_it_was() {
+    let workspace = trained();
+    let evaluate = |path: &str, run: &str| {
+        workspace.regun(&format!("evaluate --checkpoint {path} {SETUP} hydra.run.dir={run}")).succeeds();
+        results(&workspace, run)
+    };
+    let original = fs::read(workspace.path(BASE)).unwrap();
+    let wanted = evaluate(BASE, "original");
+    for extension in ["ckpt", "pt", "pth"] {
+        let (there, back) = (format!("there.{extension}"), format!("back_{extension}.safetensors"));
+        workspace.regun(&format!("convert {BASE} {there}")).succeeds();
+        workspace.regun(&format!("convert {there} {back}")).succeeds();
+        assert!(fs::read(workspace.path(&back)).unwrap() == original, "{extension}");
+        assert_eq!(evaluate(&there, &format!("run_{extension}")), wanted);
+    }
+}
+
+#[test]
+fn convert_says_what_it_did_and_replaces_nothing_unasked() {
+    let workspace = trained();
+    let said = workspace.regun(&format!("--json convert {BASE} a.ckpt")).succeeds().stdout;
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["target"], "a.ckpt");
+    assert_eq!(said["tensors"], load(&workspace, BASE).tensors.len());
+    assert_eq!(said["checksum"], load(&workspace, BASE).checksum.as_str());
+    assert!(said["notes"][0].as_str().unwrap().contains("optimizer"), "{said}");
+
+    fs::write(workspace.path("kept.pt"), "precious").unwrap();
+    workspace.regun(&format!("convert {BASE} kept.pt")).fails(USAGE, &["kept.pt exists", "--force"]);
+    assert_eq!(fs::read_to_string(workspace.path("kept.pt")).unwrap(), "precious");
+    // What cannot be read replaces nothing either.
+    workspace.regun("convert absent.ckpt kept.pt --force").fails(MISSING, &["absent.ckpt does not exist"]);
+    assert_eq!(fs::read_to_string(workspace.path("kept.pt")).unwrap(), "precious");
+    workspace.regun(&format!("convert {BASE} kept.pt --force")).succeeds();
+    assert_eq!(load(&workspace, "kept.pt").checksum, load(&workspace, BASE).checksum);
+    workspace
+        .regun(&format!("convert {BASE} model.onnx"))
+        .fails(USAGE, &["model.onnx", ".safetensors, .pt, .pth, .ckpt"]);
+}
+
+#[test]
+fn a_cache_of_the_python_program_is_unlearned_from() {
+    let unlearn = format!("unlearn unlearn=finetune unlearn.trainer.max_epochs=1 {SETUP}");
+    let metrics = |workspace: &Workspace| {
+        let mut results = results(workspace, "run");
+        let costs = ["seconds_unlearn", "seconds_eval", "images_per_second", "peak_memory_bytes"];
+        results.as_object_mut().unwrap().retain(|key, _| !costs.contains(&key.as_str()));
+        results
+    };
+    let ours = trained();
+    ours.regun(&format!("{unlearn} hydra.run.dir=run")).succeeds();
+
+    let theirs = trained();
+    let reference_2 = REFERENCE_1.replace("-001", "-002");
+    for path in [BASE, RETRAINED, REFERENCE_1, &reference_2] {
+        as_the_python_program_left_it(&theirs, path);
+    }
+    let run = theirs.regun(&format!("{unlearn} hydra.run.dir=run")).succeeds();
+    assert!(run.stderr.contains("was made by Lightning") && run.stderr.contains("were not checked"), "{run}");
+    assert_eq!(metrics(&theirs), metrics(&ours));
+    // The result is a model of ours, whose base is known.
+    let unlearned = load(&theirs, "run/unlearned.safetensors");
+    assert!(!unlearned.is_foreign());
+    assert_eq!(unlearned.checksum, load(&ours, "run/unlearned.safetensors").checksum);
+}
+
+#[test]
+fn a_model_of_another_program_is_checked_by_its_hyper_parameters() {
+    let workspace = trained();
+    let ckpt = as_the_python_program_left_it(&workspace, BASE);
+    let evaluate = |overrides: &str, path: &str| {
+        workspace.regun(&format!("evaluate --checkpoint {path} {SETUP} {overrides} hydra.run.dir=run"))
+    };
+    evaluate("", &ckpt).succeeds();
+    for (overrides, difference) in [
+        ("split.seed=1", "split.seed: found 42, wanted 1"),
+        ("split.heldout_frac=0.2", "split.heldout_frac: found 0.1, wanted 0.2"),
+        ("split.scheme=stratified", "split.scheme: found random, wanted stratified"),
+        ("data.debug_subset_size=299", "data.debug_subset_size: found 300, wanted 299"),
+        ("data.num_classes=11", "model.model.num_classes: found 10, wanted 11"),
+    ] {
+        let run = evaluate(overrides, &ckpt).fails(MISSING, &[&ckpt, "does not fit", difference, "hint: "]);
+        assert!(!run.stderr.contains("model.model.name"), "what fits is not listed\n{run}");
+    }
+    let unlearn = |overrides: &str| workspace.regun(&format!("unlearn unlearn=finetune {SETUP} {overrides}"));
+    let seed_43 = format!("seed=43 split.seed=42 run.base_weights={ckpt}");
+    unlearn(&seed_43).fails(MISSING, &["does not fit", "seed: found 42, wanted 43"]);
+
+    // Converted, it is still what it was: checked in the same way.
+    workspace.regun(&format!("convert {ckpt} theirs.safetensors")).succeeds();
+    evaluate("", "theirs.safetensors").succeeds();
+    evaluate("split.seed=1", "theirs.safetensors").fails(MISSING, &["split.seed: found 42, wanted 1"]);
+
+    // Weights without a word are taken as they are, if they fit the network.
+    let python = as_weights_alone(&workspace, &ckpt);
+    let run = evaluate("split.seed=1 mul_eval.mia_num_models=2", &python);
+    assert!(run.stderr.contains("nor its data.name"), "{run}");
+    let other = format!("evaluate --checkpoint {python} {SETUP} model=resnet model.model.name=resnet18");
+    workspace.regun(&other).fails(MISSING, &[&python, "not those of this architecture", "model.model.name"]);
+}
+
+/// A `.pt` of the same weights that says nothing else.
+fn as_weights_alone(workspace: &Workspace, ckpt: &str) -> String {
+    let checkpoint = load(workspace, ckpt);
+    let manifest = checkpoint::Manifest { origin: Some("PyTorch".into()), ..Default::default() };
+    let path = Path::new("weights.pt");
+    let bare = Checkpoint { manifest, ..checkpoint };
+    checkpoint::pytorch::save_state_dict(&workspace.path("weights.pt"), &bare).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn where_both_programs_left_a_model_ours_is_taken_unless_theirs_is_named() {
+    let workspace = trained();
+    // Theirs, of another split: it would be refused.
+    let theirs = BASE.replace(".safetensors", ".ckpt");
+    let other = format!("base {} hydra.run.dir=other", SETUP.replace("split.forget_frac=0.2", "split.forget_frac=0.3"));
+    let there = BASE.replace("forget0.2", "forget0.3");
+    // It ends with the missing references, its models being saved.
+    workspace.regun(&other).fails(MISSING, &["regun reference"]);
+    workspace.regun(&format!("convert {there} {theirs}")).succeeds();
+
+    workspace.regun(&format!("unlearn unlearn=finetune unlearn.trainer.max_epochs=1 {SETUP}")).succeeds();
+    let evaluate = format!("evaluate --checkpoint {theirs} {SETUP}");
+    workspace.regun(&evaluate).fails(MISSING, &[&theirs, "split forget_frac: found 0.3, wanted 0.2"]);
+    // Alone, it is found by the name of ours.
+    fs::remove_file(workspace.path(BASE)).unwrap();
+    let unlearn = format!("unlearn unlearn=finetune {SETUP}");
+    workspace.regun(&unlearn).fails(MISSING, &[&theirs, "split forget_frac: found 0.3, wanted 0.2"]);
+}
+
+#[test]
+fn training_starts_from_the_weights_that_are_given() {
+    let workspace = trained();
+    let start = load(&workspace, BASE);
+    workspace.regun(&format!("convert {BASE} start.pth")).succeeds();
+    let reference = format!("reference --run-idx 1 {SETUP} model.model.pretrained=true");
+    workspace.regun(&reference).fails(USAGE, &["no pretrained weights of resnet20", "model.model.pretrained_path"]);
+    let absent = format!("{reference} model.model.pretrained_path=absent.pth");
+    workspace.regun(&absent).fails(MISSING, &["absent.pth"]);
+    // A rate of almost nothing: what training ends with is what it started from.
+    let given =
+        format!("{reference} model.model.pretrained_path=start.pth model.optim.lr=1e-12 model.optim.weight_decay=0");
+    workspace.regun(&given).succeeds();
+    let made = load(&workspace, REFERENCE_1);
+    assert_eq!(made.manifest.provenance.get("pretrained weights (sha256)"), Some(start.checksum.as_str()));
+    for ((name, first), (_, last)) in
+        start.tensors.iter().zip(&made.tensors).filter(|((name, _), _)| name.ends_with("weight"))
+    {
+        let difference = (first - last).abs().max().double_value(&[]);
+        assert!(difference < 1e-6, "{name} moved by {difference}");
+    }
+    // Evaluation needs the weights of the checkpoint alone.
+    let evaluate = format!("evaluate --checkpoint {BASE} {SETUP} model.model.pretrained=true");
+    workspace.regun(&evaluate).succeeds();
+}

@@ -1,0 +1,317 @@
+//! Files of PyTorch, torchvision and Lightning, read and written: against files that these programs wrote
+//! (`tests/fixtures/make_checkpoints.py`), and, where Python has torch, against torch itself.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use regun::checkpoint::{self, Checkpoint, Facts, Manifest, pytorch};
+use regun::config::schema::{Model, Stem};
+use regun::dist::World;
+use regun::models::{self, State, pretrained};
+use tch::{Device, Kind, Tensor};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/checkpoints").join(name)
+}
+
+fn load(path: impl AsRef<Path>) -> Checkpoint {
+    checkpoint::load(path.as_ref()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn get<'a>(checkpoint: &'a Checkpoint, name: &str) -> &'a Tensor {
+    let found = checkpoint.tensors.iter().find(|(known, _)| known == name);
+    &found.unwrap_or_else(|| panic!("no {name}")).1
+}
+
+/// What `weights()` of the script makes.
+fn assert_is_the_example(checkpoint: &Checkpoint) {
+    let ramp = Tensor::arange(6, (Kind::Float, Device::Cpu)).reshape([2, 3]) / 4;
+    assert_eq!(checkpoint.tensors.len(), 14);
+    for (name, wanted) in [
+        ("float", ramp.shallow_clone()),
+        ("half", ramp.to_kind(Kind::Half)),
+        ("bfloat16", ramp.to_kind(Kind::BFloat16)),
+        ("transposed", ramp.transpose(0, 1)),
+        ("parameter", ramp.shallow_clone()),
+        ("shared.head", Tensor::from_slice(&[0.0_f64, 1.0, 2.0, 3.0])),
+        ("shared.stripes", Tensor::from_slice(&[1.0_f64, 3.0, 4.0, 6.0, 7.0, 9.0]).reshape([3, 2])),
+        ("count", Tensor::from(1_i64 << 40)),
+        ("int", Tensor::from_slice(&[-3_i32])),
+        ("short", Tensor::from_slice(&[-3_i16])),
+        ("char", Tensor::from_slice(&[-3_i8])),
+        ("byte", Tensor::from_slice(&[200_u8])),
+        ("bool", Tensor::from_slice(&[true, false])),
+        ("empty", Tensor::zeros([0, 3], (Kind::Float, Device::Cpu))),
+    ] {
+        let found = get(checkpoint, name);
+        assert_eq!((found.kind(), found.size()), (wanted.kind(), wanted.size()), "{name}");
+        assert_eq!(*found, wanted, "{name}");
+    }
+}
+
+#[test]
+fn both_containers_give_the_same_tensors() {
+    for name in ["zip.pth", "legacy.pth", "nested.pth"] {
+        let checkpoint = load(fixture(name));
+        assert_is_the_example(&checkpoint);
+        assert_eq!(checkpoint.manifest.origin.as_deref(), Some("PyTorch"), "{name}");
+        assert_eq!(checkpoint.manifest.epoch, if name == "nested.pth" { 7 } else { 0 });
+        assert_eq!(checkpoint.manifest.config, "");
+        assert_eq!(checkpoint.checksum, load(fixture("zip.pth")).checksum);
+    }
+}
+
+#[test]
+fn content_and_not_the_extension_tells_the_kind() {
+    let folder = tempfile::tempdir().unwrap();
+    for (from, to) in [("zip.pth", "a.safetensors"), ("legacy.pth", "b.ckpt")] {
+        fs::copy(fixture(from), folder.path().join(to)).unwrap();
+        assert_is_the_example(&load(folder.path().join(to)));
+    }
+}
+
+#[test]
+fn files_of_ours_are_told_from_pickles_whatever_their_first_bytes_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.safetensors");
+    let mut like_a_pickle = 0;
+    for length in (0..1600).step_by(8) {
+        let manifest = Manifest { config: "x".repeat(length), ..Manifest::default() };
+        checkpoint::save(&path, &manifest, &[("a".into(), Tensor::from(1.0_f32))]).unwrap();
+        like_a_pickle += usize::from(matches!(fs::read(&path).unwrap()[..], [0x80, 0..=5, ..]));
+        assert_eq!(load(&path).manifest, manifest);
+    }
+    assert!(like_a_pickle > 0);
+}
+
+#[test]
+fn a_lightning_file_gives_weights_and_configuration() {
+    let checkpoint = load(fixture("lightning.ckpt"));
+    let names: Vec<&str> = checkpoint.tensors.iter().map(|(name, _)| name.as_str()).collect();
+    let norm = ["1.bias", "1.num_batches_tracked", "1.running_mean", "1.running_var", "1.weight"];
+    assert_eq!(names, [["0.bias", "0.weight"].as_slice(), &norm].concat());
+    assert_eq!(Vec::<f32>::try_from(get(&checkpoint, "0.weight").flatten(0, 1)).unwrap(), [0., 1., 2., 3., 4., 5.]);
+    assert_eq!(Vec::<f32>::try_from(get(&checkpoint, "1.running_var")).unwrap(), [50., 51., 52.]);
+    assert_eq!(get(&checkpoint, "1.num_batches_tracked").int64_value(&[]), 60);
+
+    assert_eq!(checkpoint.manifest.origin.as_deref(), Some("Lightning 2.6.6"));
+    assert_eq!(checkpoint.manifest.epoch, 1);
+    let config: serde_json::Value = serde_json::from_str(&checkpoint.manifest.config).unwrap();
+    // The module was given `model` alone; the rest of the tree came along.
+    assert_eq!(config["model"]["model"]["num_classes"], "${data.num_classes}");
+    assert_eq!(config["data"]["num_classes"], 3);
+    assert_eq!(config["data"]["debug_subset_size"], serde_json::Value::Null);
+    assert_eq!(config["split"]["forget_frac"], 0.2);
+    assert_eq!(config["split"]["forget_classes"], serde_json::json!([3]));
+    assert_eq!(config["model"]["optim"]["betas"], serde_json::json!([0.9, 0.999]));
+}
+
+#[test]
+fn what_cannot_be_read_is_told_with_a_way_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = |name: &str, contents: &[u8]| {
+        fs::write(folder.path().join(name), contents).unwrap();
+        folder.path().join(name)
+    };
+    let mut tar = vec![0; 512];
+    tar[257..262].copy_from_slice(b"ustar");
+    for (path, parts) in [
+        (fixture("complex.pth"), ["ComplexFloatStorage", "float32"]),
+        (fixture("list.pth"), ["a list", "state_dict"]),
+        (fixture("module.pth"), ["a whole module", "state_dict"]),
+        (fixture("script.pt"), ["TorchScript", "torch.jit.load"]),
+        (written("tar.pth", &tar), ["PyTorch 0.1", "torch.save"]),
+        (written("plain.pkl", b"\x80\x02}."), ["not one of torch.save", "copy"]),
+        (written("empty.ckpt", b""), ["not a safetensors file", "copy"]),
+        (folder.path().join("absent.ckpt"), ["does not exist", "absent.ckpt"]),
+    ] {
+        let error = checkpoint::load(&path).err().unwrap_or_else(|| panic!("{} was read", path.display()));
+        assert_eq!(error.kind(), regun::error::Kind::Missing);
+        let file = path.file_name().unwrap().to_str().unwrap();
+        for part in [file].iter().chain(&parts) {
+            assert!(error.to_string().contains(part), "no {part:?} in: {error}");
+        }
+    }
+}
+
+/// A checkpoint of ours with all that can be told of one.
+fn example_of_ours() -> Checkpoint {
+    let from = load(fixture("zip.pth"));
+    let manifest = Manifest {
+        identity: Facts::default().with("model", "resnet20").with("role", "base"),
+        provenance: Facts::default().with("data.batch_size", 64),
+        epoch: 3,
+        config: "seed: 42\nsplit:\n  forget_frac: 0.2\n  names: [a, 'b: c']\n".into(),
+        version: "1".into(),
+        origin: None,
+    };
+    Checkpoint { manifest, ..from }
+}
+
+#[test]
+fn what_we_write_comes_back_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let ours = example_of_ours();
+    type Save = fn(&Path, &Checkpoint) -> regun::error::Result<()>;
+    for (name, save) in [("a.pt", pytorch::save_state_dict as Save), ("a.ckpt", pytorch::save_lightning)] {
+        let path = folder.path().join(name);
+        save(&path, &ours).unwrap();
+        let back = load(&path);
+        assert_is_the_example(&back);
+        assert_eq!((back.manifest, back.checksum), (ours.manifest.clone(), ours.checksum.clone()), "{name}");
+        let first = fs::read(&path).unwrap();
+        save(&path, &ours).unwrap();
+        assert_eq!(first, fs::read(&path).unwrap(), "{name}: equal models are equal files");
+    }
+}
+
+/// Runs a script where Python has torch (and torchvision); elsewhere says that it was not run.
+fn python(script: &str, folder: &Path) -> Option<String> {
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
+    let interpreter = if ours.exists() { ours } else { "python3".into() };
+    let run = |script: &str| Command::new(&interpreter).args(["-c", script]).arg(folder).output();
+    match run(
+        "import sys; from importlib.util import find_spec as has; sys.exit(not (has('torch') and has('torchvision')))",
+    ) {
+        Ok(probe) if probe.status.success() => {}
+        _ => {
+            eprintln!("not compared with PyTorch: {} has no torch and torchvision", interpreter.display());
+            return None;
+        }
+    }
+    let output = run(script).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn torch_opens_what_we_write_without_running_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let network = network("resnet18", Some(Stem::None), 1000);
+    let architecture = models::build(&network).unwrap();
+    let state = State::init(architecture.layout(), 1, "test", Kind::Float, Device::Cpu).unwrap();
+    let tensors: Vec<_> = state.named().map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone())).collect();
+    checkpoint::save(&folder.path().join("resnet18.safetensors"), &Manifest::default(), &tensors).unwrap();
+    let ours = load(folder.path().join("resnet18.safetensors"));
+    pytorch::save_state_dict(&folder.path().join("resnet18.pt"), &ours).unwrap();
+    pytorch::save_state_dict(&folder.path().join("types.pt"), &example_of_ours()).unwrap();
+    pytorch::save_lightning(&folder.path().join("types.ckpt"), &example_of_ours()).unwrap();
+    let script = r#"
+import sys, torch, torchvision
+from pathlib import Path
+folder = Path(sys.argv[1])
+network = torchvision.models.resnet18()
+weights = torch.load(folder / "resnet18.pt", weights_only=True)
+network.load_state_dict(weights, strict=True)
+assert network.fc.weight.is_contiguous() and not weights["fc.weight"].requires_grad
+assert torch.load(folder / "resnet18.pt", weights_only=True, mmap=True)["bn1.weight"].equal(network.bn1.weight)
+types = torch.load(folder / "types.pt", weights_only=True)
+assert types["bfloat16"].dtype is torch.bfloat16 and types["bool"].tolist() == [True, False]
+assert types["count"].item() == 1 << 40 and types["empty"].shape == (0, 3)
+lightning = torch.load(folder / "types.ckpt", weights_only=True)
+assert lightning["state_dict"]["model.shared.head"].tolist() == [0, 1, 2, 3] and lightning["epoch"] == 3
+assert lightning["hyper_parameters"] == {"seed": 42, "split": {"forget_frac": 0.2, "names": ["a", "b: c"]}}
+print(network.fc.weight.double().sum().item(), network.conv1.weight.double().sum().item())
+"#;
+    let Some(said) = python(script, folder.path()) else { return };
+    let sums: Vec<f64> = said.split_whitespace().map(|sum| sum.parse().unwrap()).collect();
+    for (name, sum) in ["fc.weight", "conv1.weight"].into_iter().zip(sums) {
+        let ours = state.by_name(name).unwrap().sum(Kind::Double).double_value(&[]);
+        assert!((ours - sum).abs() < 1e-9, "{name}: {ours}, torch {sum}");
+    }
+}
+
+#[test]
+fn what_this_torch_writes_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    // The script of the committed files, by the torch that is installed here.
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/make_checkpoints.py");
+    let script = fs::read_to_string(script).unwrap()
+        + r#"
+network = __import__("torchvision").models.resnet18()
+network.load_state_dict(network.state_dict())
+torch.save(network.half().state_dict(), OUT / "resnet18.pth", _use_new_zipfile_serialization=False)
+"#;
+    if python(&script, folder.path()).is_none() {
+        return;
+    }
+    for name in ["zip.pth", "legacy.pth", "nested.pth"] {
+        assert_is_the_example(&load(folder.path().join(name)));
+    }
+    let architecture = models::build(&network("resnet18", None, 1000)).unwrap();
+    let weights = load(folder.path().join("resnet18.pth"));
+    State::from_named(architecture.layout(), weights.tensors, Kind::Float, Device::Cpu).unwrap();
+}
+
+fn network(name: &str, stem: Option<Stem>, num_classes: i64) -> Model {
+    Model {
+        name: name.into(),
+        num_classes,
+        pretrained: true,
+        pretrained_path: None,
+        stem,
+        freeze_backbone: false,
+        label_smoothing: None,
+        image_size: None,
+    }
+}
+
+#[test]
+fn pretrained_weights_give_all_but_the_head_and_another_stem() {
+    let folder = tempfile::tempdir().unwrap();
+    let state_of = |model: &Model, seed| {
+        let architecture = models::build(model).unwrap();
+        let state = State::init(architecture.layout(), seed, "test", Kind::Float, Device::Cpu).unwrap();
+        (architecture, state)
+    };
+    let (_, imagenet) = state_of(&network("resnet18", None, 1000), 1);
+    // As torchvision's oldest files: without the counts of BatchNorm.
+    let tensors = imagenet.named().filter(|(name, _)| !name.ends_with("num_batches_tracked"));
+    let tensors: Vec<_> = tensors.map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone())).collect();
+    let path = folder.path().join("imagenet.safetensors");
+    checkpoint::save(&path, &Manifest::default(), &tensors).unwrap();
+
+    let started = |model: &Model| {
+        let model = Model { pretrained_path: Some(path.clone()), ..model.clone() };
+        let (architecture, fresh) = state_of(&model, 2);
+        let file = pretrained::file(&model, folder.path(), None, &World::solo()).unwrap();
+        let weights = checkpoint::load(&file).unwrap();
+        let state = pretrained::start(&model, &*architecture, &weights, &fresh, Kind::Float, Device::Cpu);
+        state.map(|state| (state, fresh))
+    };
+    let fresh_names = |model: &Model| {
+        let (state, fresh) = started(model).unwrap();
+        let is_fresh = |(name, tensor): &(&str, &Tensor)| {
+            name.ends_with(".weight")
+                && *tensor != imagenet.by_name(name).unwrap()
+                && *tensor == fresh.by_name(name).unwrap()
+        };
+        state.named().filter(is_fresh).map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(fresh_names(&network("resnet18", None, 1000)), [""; 0]);
+    assert_eq!(fresh_names(&network("resnet18", Some(Stem::None), 10)), ["fc.weight"]);
+    assert_eq!(fresh_names(&network("resnet18", Some(Stem::Cifar), 10)), ["conv1.weight", "fc.weight"]);
+    assert_eq!(fresh_names(&network("resnet18", Some(Stem::TinyImagenet), 1000)), ["conv1.weight"]);
+
+    let error = started(&network("resnet34", None, 10)).unwrap_err();
+    for part in ["imagenet.safetensors", "missing: layer1.2.conv1.weight", "model.model.name"] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
+}
+
+#[test]
+fn a_misspelt_tensor_is_shown_with_the_one_that_was_meant() {
+    let architecture = models::build(&network("resnet20", None, 10)).unwrap();
+    let state = State::init(architecture.layout(), 1, "test", Kind::Float, Device::Cpu).unwrap();
+    let first = architecture.layout().entries()[0].name.clone();
+    let misspelt = first.replace("weight", "weigth");
+    let renamed = state.named().map(|(name, tensor)| {
+        let name = if name == first { misspelt.clone() } else { name.to_owned() };
+        (name, tensor.shallow_clone())
+    });
+    let error = State::from_named(architecture.layout(), renamed, Kind::Float, Device::Cpu).unwrap_err();
+    for part in [format!("1 missing: {first}"), format!("1 unexpected: {misspelt} (for {first}?)")] {
+        assert!(error.message().contains(&part), "{error}");
+    }
+}
