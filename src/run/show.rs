@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::session::Options;
+use super::session::{self, Options};
 use super::{print, print_json};
 use crate::config::{self, Request};
 use crate::data::{source, split};
@@ -10,7 +10,8 @@ use crate::error::Result;
 
 pub fn splits(options: &Options, overrides: &[String]) -> Result<()> {
     let loaded = options.load(overrides)?;
-    let dataset = source::load(&loaded.config.data)?;
+    let means = session::means(&loaded.config, &options.world);
+    let dataset = options.world.root_first(|| source::load(&loaded.config.data, means))?;
     let parts = split::split(&dataset.train.labels, &loaded.config.split)?;
     for warning in &parts.warnings {
         tracing::warn!("{warning}");
