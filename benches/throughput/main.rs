@@ -6,8 +6,11 @@
 //! Every contender holds the same network (ResNet-18, CIFAR stem) and a fixed random batch, and does the same steps. In
 //! each round all of them run once, one after the other, starting with another one each time: slow changes of the
 //! machine (heat, neighbours) hit all alike. The figure of a contender is images per round over the median of its
-//! rounds. Training on two ranks is compared with training on one in the same way. The table goes to stdout, the same numbers to `target/bench.json`.
+//! rounds. Training on two ranks is compared with training on one in the same way, and
+//! decoding Tiny ImageNet with Pillow where `--images` says where that is. The table goes to stdout,
+//! the same numbers to `target/bench.json`.
 
+mod decode;
 mod ours;
 mod peer;
 mod ranks;
@@ -40,6 +43,12 @@ struct Options {
     /// A Python with PyTorch.
     #[arg(long, default_value = ".venv/bin/python")]
     python: PathBuf,
+    /// The folder of Tiny ImageNet, for the decoding of its images.
+    #[arg(long)]
+    images: Option<PathBuf>,
+    /// Measure decoding alone.
+    #[arg(long, requires = "images")]
+    only_decode: bool,
     /// This process is a rank of the comparison of rank counts.
     #[arg(long, hide = true)]
     rank: bool,
@@ -65,10 +74,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     tch::set_num_threads(i32::try_from(options.threads)?);
     let mut rows = Vec::new();
-    for (name, make_ours, modes) in COMPARISONS {
+    if let Some(folder) = &options.images {
+        rows.push(decode::compare(folder, &options.python, options.rounds)?);
+    }
+    for (name, make_ours, modes) in COMPARISONS.into_iter().filter(|_| !options.only_decode) {
         rows.extend(compare(&options, name, make_ours, &modes)?);
     }
-    if options.device == "cpu" {
+    if options.device == "cpu" && !options.only_decode {
         rows.extend(ranks::compare(options.batch_size, options.steps, options.rounds)?);
     }
     print!("{}", report::table(&rows));

@@ -4,20 +4,21 @@ use turbojpeg::{Colorspace, Decompressor, Error, PixelFormat};
 
 use super::{Image, check_size, planar};
 
-pub fn decode(jpeg: &mut Decompressor, buffer: &mut Vec<u8>, bytes: &[u8]) -> Result<Image, String> {
-    let header = jpeg.read_header(bytes).map_err(|error| reason(&error))?;
-    let (width, height) = (header.width, header.height);
-    let size = check_size(width, height)?;
+pub fn decode(bytes: &[u8]) -> Result<Image, String> {
     if !is_complete(bytes) {
         return Err("it is truncated: it ends before the end of the image".into());
     }
+    // A decompressor that met a broken file may fail on the next one: each file gets its own, which costs little.
+    let mut jpeg = Decompressor::new().map_err(|error| reason(&error))?;
+    let header = jpeg.read_header(bytes).map_err(|error| reason(&error))?;
+    let (width, height) = (header.width, header.height);
+    let size = check_size(width, height)?;
     let format = match header.colorspace {
         Colorspace::CMYK | Colorspace::YCCK => PixelFormat::CMYK,
         _ => PixelFormat::RGB,
     };
     let samples = format.size();
-    buffer.clear();
-    buffer.resize(size * samples, 0);
+    let mut buffer = vec![0; size * samples];
     let output = turbojpeg::Image { pixels: buffer.as_mut_slice(), width, pitch: width * samples, height, format };
     match jpeg.decompress(bytes, output) {
         Ok(()) => {}
@@ -52,6 +53,7 @@ fn is_warning(message: &str) -> bool {
 fn reason(error: &Error) -> String {
     match error {
         Error::TurboJpegError(message) => format!("libjpeg-turbo says: {message}"),
+        Error::IntegerOverflow(_) => "it holds no image".into(), // tables alone, which have no width
         other => other.to_string(),
     }
 }

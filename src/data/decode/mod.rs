@@ -21,27 +21,13 @@ pub struct Image {
 /// Pillow's own limit, above which it suspects a decompression bomb.
 const MOST_PIXELS: usize = 2 * ((1 << 30) / 4 / 3);
 
-/// Decodes one image after the other. One for each thread.
-pub struct Decoder {
-    jpeg: turbojpeg::Decompressor,
-    /// Pixels as the libraries give them.
-    buffer: Vec<u8>,
-}
-
-impl Decoder {
-    /// Fails where libjpeg-turbo gets no memory.
-    pub fn new() -> Result<Self, String> {
-        Ok(Decoder { jpeg: turbojpeg::Decompressor::new().map_err(|error| error.to_string())?, buffer: Vec::new() })
-    }
-
-    /// Fails with the reason, for a sentence that begins with the name of the file.
-    pub fn decode(&mut self, bytes: &[u8]) -> Result<Image, String> {
-        match bytes {
-            [] => Err("it is empty".into()),
-            [0xff, 0xd8, 0xff, ..] => jpeg::decode(&mut self.jpeg, &mut self.buffer, bytes),
-            [0x89, b'P', b'N', b'G', ..] => png::decode(&mut self.buffer, bytes),
-            [first, ..] => Err(format!("it is neither JPEG nor PNG (its first byte is {first:#04x})")),
-        }
+/// Decodes a file. Fails with the reason, for a sentence that begins with the name of the file.
+pub fn decode(bytes: &[u8]) -> Result<Image, String> {
+    match bytes {
+        [] => Err("it is empty".into()),
+        [0xff, 0xd8, 0xff, ..] => jpeg::decode(bytes),
+        [0x89, b'P', b'N', b'G', ..] => png::decode(bytes),
+        [first, ..] => Err(format!("it is neither JPEG nor PNG (its first byte is {first:#04x})")),
     }
 }
 

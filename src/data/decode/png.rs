@@ -9,7 +9,7 @@ use super::{Image, MOST_PIXELS, check_size, planar};
 /// Four channels of two bytes.
 const MOST_BYTES: usize = 8 * MOST_PIXELS;
 
-pub fn decode(buffer: &mut Vec<u8>, bytes: &[u8]) -> Result<Image, String> {
+pub fn decode(bytes: &[u8]) -> Result<Image, String> {
     let text = |error: png::DecodingError| error.to_string();
     let mut decoder = Decoder::new_with_limits(Cursor::new(bytes), Limits { bytes: MOST_BYTES });
     // Palettes to colours, 1, 2 and 4 bits to 8.
@@ -18,10 +18,8 @@ pub fn decode(buffer: &mut Vec<u8>, bytes: &[u8]) -> Result<Image, String> {
     let stored = reader.info().color_type;
     let [width, height] = [reader.info().width, reader.info().height].map(|side| side as usize);
     check_size(width, height)?;
-    let size = reader.output_buffer_size().ok_or("it is too large")?;
-    buffer.clear();
-    buffer.resize(size, 0);
-    let frame = reader.next_frame(buffer).map_err(text)?;
+    let mut buffer = vec![0; reader.output_buffer_size().ok_or("it is too large")?];
+    let frame = reader.next_frame(&mut buffer).map_err(text)?;
 
     let channels = frame.color_type.samples();
     // Grey stands for all three colours; alpha, the last channel, is not asked for.

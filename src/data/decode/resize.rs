@@ -1,7 +1,6 @@
 //! Images of any size to squares of one: `Resize(side)` and `CenterCrop(side)` of torchvision v2, bilinear with
 //! antialiasing, by libtorch's kernel for uint8.
 
-
 use super::Image;
 use crate::error::Result;
 use crate::torch::tensor_over;

@@ -8,7 +8,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::file::Writer;
 use super::{Settings, corrupt};
-use crate::data::decode::{Decoder, Image, to_square};
+use crate::data::decode::{Image, decode, to_square};
 use crate::data::listing::{Entry, Listing};
 use crate::data::progress::Progress;
 use crate::error::{Error, Kind, Result};
@@ -62,14 +62,11 @@ pub fn decode_all(
     mut each: impl FnMut(&Entry, Result<Image, String>) -> Result<()>,
 ) -> Result<()> {
     let pool = pool(settings.threads)?;
-    let decode = |decoder: &mut Result<Decoder, String>, entry: &Entry| match decoder {
-        Ok(decoder) => image(decoder, root, entry, settings.image_size),
-        Err(why) => Err(why.clone()),
-    };
     let (mut rest, mut chunk) = (entries, *CHUNK_IMAGES.start());
     while !rest.is_empty() {
         let (now, later) = rest.split_at(chunk.min(rest.len()));
-        let images: Vec<_> = pool.install(|| now.par_iter().map_init(Decoder::new, decode).collect());
+        let images: Vec<_> =
+            pool.install(|| now.par_iter().map(|entry| image(root, entry, settings.image_size)).collect());
         let bytes = images.iter().flatten().map(|image| image.pixels.len()).max().unwrap_or(0);
         chunk = (CHUNK_BYTES / bytes.max(1)).clamp(*CHUNK_IMAGES.start(), *CHUNK_IMAGES.end());
         for (entry, image) in now.iter().zip(images) {
@@ -86,9 +83,9 @@ fn pool(threads: usize) -> Result<ThreadPool> {
     })
 }
 
-fn image(decoder: &mut Decoder, root: &Path, entry: &Entry, side: Option<usize>) -> Result<Image, String> {
+fn image(root: &Path, entry: &Entry, side: Option<usize>) -> Result<Image, String> {
     let bytes = fs::read(root.join(&entry.path)).map_err(|error| error.to_string())?;
-    let image = decoder.decode(&bytes)?;
+    let image = decode(&bytes)?;
     match side {
         Some(side) => to_square(image, side).map_err(|error| error.message().to_owned()),
         None => Ok(image),
