@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use image_tree::{FILES, FIXTURES};
+use image_tree::{FILES, FIXTURES, put};
 use regun::data::decode::decode;
 use regun::data::listing::Listing;
 use regun::data::pack::{self, Settings};
@@ -19,13 +19,44 @@ fn settings(cache: &Path) -> Settings<'_> {
     Settings { name: "mine", image_size: None, skip_corrupt: false, cache_dir: cache, threads: 2 }
 }
 
+/// `train` and `test` with the classes `ant`, `bee` and `cat`: two images of each to train on, one to test.
+fn make_image_folder(root: &Path) {
+    for (class, pair) in ["cat", "ant", "bee"].iter().zip(FILES.chunks(2)) {
+        for file in pair {
+            put(file, &root.join("train").join(class).join(file));
+        }
+        put(pair[0], &root.join("test").join(class).join("only.jpg"));
+    }
+    fs::write(root.join("train/ant/.hidden"), "not seen").unwrap();
+    fs::write(root.join("train/notes.txt"), "no class").unwrap();
+}
+
+/// Two classes in the layout of Tiny ImageNet.
+fn make_tiny_imagenet(root: &Path) {
+    for (wnid, pair) in ["n02", "n01"].iter().zip(FILES.chunks(2)) {
+        for (i, file) in pair.iter().enumerate() {
+            put(file, &root.join("train").join(wnid).join("images").join(format!("{wnid}_{i}.JPEG")));
+        }
+        fs::write(root.join("train").join(wnid).join(format!("{wnid}_boxes.txt")), "").unwrap();
+    }
+    for (i, file) in FILES[2..5].iter().enumerate() {
+        put(file, &root.join("val/images").join(format!("val_{i}.JPEG")));
+    }
+    let boxes = "\t0\t0\t9\t9\n";
+    fs::write(
+        root.join("val/val_annotations.txt"),
+        format!("val_2.JPEG\tn01{boxes}val_0.JPEG\tn02{boxes}val_1.JPEG\tn02{boxes}"),
+    )
+    .unwrap();
+}
+
 /// A folder with an image folder in it.
 struct Tree(TempDir);
 
 impl Tree {
     fn new() -> Self {
         let tree = Tree(TempDir::new().unwrap());
-        image_tree::image_folder(&tree.path("data"));
+        make_image_folder(&tree.path("data"));
         tree
     }
 
@@ -97,7 +128,7 @@ fn an_image_folder_is_listed_class_by_class_in_the_order_of_names() {
 fn tiny_imagenet_numbers_its_classes_by_sorted_wnid() {
     let dir = TempDir::new().unwrap();
     for root in [dir.path().to_path_buf(), dir.path().join("tiny-imagenet-200")] {
-        image_tree::tiny_imagenet(&root);
+        make_tiny_imagenet(&root);
         let listing = tiny_imagenet::list(dir.path()).unwrap();
         assert_eq!(listing.class_names, ["n01", "n02"]);
         let train = [
@@ -168,7 +199,7 @@ fn a_wrong_tiny_imagenet_is_told_what_is_wrong() {
     ];
     for (damage, parts) in damages {
         let dir = TempDir::new().unwrap();
-        image_tree::tiny_imagenet(dir.path());
+        make_tiny_imagenet(dir.path());
         damage(dir.path());
         match parts {
             [] => assert_eq!(tiny_imagenet::list(dir.path()).unwrap().train.len(), 3),
@@ -241,7 +272,7 @@ fn a_pack_is_used_again_until_an_image_changes() {
     File::options().append(true).open(&image).unwrap().set_modified(time).unwrap();
     assert!(tree.load(|_| ()).unwrap() == first);
     assert_eq!(tree.packs().len(), 2);
-    image_tree::put("444.jpg", &image);
+    put("444.jpg", &image);
     let changed = tree.load(|_| ()).unwrap();
     assert_eq!(changed.train.iter().nth(4).unwrap(), pixels("444.jpg"));
     assert_ne!(changed.fingerprint, first.fingerprint);
@@ -358,7 +389,7 @@ fn processes_that_come_together_share_one_pack() {
     }
     let tree = Tree::new();
     for i in 0..300 {
-        image_tree::put(FILES[i % 6], &tree.path(&format!("data/train/cat/more{i:03}")));
+        put(FILES[i % 6], &tree.path(&format!("data/train/cat/more{i:03}")));
     }
     let start = || {
         std::process::Command::new(std::env::current_exe().unwrap())
