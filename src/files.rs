@@ -1,7 +1,7 @@
 //! Files that are complete or absent.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -10,6 +10,13 @@ use crate::error::{Error, Kind, Result};
 /// Writes `path` through a temporary file in the same folder: a killed run leaves the old file or the new one, whole.
 /// Missing folders are made.
 pub fn write_atomic(path: &Path, contents: &[u8]) -> Result<()> {
+    write_atomic_with(path, |file| {
+        file.write_all(contents).map_err(|source| Error::storage("cannot write", path, &source))
+    })
+}
+
+/// As [`write_atomic`], with the content written by `write`; where that fails, nothing is left behind.
+pub fn write_atomic_with<T>(path: &Path, write: impl FnOnce(&mut File) -> Result<T>) -> Result<T> {
     let fail = |source: std::io::Error| Error::storage("cannot write", path, &source);
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     create_folder(folder)?;
@@ -18,13 +25,12 @@ pub fn write_atomic(path: &Path, contents: &[u8]) -> Result<()> {
         .permissions(fs::Permissions::from_mode(0o666)) // the umask takes its part, as for any other file
         .tempfile_in(folder)
         .map_err(fail)?;
-    let mut buffer = BufWriter::new(file.as_file_mut());
-    buffer.write_all(contents).and_then(|()| buffer.flush()).map_err(fail)?;
-    drop(buffer);
+    let written = write(file.as_file_mut())?;
     file.as_file().sync_all().map_err(fail)?;
     file.persist(path).map_err(|error| fail(error.error))?;
     // The rename itself must survive a power cut too.
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(fail)
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(fail)?;
+    Ok(written)
 }
 
 /// Makes sure that files can be made in a folder, before hours go into what shall lie there.

@@ -14,7 +14,7 @@
 //! | [`checkpoint`], [`names`] | model files and what they are called |
 //! | [`dist`] | the ranks: shares, sums, who writes |
 //! | [`config`] | the Hydra tree, typed and checked |
-//! | [`torch`] | what tch lacks; the only unsafe code |
+//! | [`torch`] | what tch lacks; the unsafe code, but for the map of a file in [`data::pixels`] |
 //! | [`random`] | keyed randomness, and CPython's |
 //! | [`fetch`] | files from elsewhere: downloads, archives |
 //! | [`pickle`] | Python pickles as data, never executed |

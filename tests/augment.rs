@@ -346,7 +346,7 @@ fn a_feed_without_samples_is_refused() {
 #[test]
 fn a_feeder_augments_by_pass_and_data_set_index() {
     let images = |pixels: Vec<u8>, n: usize| Images {
-        pixels,
+        pixels: pixels.into(),
         labels: vec![0; n],
         channels: CHANNELS,
         height: HEIGHT,

@@ -1,12 +1,12 @@
-//! CIFAR-10 from both of its layouts: damaged and missing files, and, where `REGUN_TEST_DATA` names a folder that has
+//! CIFAR-10 and CIFAR-100 from both of their layouts: damaged and missing files, and, where `REGUN_TEST_DATA` names a folder that has
 //! both layouts, the whole set. The pickles: `tests/fixtures/make_pickles.py`.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use regun::config::schema::Data;
-use regun::data::cifar::{self, CIFAR10, Format};
-use regun::data::source::{self, Images, Source, count_test_images_in_train};
+use regun::data::cifar::{self, CIFAR10, CIFAR100, Format};
+use regun::data::source::{self, Dataset, Images, Means, Source, count_test_images_in_train};
 use regun::error::{Error, Kind};
 use serde_json::json;
 use tempfile::TempDir;
@@ -82,7 +82,7 @@ fn layouts_give_the_same_images() {
     let binary = small(dir.path()).unwrap();
     assert_eq!(binary.train.labels, [3, 0, 9, 3, 0, 9]);
     assert_eq!(binary.test.labels, [3, 0, 9]);
-    assert_eq!(binary.test.pixels, (0..3).flat_map(pixels).collect::<Vec<_>>());
+    assert_eq!(binary.test.pixels[..], (0..3).flat_map(pixels).collect::<Vec<_>>());
     assert_eq!((binary.train.len(), binary.train.channels, binary.train.height, binary.train.width), (6, 3, 32, 32));
     assert_eq!(binary.class_names[9], "truck");
     for pickle in PICKLES {
@@ -134,6 +134,58 @@ fn damaged_binary_files_are_named() {
     fs::remove_file(folder.join("test_batch.bin")).unwrap();
     fs::create_dir(folder.join("test_batch.bin")).unwrap();
     refused(dir.path(), &["test_batch.bin", "not a file"]);
+}
+
+/// CIFAR-100 with three images a file.
+const SMALL100: Format = Format { images_per_train_file: 3, images_per_test_file: 3, ..CIFAR100 };
+
+/// The coarse label, which comes first, is one that the fine label could never be mistaken for.
+fn fine_records() -> Vec<u8> {
+    [99, 0, 42].iter().enumerate().flat_map(|(i, &fine)| [vec![17, fine], pixels(i)].concat()).collect()
+}
+
+#[test]
+fn cifar100_goes_by_its_fine_labels_in_both_layouts() {
+    let dir = TempDir::new().unwrap();
+    let folder = dir.path().join("cifar-100-binary");
+    fs::create_dir(&folder).unwrap();
+    for stem in ["train", "test"] {
+        fs::write(folder.join(format!("{stem}.bin")), fine_records()).unwrap();
+    }
+    let binary = cifar::load(dir.path(), &SMALL100, false).unwrap();
+    assert_eq!((&binary.train.labels[..], &binary.test.labels[..]), (&[99, 0, 42][..], &[99, 0, 42][..]));
+    assert_eq!(binary.train.pixels[..], (0..3).flat_map(pixels).collect::<Vec<_>>());
+    let name = |class: usize| binary.class_names[class].as_str();
+    assert_eq!((binary.class_names.len(), name(0), name(42), name(99)), (100, "apple", "leopard", "worm"));
+    assert!(binary.class_names.is_sorted());
+
+    // The batch of Python 2, whose labels are 3, 0 and 9, with the key and one of the labels of CIFAR-100.
+    let python = TempDir::new().unwrap();
+    let folder = python.path().join("cifar-100-python");
+    fs::create_dir(&folder).unwrap();
+    let named = replace(PICKLES[0], b"U\x06labels", b"U\x0bfine_labels");
+    let batch = replace(&named, b"K\x03K\x00K\x09", b"K\x63K\x00K\x2a");
+    for stem in ["train", "test"] {
+        fs::write(folder.join(stem), &batch).unwrap();
+    }
+    assert!(cifar::load(python.path(), &SMALL100, false).unwrap() == binary);
+
+    fs::write(folder.join("test"), replace(&named, b"K\x03K\x00", b"K\x64K\x00")).unwrap();
+    let error = cifar::load(python.path(), &SMALL100, false).unwrap_err();
+    assert!(error.message().contains("label 100, wanted 0 to 99"), "{error}");
+    fs::write(folder.join("test"), PICKLES[0]).unwrap();
+    let error = cifar::load(python.path(), &SMALL100, false).unwrap_err();
+    assert!(error.message().contains("`fine_labels`"), "{error}");
+    let nowhere = cifar::load(&dir.path().join("nowhere"), &SMALL100, false).unwrap_err().to_string();
+    for part in ["CIFAR-100", "cifar-100-binary", "cifar-100-python", "kriz/cifar-100-binary.tar.gz"] {
+        assert!(nowhere.contains(part), "{nowhere}");
+    }
+}
+
+/// `bytes` with the only occurrence of `from` replaced.
+fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let at = bytes.windows(from.len()).position(|window| window == from).expect("it occurs");
+    [&bytes[..at], to, &bytes[at + from.len()..]].concat()
 }
 
 #[test]
@@ -210,31 +262,41 @@ fn settings(name: &str, dir: &Path, num_classes: i64, debug_subset_size: Option<
     .unwrap()
 }
 
+fn with_image_size(data: Data) -> Data {
+    Data { image_size: Some(8), ..data }
+}
+
+fn load(data: &Data) -> Result<Dataset, Error> {
+    source::load(data, Means { cache_dir: Path::new("nowhere"), threads: 1 })
+}
+
 #[test]
 fn settings_cut_and_check_any_data_set() {
     let nowhere = Path::new("nowhere");
-    let digits = source::load(&settings("digits", nowhere, 10, None)).unwrap();
+    let digits = load(&settings("digits", nowhere, 10, None)).unwrap();
     assert_eq!((digits.train.len(), digits.test.len(), digits.num_classes), (1438, 359, 10));
     assert_eq!((digits.name.as_str(), digits.fingerprint.len()), ("digits", 64));
     assert_eq!(count_test_images_in_train(&digits), 0);
 
-    let cut = source::load(&settings("digits", nowhere, 10, Some(400))).unwrap();
+    let cut = load(&settings("digits", nowhere, 10, Some(400))).unwrap();
     assert_eq!((cut.train.len(), cut.test.len()), (400, 359));
-    assert_eq!(cut.train.pixels, digits.train.pixels[..400 * 192]);
+    assert_eq!(cut.train.pixels[..], digits.train.pixels[..400 * 192]);
     assert_ne!(cut.fingerprint, digits.fingerprint);
-    assert_eq!(source::load(&settings("digits", nowhere, 10, Some(9999))).unwrap().fingerprint, digits.fingerprint);
+    assert_eq!(load(&settings("digits", nowhere, 10, Some(9999))).unwrap().fingerprint, digits.fingerprint);
 
     let mut leaky = digits.clone();
-    leaky.test.pixels[..192].copy_from_slice(&digits.train.pixels[192..384]);
+    let leaked = [&digits.train.pixels[192..384], &digits.test.pixels[192..]].concat();
+    leaky.test.pixels = leaked.into();
     assert_eq!(count_test_images_in_train(&leaky), 1);
 
     for (data, kind) in [
         (settings("digits", nowhere, 9, None), Kind::Usage),
         (settings("digits", nowhere, 10, Some(0)), Kind::Usage),
-        (settings("tiny_imagenet", nowhere, 200, None), Kind::Usage),
+        (with_image_size(settings("digits", nowhere, 10, None)), Kind::Usage),
+        (settings("tiny_imagenet", nowhere, 200, None), Kind::Missing),
         (settings("cifar10", nowhere, 10, None), Kind::Missing),
     ] {
-        assert_eq!(source::load(&data).unwrap_err().kind(), kind);
+        assert_eq!(load(&data).unwrap_err().kind(), kind);
     }
 }
 
@@ -247,7 +309,14 @@ fn published_sizes_are_wanted() {
     for stem in CIFAR10.train.iter().chain([&CIFAR10.test]) {
         File::create(folder.join(format!("{stem}.bin"))).unwrap().set_len(30_730_000).unwrap();
     }
-    let dataset = source::load(&settings("cifar10", dir.path(), 10, Some(7))).unwrap();
+    let fine = dir.path().join("cifar-100-binary");
+    fs::create_dir(&fine).unwrap();
+    for (file, bytes) in [("train.bin", 153_700_000), ("test.bin", 30_740_000)] {
+        File::create(fine.join(file)).unwrap().set_len(bytes).unwrap();
+    }
+    let apples = load(&settings("cifar100", dir.path(), 100, Some(7))).unwrap();
+    assert_eq!((apples.train.labels, apples.num_classes), (vec![0; 7], 100));
+    let dataset = load(&settings("cifar10", dir.path(), 10, Some(7))).unwrap();
     assert_eq!((dataset.train.labels, dataset.test.len()), (vec![0; 7], 7));
     let whole = cifar::load(dir.path(), &CIFAR10, false).unwrap();
     assert_eq!((whole.train.len(), whole.test.len()), (50_000, 10_000));

@@ -304,7 +304,7 @@ fn digits(cache: &Path, more: &str) -> Config {
 }
 
 fn digits_corpus(config: &Config) -> Corpus {
-    let dataset = source::load(&config.data).unwrap();
+    let dataset = source::load(&config.data, source::Means { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
     let parts = split::split(&dataset.train.labels, &config.split).unwrap();
     Corpus::new(&dataset, parts, &config.data, Kind::Double, Device::Cpu).unwrap()
 }

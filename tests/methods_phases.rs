@@ -284,7 +284,8 @@ impl Digits {
     /// Data and an untrained model.
     fn new(overrides: &str) -> Self {
         let config = configure(overrides);
-        let dataset = source::load(&config.data).unwrap();
+        let dataset =
+            source::load(&config.data, source::Means { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
         let parts = split::split(&dataset.train.labels, &config.split).unwrap();
         let corpus = Corpus::new(&dataset, parts, &config.data, Kind::Double, Device::Cpu).unwrap();
         let architecture = build(&config.model.model).unwrap().into();

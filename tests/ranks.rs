@@ -128,7 +128,7 @@ fn method(config: &Config) -> Box<dyn Method> {
 /// Trains one variant on the ranks of `world`: its losses, and at rank 0 its weights in `folder`.
 fn train(world: &World, name: &str, config: &Config, folder: &Path) -> Vec<f64> {
     let kind = if name.contains("float32") { Kind::Float } else { Kind::Double };
-    let dataset = source::load(&config.data).unwrap();
+    let dataset = source::load(&config.data, source::Means { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
     let parts = split::split(&dataset.train.labels, &config.split).unwrap();
     let corpus = Corpus::new(&dataset, parts, &config.data, kind, Device::Cpu).unwrap();
     let architecture: Arc<dyn Architecture> = match name.starts_with("swin") {

@@ -8,9 +8,10 @@
 //! of 224 pixels) and fixed random images, and does the same steps. In each round all of them run once, one after the other, starting with another one each time: slow changes of the
 //! machine (heat, neighbours) hit all alike. The figure of a contender is images per round over the median of its
 //! rounds. Augmentation of resident images is compared with torchvision's transforms behind a DataLoader of two
-//! workers, and training on two ranks with training on one, in the same way. The table goes to stdout, the same numbers
-//! to `target/bench.json`.
+//! workers, decoding Tiny ImageNet (where `--images` says where that is) with Pillow, and training on two ranks with
+//! training on one, in the same way. The table goes to stdout, the same numbers to `target/bench.json`.
 
+mod decode;
 mod ours;
 mod peer;
 mod pipeline;
@@ -48,6 +49,9 @@ struct Options {
     /// A Python with PyTorch and torchvision.
     #[arg(long, default_value = ".venv/bin/python")]
     python: PathBuf,
+    /// The folder of Tiny ImageNet, for the decoding of its images.
+    #[arg(long)]
+    images: Option<PathBuf>,
     /// This process is a rank of the comparison of rank counts.
     #[arg(long, hide = true)]
     rank: bool,
@@ -143,6 +147,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     for name in pipeline::DATA_SETS.into_iter().filter(|name| wanted(&format!("pipeline_{name}"))) {
         rows.push(pipeline::compare(&options, name)?);
+    }
+    if let Some(folder) = options.images.as_deref().filter(|_| wanted(decode::NAME)) {
+        rows.push(decode::compare(folder, &options.python, options.rounds)?);
     }
     if options.device == "cpu" && wanted("ranks_resnet18") {
         rows.extend(ranks::compare(options.batch_size, options.steps, options.rounds)?);

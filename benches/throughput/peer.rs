@@ -18,8 +18,9 @@ pub struct Peer {
 impl Peer {
     /// Starts the baseline and waits until it is ready.
     pub fn start(python: &Path, mode: &str, arguments: &[String]) -> Result<Self, Box<dyn Error>> {
+        let script = if mode == "decode" { "benches/decode.py" } else { "benches/baseline.py" };
         let mut child = Command::new(python)
-            .arg("benches/baseline.py")
+            .arg(script)
             .arg(mode)
             .args(arguments)
             .stdin(Stdio::piped())

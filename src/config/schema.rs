@@ -42,6 +42,11 @@ pub struct Data {
     pub eval_batch_size: usize,
     /// Only the first N of train and of test.
     pub debug_subset_size: Option<usize>,
+    /// Side of the squares that image files are made to (null: all have one size already).
+    pub image_size: Option<usize>,
+    /// Leave out image files that cannot be decoded.
+    #[serde(default)]
+    pub skip_corrupt: bool,
     pub transforms: Transforms,
     // Accepted for configurations of the Python program; no loader processes exist here.
     pub num_workers: Option<i64>,

@@ -108,6 +108,7 @@ impl Check<'_> {
         self.at_least(data.eval_batch_size, 1, "data.eval_batch_size")?;
         self.at_least(data.num_classes, 2, "data.num_classes")?;
         self.at_least(data.debug_subset_size.unwrap_or(1), 1, "data.debug_subset_size")?;
+        self.at_least(data.image_size.unwrap_or(1), 1, "data.image_size")?;
         let transforms = &data.transforms;
         for (section, normalize) in [
             ("data.transforms.normalize", &transforms.normalize),

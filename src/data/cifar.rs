@@ -1,4 +1,5 @@
-//! CIFAR-10 (Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images") from its published files.
+//! CIFAR-10 and CIFAR-100 (Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images") from their
+//! published files.
 //!
 //! Two layouts hold the same images: fixed binary records, and Python pickles. A [`Format`] says what the files of a
 //! CIFAR set are called and how many images they hold; the readers know no more than that.
@@ -68,6 +69,131 @@ pub const CIFAR10: Format = Format {
     class_names: &["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"],
 };
 
+/// Of the two labels of each image, a coarse one (20 superclasses) and a fine one, the fine one is the class.
+pub const CIFAR100: Format = Format {
+    title: "CIFAR-100",
+    train: &["train"],
+    test: "test",
+    images_per_train_file: 50_000,
+    images_per_test_file: 10_000,
+    binary: Layout {
+        folder: "cifar-100-binary",
+        archive: "cifar-100-binary.tar.gz",
+        url: "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+        extension: ".bin",
+    },
+    python: Layout {
+        folder: "cifar-100-python",
+        archive: "cifar-100-python.tar.gz",
+        url: "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+        extension: "",
+    },
+    labels_per_record: 2,
+    label_key: "fine_labels",
+    class_names: &[
+        "apple",
+        "aquarium_fish",
+        "baby",
+        "bear",
+        "beaver",
+        "bed",
+        "bee",
+        "beetle",
+        "bicycle",
+        "bottle",
+        "bowl",
+        "boy",
+        "bridge",
+        "bus",
+        "butterfly",
+        "camel",
+        "can",
+        "castle",
+        "caterpillar",
+        "cattle",
+        "chair",
+        "chimpanzee",
+        "clock",
+        "cloud",
+        "cockroach",
+        "couch",
+        "crab",
+        "crocodile",
+        "cup",
+        "dinosaur",
+        "dolphin",
+        "elephant",
+        "flatfish",
+        "forest",
+        "fox",
+        "girl",
+        "hamster",
+        "house",
+        "kangaroo",
+        "keyboard",
+        "lamp",
+        "lawn_mower",
+        "leopard",
+        "lion",
+        "lizard",
+        "lobster",
+        "man",
+        "maple_tree",
+        "motorcycle",
+        "mountain",
+        "mouse",
+        "mushroom",
+        "oak_tree",
+        "orange",
+        "orchid",
+        "otter",
+        "palm_tree",
+        "pear",
+        "pickup_truck",
+        "pine_tree",
+        "plain",
+        "plate",
+        "poppy",
+        "porcupine",
+        "possum",
+        "rabbit",
+        "raccoon",
+        "ray",
+        "road",
+        "rocket",
+        "rose",
+        "sea",
+        "seal",
+        "shark",
+        "shrew",
+        "skunk",
+        "skyscraper",
+        "snail",
+        "snake",
+        "spider",
+        "squirrel",
+        "streetcar",
+        "sunflower",
+        "sweet_pepper",
+        "table",
+        "tank",
+        "telephone",
+        "television",
+        "tiger",
+        "tractor",
+        "train",
+        "trout",
+        "tulip",
+        "turtle",
+        "wardrobe",
+        "whale",
+        "willow_tree",
+        "wolf",
+        "woman",
+        "worm",
+    ],
+};
+
 /// Loads the set from below `data_dir`, or from `data_dir` itself where the files lie there. Where both layouts are
 /// present the binary one is read.
 ///
@@ -80,7 +206,8 @@ pub fn load(data_dir: &Path, format: &Format, download: bool) -> Result<Source> 
     }
     let mut test = empty(format.images_per_test_file);
     read(&file(&folder, layout, format.test), format, format.images_per_test_file, &mut test)?;
-    Ok(Source { train, test, class_names: format.class_names.iter().map(|name| name.to_string()).collect() })
+    let class_names = format.class_names.iter().map(|name| name.to_string()).collect();
+    Ok(Source { train, test, class_names, fingerprint: None })
 }
 
 fn empty(room: usize) -> Images {
@@ -145,8 +272,7 @@ fn read_binary(path: &Path, format: &Format, images: usize, into: &mut Images) -
         let (labels, pixels) = record.split_at(format.labels_per_record);
         let label = labels.last().map_or(0, |&label| i64::from(label));
         check_label(label.into(), i, format).map_err(unusable)?;
-        into.labels.push(label);
-        into.pixels.extend_from_slice(pixels);
+        into.push(label, pixels);
     }
     Ok(())
 }
@@ -179,14 +305,13 @@ fn read_python(path: &Path, format: &Format, images: usize, into: &mut Images) -
         let got = labels.map_or("nothing".into(), |labels| labels.len().to_string());
         return Err(unusable(format!("under `{}` got {got}, wanted {images} classes", format.label_key)));
     };
-    for (i, &label) in labels.iter().enumerate() {
+    for (i, (&label, pixels)) in labels.iter().zip(data.row_major().chunks_exact(IMAGE)).enumerate() {
         let Some(label) = heap.int(label) else {
             return Err(unusable(format!("the label of image {i} is a {}, wanted int", heap.get(label).type_name())));
         };
         check_label(label, i, format).map_err(unusable)?;
-        into.labels.push(label as i64);
+        into.push(label as i64, pixels);
     }
-    into.pixels.extend_from_slice(&data.row_major());
     Ok(())
 }
 

@@ -23,13 +23,11 @@ pub fn load() -> Source {
     let mut parts = [empty(), empty()];
     for (i, record) in PACKED.chunks_exact(RECORD).enumerate() {
         let part = &mut parts[usize::from(i % 5 == 4)];
-        part.labels.push(i64::from(record[0]));
-        for _ in 0..CHANNELS {
-            part.pixels.extend(record[1..].iter().map(|&ink| scaled(ink)));
-        }
+        let grey: Vec<u8> = record[1..].iter().map(|&ink| scaled(ink)).collect();
+        part.push(i64::from(record[0]), &grey.repeat(CHANNELS));
     }
     let [train, test] = parts;
-    Source { train, test, class_names: (0..10).map(|digit| digit.to_string()).collect() }
+    Source { train, test, class_names: (0..10).map(|digit| digit.to_string()).collect(), fingerprint: None }
 }
 
 /// round(ink * 255 / 16)

@@ -1,7 +1,7 @@
 //! A data set on every rank.
 
 use super::archives;
-use super::source::{self, Dataset};
+use super::source::{self, Dataset, Means};
 use crate::config::schema::Data;
 use crate::dist::World;
 use crate::error::Result;
@@ -10,10 +10,10 @@ use crate::error::Result;
 ///
 /// # Errors
 /// `Missing` where the data cannot be had, are damaged, or are not seen by this rank's machine.
-pub fn obtain(data: &Data, world: &World) -> Result<Dataset> {
+pub fn obtain(data: &Data, means: Means<'_>, world: &World) -> Result<Dataset> {
     let downloads = world.is_root();
     world.root_first(|| {
         archives::provide(data, downloads)?;
-        source::load(data)
+        source::load(data, means)
     })
 }

@@ -3,11 +3,12 @@
 use tch::{Device, Kind, Tensor};
 
 use super::augment::{Augment, SampleKeys};
+use super::placement;
 use super::source::{Dataset, Images};
 use super::split::Parts;
 use crate::config::schema as config;
 use crate::error::Result;
-use crate::torch::to_channels_last;
+use crate::torch::{tensor_over, to_channels_last};
 
 /// A part of the data, by what it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,11 +39,12 @@ impl Role {
     }
 }
 
-/// Images on the rank's device, with their labels here and there. uint8, unless they are network input already.
+/// Images with their labels, on the rank's device; the pixels stay in host memory where they do not fit there. uint8,
+/// unless they are network input already.
 pub struct Resident {
-    /// [N, C, H, W].
+    /// [N, C, H, W]. Only ever read: in host memory it may be a file that is mapped.
     pixels: Tensor,
-    /// int64 [N] on the device.
+    /// int64 [N] on the rank's device.
     labels: Tensor,
     host_labels: Vec<i64>,
 }
@@ -53,9 +55,14 @@ impl Resident {
         Resident { labels: Tensor::from_slice(&labels).to_device(pixels.device()), pixels, host_labels: labels }
     }
 
-    fn upload(images: &Images, device: Device) -> Self {
+    /// In host memory the pixels are those of `images`, not a copy.
+    fn place(images: &Images, pixels_on: Device, device: Device) -> Result<Self> {
         let shape = [images.labels.len(), images.channels, images.height, images.width].map(|side| side as i64);
-        Self::new(Tensor::from_slice(&images.pixels).view(shape).to_device(device), images.labels.clone())
+        Ok(Resident {
+            pixels: tensor_over(images.pixels.clone(), &shape)?.f_to_device(pixels_on)?,
+            labels: Tensor::from_slice(&images.labels).f_to_device(device)?,
+            host_labels: images.labels.clone(),
+        })
     }
 
     pub fn labels(&self) -> &[i64] {
@@ -78,10 +85,12 @@ pub struct Corpus {
 }
 
 impl Corpus {
-    /// Moves `dataset` to `device`; batches come out in `kind`.
+    /// Moves `dataset` to `device`, or its batches one by one where it does not fit there; batches come out in `kind`.
     pub fn new(dataset: &Dataset, parts: Parts, config: &config::Data, kind: Kind, device: Device) -> Result<Self> {
         let augment = Augment::new(&config.transforms, (dataset.train.height, dataset.train.width), kind, device)?;
-        let [train, test] = [&dataset.train, &dataset.test].map(|images| Resident::upload(images, device));
+        let pixels_on = placement::choose(&[&dataset.train, &dataset.test], device)?;
+        let place = |images| Resident::place(images, pixels_on, device);
+        let (train, test) = (place(&dataset.train)?, place(&dataset.test)?);
         let mut corpus = Self::prepared(train, test, parts, dataset.num_classes, config.eval_batch_size);
         corpus.augment = Some(augment);
         Ok(corpus)
@@ -91,7 +100,7 @@ impl Corpus {
     pub fn prepared(train: Resident, test: Resident, parts: Parts, num_classes: usize, eval_batch_size: usize) -> Self {
         Corpus {
             test_indices: (0..test.host_labels.len()).collect(),
-            device: train.pixels.device(),
+            device: train.labels.device(),
             train,
             test,
             train_full: parts.train(),
@@ -157,13 +166,13 @@ impl Corpus {
     pub fn fetch(&self, role: Role, indices: &[usize], keys: Option<&SampleKeys<'_>>) -> Result<(Tensor, Tensor)> {
         let set = self.set(role);
         let rows: Vec<i64> = indices.iter().map(|&index| index as i64).collect();
-        let rows = Tensor::from_slice(&rows).to_device(self.device);
-        let pixels = set.pixels.index_select(0, &rows);
+        let rows = Tensor::from_slice(&rows);
+        let pixels = set.pixels.f_index_select(0, &rows.f_to_device(set.pixels.device())?)?.f_to_device(self.device)?;
         let images = match (&self.augment, keys) {
             (Some(augment), Some(keys)) => augment.train(&pixels, keys)?,
             (Some(augment), None) => augment.eval(&pixels)?,
             (None, _) => to_channels_last(&pixels)?,
         };
-        Ok((images, set.labels.index_select(0, &rows)))
+        Ok((images, set.labels.f_index_select(0, &rows.f_to_device(self.device)?)?))
     }
 }

@@ -3,10 +3,13 @@
 //! Letters: N images, C channels, H height, W width.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::{cifar, digits};
+use super::listing::Listing;
+use super::pixels::Pixels;
+use super::{cifar, digits, image_folder, pack, tiny_imagenet};
 use crate::config::schema::{Data, DatasetName};
 use crate::digest::hex;
 use crate::error::{Error, Result};
@@ -15,7 +18,7 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Images {
     /// N*C*H*W values from 0 to 255, row-major.
-    pub pixels: Vec<u8>,
+    pub pixels: Pixels,
     /// N classes, counted from 0.
     pub labels: Vec<i64>,
     pub channels: usize,
@@ -26,8 +29,14 @@ pub struct Images {
 impl Images {
     /// No images yet, and room for `n` of this shape.
     pub(super) fn with_capacity(n: usize, channels: usize, height: usize, width: usize) -> Self {
-        let pixels = Vec::with_capacity(n * channels * height * width);
-        Images { pixels, labels: Vec::with_capacity(n), channels, height, width }
+        let pixels: Vec<u8> = Vec::with_capacity(n * channels * height * width);
+        Images { pixels: pixels.into(), labels: Vec::with_capacity(n), channels, height, width }
+    }
+
+    /// Adds an image of C*H*W values.
+    pub(super) fn push(&mut self, label: i64, pixels: &[u8]) {
+        self.labels.push(label);
+        self.pixels.extend(pixels);
     }
 
     /// N.
@@ -62,7 +71,7 @@ impl Images {
         for label in &self.labels {
             hasher.update(label.to_le_bytes());
         }
-        hasher.update(&self.pixels);
+        hasher.update(&*self.pixels);
     }
 }
 
@@ -73,6 +82,17 @@ pub struct Source {
     pub test: Images,
     /// The name of class `i` at place `i`.
     pub class_names: Vec<String>,
+    /// As in [`Dataset`], where it is known already.
+    pub fingerprint: Option<String>,
+}
+
+/// What loading may use.
+#[derive(Debug, Clone, Copy)]
+pub struct Means<'a> {
+    /// Where packs of images go that cannot lie beside them.
+    pub cache_dir: &'a Path,
+    /// Threads that decode.
+    pub threads: usize,
 }
 
 /// A data set ready for splitting.
@@ -90,19 +110,23 @@ pub struct Dataset {
     pub class_names: Vec<String>,
 }
 
-/// Loads `data.name`, cut to `data.debug_subset_size`.
+/// Loads `data.name`, cut to `data.debug_subset_size`. Image files are packed first where they are not yet, all of them.
 ///
-/// Fails where files are missing or damaged, and where `data.num_classes` does not cover the labels.
-pub fn load(data: &Data) -> Result<Dataset> {
+/// Fails where files are missing or damaged, and where `data.num_classes` does not fit.
+pub fn load(data: &Data, means: Means<'_>) -> Result<Dataset> {
     let name = name(data.name);
-    let Source { mut train, mut test, class_names } = match data.name {
+    if data.image_size.is_some() && !is_made_of_files(data.name) {
+        return Err(Error::usage(format!("data.image_size: the images of {name} have one size"))
+            .hint("use data.image_size=null"));
+    }
+    let Source { mut train, mut test, class_names, fingerprint: known } = match data.name {
         DatasetName::Digits => digits::load(),
         DatasetName::Cifar10 => cifar::load(&data.data_dir, &cifar::CIFAR10, data.download)?,
-        DatasetName::Cifar100 | DatasetName::TinyImagenet | DatasetName::ImageFolder => {
-            return Err(Error::usage(format!("data.name={name} is not supported by this version"))
-                .hint("data sets that are: digits, cifar10"));
-        }
+        DatasetName::Cifar100 => cifar::load(&data.data_dir, &cifar::CIFAR100, data.download)?,
+        DatasetName::TinyImagenet => packed(tiny_imagenet::list(&data.data_dir)?, data, means)?,
+        DatasetName::ImageFolder => packed(image_folder::list(&data.data_dir)?, data, means)?,
     };
+    let whole = (train.len(), test.len());
     if let Some(n) = data.debug_subset_size {
         if n == 0 {
             return Err(Error::usage("data.debug_subset_size is 0, wanted at least 1 image")
@@ -112,8 +136,34 @@ pub fn load(data: &Data) -> Result<Dataset> {
         test.truncate(n);
     }
     let num_classes = check_classes(data.num_classes, name, &train, &test)?;
-    let fingerprint = fingerprint(&train, &test);
+    let known = known.filter(|_| (train.len(), test.len()) == whole);
+    let fingerprint = known.unwrap_or_else(|| fingerprint(&train, &test));
     Ok(Dataset { name: name.to_string(), train, test, num_classes, fingerprint, class_names })
+}
+
+fn is_made_of_files(dataset: DatasetName) -> bool {
+    matches!(dataset, DatasetName::TinyImagenet | DatasetName::ImageFolder)
+}
+
+/// The images of a tree of files, whose classes `data.num_classes` must count.
+fn packed(listing: Listing, data: &Data, means: Means<'_>) -> Result<Source> {
+    let classes = listing.class_names.len();
+    if data.num_classes != classes as i64 {
+        return Err(Error::usage(format!(
+            "data.num_classes is {}, but there are {classes} class folders in {}",
+            data.num_classes,
+            listing.root.join("train").display()
+        ))
+        .hint(format!("set data.num_classes={classes}")));
+    }
+    let settings = pack::Settings {
+        name: name(data.name),
+        image_size: data.image_size,
+        skip_corrupt: data.skip_corrupt,
+        cache_dir: means.cache_dir,
+        threads: means.threads,
+    };
+    pack::load(&listing, &settings)
 }
 
 /// The name of a data set as it is typed and as it stands in file names.
@@ -146,7 +196,8 @@ fn check_classes(num_classes: i64, name: &str, train: &Images, test: &Images) ->
     }
 }
 
-fn fingerprint(train: &Images, test: &Images) -> String {
+/// SHA-256 (hex) over shapes, labels and pixels.
+pub(super) fn fingerprint(train: &Images, test: &Images) -> String {
     let mut hasher = Sha256::new();
     train.hash(&mut hasher);
     test.hash(&mut hasher);
@@ -158,8 +209,8 @@ mod tests {
     use super::*;
 
     fn images(labels: &[i64]) -> Images {
-        let pixels = labels.iter().flat_map(|&label| [label as u8, 1, 2, 3]).collect();
-        Images { pixels, labels: labels.to_vec(), channels: 1, height: 2, width: 2 }
+        let pixels: Vec<u8> = labels.iter().flat_map(|&label| [label as u8, 1, 2, 3]).collect();
+        Images { pixels: pixels.into(), labels: labels.to_vec(), channels: 1, height: 2, width: 2 }
     }
 
     #[test]
@@ -168,7 +219,7 @@ mod tests {
         let mut relabelled = images(&[0, 1]);
         relabelled.labels[0] = 1;
         let mut repainted = images(&[0, 1]);
-        repainted.pixels[7] ^= 1;
+        repainted.pixels = vec![0, 1, 2, 3, 1, 1, 2, 2].into();
         let mut reshaped = images(&[0, 1]);
         (reshaped.height, reshaped.width) = (1, 4);
         for other in [relabelled, repainted, reshaped] {

@@ -14,7 +14,7 @@ use crate::checkpoint::Facts;
 use crate::config::schema::{Accelerator, BatchScope, Config, Precision};
 use crate::config::{self, Loaded};
 use crate::data::augment::input_sizes;
-use crate::data::source::{self, Dataset};
+use crate::data::source::{self, Dataset, Means};
 use crate::data::split::{self, Parts};
 use crate::data::{self, Corpus};
 use crate::digest::sha256;
@@ -102,7 +102,7 @@ impl Session {
         set_up_process(config, &world)?;
         check_batch(config, &world)?;
 
-        let dataset = data::obtain(&config.data, &world)?;
+        let dataset = data::obtain(&config.data, means(config, &world), &world)?;
         world.agree(|| vec![("content of the data (sha256)".into(), dataset.fingerprint.clone())])?;
         let parts = split::split(&dataset.train.labels, &config.split)?;
         for warning in &parts.warnings {
@@ -253,6 +253,13 @@ pub(super) fn set_up_process(config: &Config, world: &World) -> Result<()> {
     }
     tch::set_num_threads(threads as i32);
     torch::use_deterministic_algorithms(config.trainer.deterministic)
+}
+
+/// What loading the data may use: one rank of a node decodes while the others wait, so it has the threads of all.
+pub(super) fn means<'a>(config: &'a Config, world: &World) -> Means<'a> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = config.trainer.threads.map_or(cores, |each| (each * world.local_size()).min(cores));
+    Means { cache_dir: &config.paths.cache_dir, threads }
 }
 
 fn data_flags(dataset: &Dataset) -> Vec<String> {

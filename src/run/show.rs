@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::session::Options;
+use super::session::{self, Options};
 use super::{print, print_json};
 use crate::config::{self, Request};
 use crate::data::{self, split};
@@ -11,7 +11,8 @@ use crate::unlearn;
 
 pub fn splits(options: &Options, overrides: &[String]) -> Result<()> {
     let loaded = options.load(overrides)?;
-    let dataset = data::obtain(&loaded.config.data, &options.world)?;
+    let means = session::means(&loaded.config, &options.world);
+    let dataset = data::obtain(&loaded.config.data, means, &options.world)?;
     let parts = split::split(&dataset.train.labels, &loaded.config.split)?;
     for warning in &parts.warnings {
         tracing::warn!("{warning}");

@@ -1,10 +1,12 @@
 //! What tch lacks, safely: gradient buffers, fused optimizer steps, process-wide settings, memory layout; and the one
 //! place where libtorch's errors become ours.
 //!
-//! The C++ side is `shim.cpp`, `autograd.cpp` and `vmap.cpp`: every function there catches all exceptions and returns their text.
+//! The C++ side is `shim.cpp`, `autograd.cpp`, `memory.cpp` and `vmap.cpp`: every function there catches all exceptions
+//! and returns their text.
 
 mod autograd;
 mod host;
+mod memory;
 mod vmap;
 
 use std::ffi::{CStr, c_char};
@@ -16,9 +18,12 @@ use crate::error::{Error, Result};
 
 pub use autograd::{AccumulationHook, channel_moments, symmetric_map};
 pub use host::{HostElement, host_bytes_mut, host_slice_mut};
+pub use memory::{free_device_memory, tensor_over};
 pub use vmap::Vmap;
 
 mod ffi {
+    use std::ffi::c_void;
+
     use super::autograd::Callback;
     use super::{C_tensor, c_char};
 
@@ -54,6 +59,15 @@ mod ffi {
         pub fn regun_vmap_pop() -> *mut c_char;
         pub fn regun_vmap_wrap(result: *mut *mut C_tensor, input: *mut C_tensor, level: i64) -> *mut c_char;
         pub fn regun_vmap_unwrap(result: *mut *mut C_tensor, input: *mut C_tensor, level: i64) -> *mut c_char;
+        pub fn regun_tensor_over(
+            result: *mut *mut C_tensor,
+            data: *mut c_void,
+            size: *const i64,
+            dimensions: usize,
+            drop: extern "C" fn(*mut c_void),
+            context: *mut c_void,
+        ) -> *mut c_char;
+        pub fn regun_cuda_memory(device: i32, free: *mut u64, total: *mut u64) -> *mut c_char;
         pub fn regun_use_deterministic_algorithms(on: bool) -> *mut c_char;
         pub fn regun_keep_freed_memory();
         pub fn regun_torch_version() -> *const c_char;

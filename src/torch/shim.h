@@ -6,6 +6,7 @@
 
 #pragma once
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -57,6 +58,13 @@ char *regun_fused_sgd(Tensor values, Tensor grads, Tensor momentum_buffer, doubl
                       double weight_decay, bool nesterov);
 char *regun_fused_adamw(Tensor values, Tensor grads, Tensor exp_avg, Tensor exp_avg_sq, Tensor step, double lr,
                         double beta1, double beta2, double weight_decay, double eps);
+
+// *result = a uint8 tensor over `data`, which must outlive it: drop(context) is called once, when no tensor reads `data`
+// any more, or where this function fails.
+char *regun_tensor_over(Tensor *result, void *data, const int64_t *size, size_t dimensions, void (*drop)(void *),
+                        void *context);
+// Bytes of a GPU: free, and in all.
+char *regun_cuda_memory(int device, uint64_t *free, uint64_t *total);
 
 // Settings of the whole process.
 char *regun_use_deterministic_algorithms(bool on);

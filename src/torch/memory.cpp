@@ -1,0 +1,29 @@
+#include "guard.h"
+#include "shim.h"
+
+#include <ATen/ops/from_blob.h>
+#include <c10/core/CachingDeviceAllocator.h>
+
+#include <memory>
+
+extern "C" {
+
+char *regun_tensor_over(Tensor *result, void *data, const int64_t *size, size_t dimensions, void (*drop)(void *),
+                        void *context) {
+  return guarded([&] {
+    // Whatever happens from here on, its last copy calls drop once.
+    std::shared_ptr<void> owner(context, drop);
+    *result = new at::Tensor(at::from_blob(data, at::IntArrayRef(size, dimensions), [owner](void *) {}, at::kByte));
+  });
+}
+
+char *regun_cuda_memory(int device, uint64_t *free, uint64_t *total) {
+  return guarded([&] {
+    const auto [bytes_free, bytes_total] =
+        at::getDeviceAllocator(at::kCUDA)->getMemoryInfo(static_cast<c10::DeviceIndex>(device));
+    *free = bytes_free;
+    *total = bytes_total;
+  });
+}
+
+} // extern "C"

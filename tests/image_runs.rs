@@ -1,0 +1,109 @@
+//! Whole runs on image files: a folder of one's own, and, where `REGUN_TEST_DATA` has it, Tiny ImageNet on two ranks.
+
+mod common;
+mod image_tree;
+mod mpirun;
+
+use std::fs;
+use std::path::PathBuf;
+
+use common::Workspace;
+use mpirun::{finish, mpirun, said};
+use regun::checkpoint;
+use serde_json::{Map, Value};
+
+const USAGE: i32 = 2;
+const MISSING: i32 = 3;
+
+/// Ten images of each of three classes, two to test.
+fn folder(workspace: &Workspace) {
+    for part in ["train", "test"] {
+        for (class, files) in ["ant", "bee", "cat"].iter().zip(image_tree::FILES.chunks(2)) {
+            for i in 0..if part == "train" { 10 } else { 2 } {
+                image_tree::put(files[i % 2], &workspace.path(&format!("mine/{part}/{class}/{i}.jpg")));
+            }
+        }
+    }
+}
+
+const MINE: &str = "data=image_folder data.data_dir=mine data.image_size=16 model=resnet20 trainer.max_epochs=1 \
+    data.transforms.random_crop.size=16 split.forget_frac=0.2 split.retain_frac=0.7 mul_eval.mia_num_models=1 \
+    trainer.threads=1 trainer.precision=32";
+
+#[test]
+fn a_folder_of_ones_own_goes_through_all_steps() {
+    let workspace = Workspace::new();
+    folder(&workspace);
+    workspace.regun(&format!("splits {MINE}")).fails(USAGE, &["data.num_classes", "hint: "]);
+    workspace
+        .regun(&format!("splits {MINE} data.num_classes=4"))
+        .fails(USAGE, &["data.num_classes is 4", "3 class folders", "set data.num_classes=3"]);
+    let finished = workspace.regun(&format!("--json pipeline --methods regun {MINE} data.num_classes=3")).succeeds();
+    assert!(finished.stderr.contains("packing image_folder (36 images"), "{finished}");
+    assert_eq!(finished.stderr.matches("packing").count(), 1, "packed once for all steps\n{finished}");
+
+    let base = checkpoint::load(&workspace.path("cache/models/resnet20_image_folder_random_forget0.2_42.safetensors"));
+    let base = base.unwrap().manifest.identity;
+    assert!(base.get("data content (sha256)").is_some_and(|digest| digest.len() == 64));
+    assert_eq!(base.get("classes"), Some("3"));
+}
+
+#[test]
+fn a_file_that_is_no_image_stops_a_run_unless_it_may_be_left_out() {
+    let workspace = Workspace::new();
+    folder(&workspace);
+    fs::write(workspace.path("mine/train/bee/list.csv"), "a,b").unwrap();
+    let run = format!("splits {MINE} data.num_classes=3");
+    let named = ["1 of 37 image files", "train/bee/list.csv", "neither JPEG nor PNG", "data.skip_corrupt=true"];
+    workspace.regun(&run).fails(MISSING, &named);
+    let finished = workspace.regun(&format!("{run} data.skip_corrupt=true")).succeeds();
+    assert!(finished.stderr.contains("warning: left out: 1 of 37"), "{finished}");
+    workspace.regun(&run).fails(MISSING, &named);
+}
+
+#[test]
+fn tiny_imagenet_trains_and_unlearns_on_two_ranks_as_on_one() {
+    let Some(data) = std::env::var_os("REGUN_TEST_DATA").map(PathBuf::from) else {
+        eprintln!("skipped: REGUN_TEST_DATA is not set");
+        return;
+    };
+    let workspace = Workspace::new();
+    // The pack goes to the workspace: links keep the shared data as it is.
+    fs::create_dir(workspace.path("data")).unwrap();
+    for part in ["train", "val"] {
+        let original = data.join("tiny-imagenet-200").join(part);
+        std::os::unix::fs::symlink(original, workspace.path("data").join(part)).unwrap();
+    }
+    // Few images; the class of the forgotten ones is the first of them.
+    let setup = "data=tiny_imagenet data.data_dir=data data.debug_subset_size=96 model=resnet20 \
+        data.transforms.color_jitter.enabled=false trainer.max_epochs=1 mul_eval.mia_num_models=1 split.forget_frac=0.2 \
+        split.retain_frac=0.7 trainer.precision=64 trainer.threads=1";
+    let results = [1, 2].map(|ranks| {
+        let run = |arguments: &str| {
+            let mut command = mpirun(ranks);
+            command.arg(env!("CARGO_BIN_EXE_regun")).args(arguments.split_whitespace());
+            command.current_dir(workspace.path("")).env("CACHE_DIR", format!("cache{ranks}"));
+            let output = finish(command);
+            assert!(output.status.success(), "{}", said(&output));
+            output
+        };
+        run(&format!("reference --run-idx 1 {setup}"));
+        run(&format!("base {setup} hydra.run.dir=base{ranks}"));
+        let output = run(&format!("--json unlearn unlearn=regun {setup} unlearn.trainer.max_epochs=1"));
+        serde_json::from_slice::<Map<String, Value>>(&output.stdout).unwrap()
+    });
+    let packs = fs::read_dir(workspace.path("data/.regun-packs")).unwrap().map(|entry| entry.unwrap().path());
+    assert_eq!(packs.filter(|path| path.extension().is_some_and(|e| e == "pack")).count(), 1);
+    for (key, value) in &results[0] {
+        let timed = ["seconds", "images_per_second", "peak_memory"].iter().any(|start| key.starts_with(start));
+        let (Some(one), Some(two)) = (value.as_f64(), results[1][key].as_f64()) else { continue };
+        assert!(timed || (one - two).abs() <= 1e-6 * one.abs().max(1.0), "{key}: {one} on one rank, {two} on two");
+    }
+    let model = "resnet20_tiny_imagenet_random_forget0.2_42.safetensors";
+    let identities = [1, 2].map(|ranks| {
+        let path = workspace.path(&format!("cache{ranks}/models/{model}"));
+        checkpoint::load(&path).unwrap().manifest.identity
+    });
+    assert_eq!(identities[0], identities[1]);
+    assert_eq!(identities[0].get("classes"), Some("200"));
+}

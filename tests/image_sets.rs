@@ -1,0 +1,419 @@
+//! Trees of image files: which images in which order, and their packs: reused, made anew, shared, and not fooled.
+
+mod image_tree;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use image_tree::{FILES, FIXTURES, put};
+use regun::data::decode::decode;
+use regun::data::listing::Listing;
+use regun::data::pack::{self, Settings};
+use regun::data::source::Source;
+use regun::data::{image_folder, tiny_imagenet};
+use regun::error::{Error, Kind};
+use tempfile::TempDir;
+
+fn settings(cache: &Path) -> Settings<'_> {
+    Settings { name: "mine", image_size: None, skip_corrupt: false, cache_dir: cache, threads: 2 }
+}
+
+/// `train` and `test` with the classes `ant`, `bee` and `cat`: two images of each to train on, one to test.
+fn make_image_folder(root: &Path) {
+    for (class, pair) in ["cat", "ant", "bee"].iter().zip(FILES.chunks(2)) {
+        for file in pair {
+            put(file, &root.join("train").join(class).join(file));
+        }
+        put(pair[0], &root.join("test").join(class).join("only.jpg"));
+    }
+    fs::write(root.join("train/ant/.hidden"), "not seen").unwrap();
+    fs::write(root.join("train/notes.txt"), "no class").unwrap();
+}
+
+/// Two classes in the layout of Tiny ImageNet.
+fn make_tiny_imagenet(root: &Path) {
+    for (wnid, pair) in ["n02", "n01"].iter().zip(FILES.chunks(2)) {
+        for (i, file) in pair.iter().enumerate() {
+            put(file, &root.join("train").join(wnid).join("images").join(format!("{wnid}_{i}.JPEG")));
+        }
+        fs::write(root.join("train").join(wnid).join(format!("{wnid}_boxes.txt")), "").unwrap();
+    }
+    for (i, file) in FILES[2..5].iter().enumerate() {
+        put(file, &root.join("val/images").join(format!("val_{i}.JPEG")));
+    }
+    let boxes = "\t0\t0\t9\t9\n";
+    fs::write(
+        root.join("val/val_annotations.txt"),
+        format!("val_2.JPEG\tn01{boxes}val_0.JPEG\tn02{boxes}val_1.JPEG\tn02{boxes}"),
+    )
+    .unwrap();
+}
+
+/// A folder with an image folder in it.
+struct Tree(TempDir);
+
+impl Tree {
+    fn new() -> Self {
+        let tree = Tree(TempDir::new().unwrap());
+        make_image_folder(&tree.path("data"));
+        tree
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.0.path().join(below)
+    }
+
+    fn listing(&self) -> Listing {
+        image_folder::list(&self.path("data")).unwrap()
+    }
+
+    fn load(&self, change: impl FnOnce(&mut Settings<'_>)) -> Result<Source, Error> {
+        let cache = self.path("cache");
+        let mut settings = settings(&cache);
+        change(&mut settings);
+        pack::load(&self.listing(), &settings)
+    }
+
+    fn packs(&self) -> Vec<PathBuf> {
+        files(&self.path("data/.regun-packs"), "pack")
+    }
+}
+
+fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.extension().is_some_and(|found| found == extension)).collect()
+}
+
+fn pixels(fixture: &str) -> Vec<u8> {
+    decode(&fs::read(Path::new(FIXTURES).join(fixture)).unwrap()).unwrap().pixels
+}
+
+#[track_caller]
+fn says(error: Error, kind: Kind, parts: &[&str]) {
+    assert!(error.kind() == kind && error.hint_text().is_some(), "{error}");
+    for part in parts {
+        assert!(error.to_string().contains(part), "{error}\nlacks {part}");
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Listings
+
+fn order(entries: &[regun::data::listing::Entry]) -> Vec<(&str, i64)> {
+    entries.iter().map(|entry| (entry.path.as_str(), entry.label)).collect()
+}
+
+#[test]
+fn an_image_folder_is_listed_class_by_class_in_the_order_of_names() {
+    let tree = Tree::new();
+    let listing = tree.listing();
+    assert_eq!(listing.class_names, ["ant", "bee", "cat"]);
+    let train = [
+        ("train/ant/grey.jpg", 0),
+        ("train/ant/rgb8.png", 0),
+        ("train/bee/grey16.png", 1),
+        ("train/bee/palette4.png", 1),
+        ("train/cat/420.jpg", 2),
+        ("train/cat/444.jpg", 2),
+    ];
+    assert_eq!(order(&listing.train), train);
+    assert_eq!(order(&listing.test), [("test/ant/only.jpg", 0), ("test/bee/only.jpg", 1), ("test/cat/only.jpg", 2)]);
+    // The test part may lack a class: the others keep their numbers.
+    fs::remove_dir_all(tree.path("data/test/ant")).unwrap();
+    assert_eq!(order(&tree.listing().test), [("test/bee/only.jpg", 1), ("test/cat/only.jpg", 2)]);
+}
+
+#[test]
+fn tiny_imagenet_numbers_its_classes_by_sorted_wnid() {
+    let dir = TempDir::new().unwrap();
+    for root in [dir.path().to_path_buf(), dir.path().join("tiny-imagenet-200")] {
+        make_tiny_imagenet(&root);
+        let listing = tiny_imagenet::list(dir.path()).unwrap();
+        assert_eq!(listing.class_names, ["n01", "n02"]);
+        let train = [
+            ("train/n01/images/n01_0.JPEG", 0),
+            ("train/n01/images/n01_1.JPEG", 0),
+            ("train/n02/images/n02_0.JPEG", 1),
+            ("train/n02/images/n02_1.JPEG", 1),
+        ];
+        assert_eq!(order(&listing.train), train);
+        let test = [("val/images/val_0.JPEG", 1), ("val/images/val_1.JPEG", 1), ("val/images/val_2.JPEG", 0)];
+        assert_eq!(order(&listing.test), test);
+        for part in ["train", "val"] {
+            fs::remove_dir_all(root.join(part)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_wrong_image_folder_is_told_what_is_wrong() {
+    type Damage = fn(&Path);
+    let damages: [(Damage, &[&str]); 7] = [
+        (|root| fs::remove_dir_all(root.join("train")).unwrap(), &["no folder train", "data.data_dir"]),
+        (|root| fs::remove_dir_all(root.join("test")).unwrap(), &["no folder test", "test/<class>/*"]),
+        (|root| fs::rename(root.join("test/ant"), root.join("test/aunt")).unwrap(), &["`aunt`", "did you mean `ant`"]),
+        (|root| fs::create_dir(root.join("train/dog")).unwrap(), &["`dog` has no images", "train/dog"]),
+        (|root| fs::create_dir(root.join("test/cat/more")).unwrap(), &["test/cat/more is a folder"]),
+        (
+            |root| {
+                for class in ["ant", "bee", "cat"] {
+                    fs::remove_dir_all(root.join("train").join(class)).unwrap();
+                }
+            },
+            &["train in", "no class folders"],
+        ),
+        (
+            |root| std::os::unix::fs::symlink("nowhere", root.join("train/cat/broken.jpg")).unwrap(),
+            &["cannot read", "broken.jpg"],
+        ),
+    ];
+    for (damage, parts) in damages {
+        let tree = Tree::new();
+        damage(&tree.path("data"));
+        says(image_folder::list(&tree.path("data")).unwrap_err(), Kind::Missing, parts);
+    }
+}
+
+#[test]
+fn a_wrong_tiny_imagenet_is_told_what_is_wrong() {
+    type Damage = fn(&Path);
+    let damages: [(Damage, &[&str]); 8] = [
+        (|root| fs::remove_dir_all(root.join("train")).unwrap(), &["no folder train", "tiny-imagenet-200.zip"]),
+        (
+            |root| fs::remove_file(root.join("val/val_annotations.txt")).unwrap(),
+            &["val/val_annotations.txt is missing"],
+        ),
+        (|root| fs::remove_dir_all(root.join("val/images")).unwrap(), &["val/images is missing"]),
+        (|root| fs::remove_file(root.join("train/n01/images/n01_0.JPEG")).unwrap(), &[]),
+        (|root| fs::create_dir_all(root.join("train/n03/images")).unwrap(), &["`n03` has no images"]),
+        (|root| fs::remove_file(root.join("val/images/val_1.JPEG")).unwrap(), &["1 file(s)", "val_1.JPEG among them"]),
+        (
+            |root| fs::copy(root.join("val/images/val_1.JPEG"), root.join("val/images/val_9.JPEG")).map(drop).unwrap(),
+            &["no class for val/images/val_9.JPEG"],
+        ),
+        (
+            |root| fs::write(root.join("val/val_annotations.txt"), "val_0.JPEG\tn02\nval_1.JPEG\tn77\n").unwrap(),
+            &["val_annotations.txt:2", "`n77`"],
+        ),
+    ];
+    for (damage, parts) in damages {
+        let dir = TempDir::new().unwrap();
+        make_tiny_imagenet(dir.path());
+        damage(dir.path());
+        match parts {
+            [] => assert_eq!(tiny_imagenet::list(dir.path()).unwrap().train.len(), 3),
+            parts => says(tiny_imagenet::list(dir.path()).unwrap_err(), Kind::Missing, parts),
+        }
+    }
+}
+
+#[test]
+fn the_real_tiny_imagenet_is_listed_in_full() {
+    let Some(data) = std::env::var_os("REGUN_TEST_DATA").map(PathBuf::from) else {
+        eprintln!("skipped: REGUN_TEST_DATA is not set");
+        return;
+    };
+    let listing = tiny_imagenet::list(&data).unwrap();
+    assert_eq!(listing.class_names.len(), 200);
+    assert!(listing.class_names.is_sorted());
+    assert!(listing.train.is_sorted_by_key(|entry| (entry.label, entry.path.clone())));
+    let per_class = |label: i64| listing.train.iter().filter(|entry| entry.label == label).count();
+    assert_eq!((0..200).map(per_class).sum::<usize>(), listing.train.len());
+    for entry in listing.train.iter().step_by(97) {
+        let wnid = entry.path.split('/').nth(1).unwrap();
+        assert_eq!(listing.class_names[entry.label as usize], wnid);
+    }
+    // Against the annotations, line by line.
+    let text = fs::read_to_string(listing.root.join("val/val_annotations.txt")).unwrap();
+    for line in text.lines() {
+        let columns: Vec<&str> = line.split('\t').collect();
+        let path = format!("val/images/{}", columns[0]);
+        let entry = listing.test.iter().find(|entry| entry.path == path).unwrap();
+        assert_eq!(listing.class_names[entry.label as usize], columns[1]);
+    }
+    assert_eq!(text.lines().count(), listing.test.len());
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Packs
+
+#[test]
+fn a_pack_holds_the_images_in_the_order_of_the_listing() {
+    let tree = Tree::new();
+    let source = tree.load(|_| ()).unwrap();
+    let (train, test) = (&source.train, &source.test);
+    assert_eq!((train.channels, train.height, train.width), (3, 19, 29));
+    assert_eq!((&train.labels[..], &test.labels[..]), (&[0, 0, 1, 1, 2, 2][..], &[0, 1, 2][..]));
+    let order = ["grey.jpg", "rgb8.png", "grey16.png", "palette4.png", "420.jpg", "444.jpg"];
+    for (image, file) in train.iter().zip(order) {
+        assert_eq!(image, pixels(file), "{file}");
+    }
+    for (image, file) in test.iter().zip(["grey.jpg", "palette4.png", "420.jpg"]) {
+        assert_eq!(image, pixels(file), "{file}");
+    }
+}
+
+fn modified(path: &Path) -> SystemTime {
+    fs::metadata(path).unwrap().modified().unwrap()
+}
+
+#[test]
+fn a_pack_is_used_again_until_an_image_changes() {
+    let tree = Tree::new();
+    let first = tree.load(|_| ()).unwrap();
+    let [pack] = tree.packs().try_into().unwrap();
+    let made = modified(&pack);
+    assert!(tree.load(|settings| settings.threads = 1).unwrap() == first);
+    assert_eq!(modified(&pack), made);
+    // Another content of the same size would do, if it were not for the time of change.
+    let image = tree.path("data/train/cat/420.jpg");
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    File::options().append(true).open(&image).unwrap().set_modified(time).unwrap();
+    assert!(tree.load(|_| ()).unwrap() == first);
+    assert_eq!(tree.packs().len(), 2);
+    put("444.jpg", &image);
+    let changed = tree.load(|_| ()).unwrap();
+    assert_eq!(changed.train.iter().nth(4).unwrap(), pixels("444.jpg"));
+    assert_ne!(changed.fingerprint, first.fingerprint);
+}
+
+#[test]
+fn a_damaged_pack_is_set_aside_and_made_anew() {
+    let whole = {
+        let tree = Tree::new();
+        tree.load(|_| ()).unwrap();
+        fs::read(&tree.packs()[0]).unwrap()
+    };
+    let flipped = |at: usize| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        bytes
+    };
+    let end = whole.len();
+    for (what, bytes) in [
+        ("empty", vec![]),
+        ("foreign", b"something else".to_vec()),
+        ("torn", whole[..end - 1].to_vec()),
+        ("half", whole[..end / 2].to_vec()),
+        ("longer", [&whole[..], b"x"].concat()),
+        ("a flipped bit of the head", flipped(9)),
+        ("a flipped bit of a pixel", flipped(4096 + 5000)),
+        ("a flipped bit of the facts", flipped(end - 40)),
+    ] {
+        let tree = Tree::new();
+        let first = tree.load(|_| ()).unwrap();
+        let [pack] = tree.packs().try_into().unwrap();
+        // As a broken copy would arrive: never by writing to a pack that is mapped.
+        fs::write(tree.path("copy"), &bytes).unwrap();
+        fs::rename(tree.path("copy"), &pack).unwrap();
+        assert!(tree.load(|_| ()).unwrap() == first, "{what}");
+        let [aside] = files(&tree.path("data/.regun-packs"), "damaged").try_into().unwrap();
+        assert_eq!(fs::read(aside).unwrap(), bytes, "{what}");
+    }
+}
+
+#[test]
+fn a_read_only_folder_sends_the_pack_to_the_cache() {
+    let tree = Tree::new();
+    // A file in its place stops even a superuser.
+    fs::write(tree.path("data/.regun-packs"), "").unwrap();
+    let first = tree.load(|_| ()).unwrap();
+    let [pack] = files(&tree.path("cache/packs"), "pack").try_into().unwrap();
+    let made = modified(&pack);
+    assert!(tree.load(|_| ()).unwrap() == first);
+    assert_eq!(modified(&pack), made);
+}
+
+#[test]
+fn files_that_are_no_images_are_named_counted_and_left_out_on_demand() {
+    let tree = Tree::new();
+    let bytes = fs::read(Path::new(FIXTURES).join("420.jpg")).unwrap();
+    fs::write(tree.path("data/train/cat/420.jpg"), &bytes[..bytes.len() / 2]).unwrap();
+    fs::write(tree.path("data/train/bee/list.txt"), "grey16.png").unwrap();
+    fs::write(tree.path("data/test/ant/only.jpg"), "").unwrap();
+    let named = [
+        "3 of 10 image files",
+        "train/cat/420.jpg: it is truncated",
+        "train/bee/list.txt: it is neither JPEG nor PNG",
+        "test/ant/only.jpg: it is empty",
+        "data.skip_corrupt=true",
+    ];
+    says(tree.load(|_| ()).unwrap_err(), Kind::Missing, &named);
+    assert!(tree.packs().is_empty());
+    let source = tree.load(|settings| settings.skip_corrupt = true).unwrap();
+    assert_eq!((&source.train.labels[..], &source.test.labels[..]), (&[0, 0, 1, 1, 2][..], &[1, 2][..]));
+    assert_eq!(source.train.iter().last().unwrap(), pixels("444.jpg"));
+    // The pack is there now, and still does not hide what it lacks.
+    says(tree.load(|_| ()).unwrap_err(), Kind::Missing, &named);
+    assert_eq!(tree.packs().len(), 1);
+
+    fs::write(tree.path("data/train/cat/444.jpg"), "").unwrap();
+    let error = tree.load(|settings| settings.skip_corrupt = true).unwrap_err();
+    says(error, Kind::Missing, &["no training image of the class `cat`"]);
+}
+
+#[test]
+fn more_bad_files_than_a_message_holds_are_counted() {
+    let tree = Tree::new();
+    for i in 0..20 {
+        fs::write(tree.path(&format!("data/train/cat/bad{i:02}.jpg")), "bad").unwrap();
+    }
+    says(tree.load(|_| ()).unwrap_err(), Kind::Missing, &["20 of 29", "bad00.jpg", "bad04.jpg", "and 15 more"]);
+}
+
+#[test]
+fn images_of_different_sizes_need_an_image_size() {
+    let tree = Tree::new();
+    let path = tree.path("data/train/cat/small.png");
+    let mut encoder = png::Encoder::new(File::create(&path).unwrap(), 8, 10);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.write_header().unwrap().write_image_data(&[200; 240]).unwrap();
+    let error = tree.load(|_| ()).unwrap_err();
+    says(error, Kind::Missing, &["train/ant/grey.jpg is 29x19", "train/cat/small.png is 8x10", "data.image_size=8"]);
+    let source = tree.load(|settings| settings.image_size = Some(12)).unwrap();
+    assert_eq!((source.train.height, source.train.width, source.train.len()), (12, 12, 7));
+    assert!(source.train.iter().last().unwrap().iter().all(|&value| value == 200));
+    // Another size is another pack.
+    tree.load(|settings| settings.image_size = Some(8)).unwrap();
+    assert_eq!(tree.packs().len(), 2);
+}
+
+#[test]
+fn processes_that_come_together_share_one_pack() {
+    const CHILD: &str = "REGUN_PACK_THIS_TREE";
+    if let Some(data) = std::env::var_os(CHILD).map(PathBuf::from) {
+        let source = pack::load(&image_folder::list(&data).unwrap(), &settings(&data.join("cache"))).unwrap();
+        assert_eq!(source.train.len(), 6 + 300);
+        return;
+    }
+    let tree = Tree::new();
+    for i in 0..300 {
+        put(FILES[i % 6], &tree.path(&format!("data/train/cat/more{i:03}")));
+    }
+    let start = || {
+        std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "processes_that_come_together_share_one_pack", "--nocapture"])
+            .env(CHILD, tree.path("data"))
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    let children: Vec<_> = (0..4).map(|_| start()).collect();
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    let left: Vec<_> = fs::read_dir(tree.path("data/.regun-packs")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 2, "{left:?}: the pack and its lock");
+    assert!(tree.load(|_| ()).is_ok());
+}
+
+#[test]
+fn a_killed_packing_leaves_no_pack() {
+    // Whatever is in the folder under another name does not count as a pack, and does not stop the next packing.
+    let tree = Tree::new();
+    fs::create_dir_all(tree.path("data/.regun-packs")).unwrap();
+    fs::write(tree.path("data/.regun-packs/.writing-abc"), "half a pack").unwrap();
+    assert_eq!(tree.load(|_| ()).unwrap().train.len(), 6);
+    assert_eq!(tree.packs().len(), 1);
+}
