@@ -11,7 +11,7 @@ use tch::{Kind, Tensor};
 use crate::config::schema::{Normalize, Transforms};
 use crate::error::{Error, Result};
 use crate::random::Stream;
-use crate::torch::to_channels_last;
+use crate::torch::{to_channels_last, upload};
 
 /// Which pipeline a batch goes through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -120,9 +120,9 @@ impl Augment {
             flip.push(draws.uniform() < self.flip_probability);
         }
         let device = pixels.device();
-        let column = |values: Tensor| values.to_device(device).view([n, 1]);
-        let (top, left) = (column(Tensor::from_slice(&top)), column(Tensor::from_slice(&left)));
-        let flip = column(Tensor::from_slice(&flip));
+        let column = |values: Tensor| Ok::<_, Error>(upload(&values, device)?.f_view([n, 1])?);
+        let (top, left) = (column(Tensor::f_from_slice(&top)?)?, column(Tensor::f_from_slice(&left)?)?);
+        let flip = column(Tensor::f_from_slice(&flip)?)?;
 
         let rows = top + Tensor::arange(out_h, (Kind::Int64, device)); // [N, S]
         let forward = Tensor::arange(out_w, (Kind::Int64, device)).expand([n, out_w], false);

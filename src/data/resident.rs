@@ -7,7 +7,7 @@ use super::source::{Dataset, Images};
 use super::split::Parts;
 use crate::config::schema as config;
 use crate::error::Result;
-use crate::torch::to_channels_last;
+use crate::torch::{to_channels_last, upload};
 
 /// A part of the data, by what it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -157,7 +157,7 @@ impl Corpus {
     pub fn fetch(&self, role: Role, indices: &[usize], keys: Option<&SampleKeys<'_>>) -> Result<(Tensor, Tensor)> {
         let set = self.set(role);
         let rows: Vec<i64> = indices.iter().map(|&index| index as i64).collect();
-        let rows = Tensor::from_slice(&rows).to_device(self.device);
+        let rows = upload(&Tensor::f_from_slice(&rows)?, self.device)?;
         let pixels = set.pixels.index_select(0, &rows);
         let images = match (&self.augment, keys) {
             (Some(augment), Some(keys)) => augment.train(&pixels, keys)?,
