@@ -36,12 +36,16 @@ impl Mixed {
     }
 }
 
-/// A forward pass of a training step. What comes out of a mixed one is float32, as losses want it.
+/// A forward pass of a training step. What comes out is float32 at least, as losses want it.
 pub fn forward(mixed: Option<Mixed>, pass: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
-    match mixed {
-        None => pass(),
-        Some(mixed) => mixed.autocast.run(|| Ok(pass()?.f_to_kind(Kind::Float)?)),
-    }
+    let Some(mixed) = mixed else { return pass() };
+    mixed.autocast.run(|| {
+        let output = pass()?;
+        match output.f_kind()? {
+            Kind::Half | Kind::BFloat16 => Ok(output.f_to_kind(Kind::Float)?),
+            _ => Ok(output),
+        }
+    })
 }
 
 /// How the factor of the loss is found, with the numbers of PyTorch's `GradScaler`: a step whose gradient is not finite
@@ -98,9 +102,8 @@ impl Scaler {
     /// After a step. `skip`, a float32 scalar, is 1 where its gradient was not finite.
     pub fn update(&mut self, skip: &Tensor) -> Result<()> {
         let LossScale { growth, backoff, interval, .. } = self.rule;
-        let _ = no_grad(|| {
-            self.scale.f_internal_amp_update_scale_(&self.growth_tracker, skip, growth, backoff, interval)
-        })?;
+        let _ =
+            no_grad(|| self.scale.f_internal_amp_update_scale_(&self.growth_tracker, skip, growth, backoff, interval))?;
         Ok(())
     }
 }

@@ -181,3 +181,73 @@ impl<'p> PhaseRun<'p> {
             .ok_or_else(|| Error::new(Kind::Bug, format!("pass {} has no feed that ends it", pass.name)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind as Dtype, Tensor};
+
+    use super::*;
+    use crate::config::{Request, load};
+    use crate::data::{Corpus, Role, source, split};
+    use crate::dist::World;
+    use crate::models;
+    use crate::train::supervised::Supervised;
+    use crate::train::{Model, Settings};
+    use crate::unlearn;
+
+    /// 40 held-out images; 67 to forget and 77 to retain, in batches of 8: four full steps of two batches, and a small one.
+    const SETUP: &str = "data=digits model=resnet20 data.debug_subset_size=200 data.batch_size=8 split.heldout_frac=0.2 \
+        split.forget_frac=0.42 split.retain_frac=0.5 trainer.precision=32 trainer.accumulate_grad_batches=2";
+
+    /// Weights, losses, and how many kinds of steps would be replayed.
+    fn train(method: &str, recorder: impl Fn() -> Option<Recorder>) -> (Vec<Tensor>, Vec<f64>, usize) {
+        let words = SETUP.split_whitespace().chain(method.split_whitespace());
+        let overrides: Vec<String> = words.map(String::from).collect();
+        let config = load(&Request { overrides: &overrides, ..Request::default() }).unwrap().config;
+        let dataset = source::load(&config.data).unwrap();
+        let parts = split::split(&dataset.train.labels, &config.split).unwrap();
+        let corpus = Corpus::new(&dataset, parts, &config.data, Dtype::Float, Device::Cpu).unwrap();
+        let architecture = models::build(&config.model.model).unwrap().into();
+        let mut model = Model::initialise(&architecture, 1, "base", Dtype::Float, Device::Cpu).unwrap();
+        let world = World::solo();
+        let settings = Settings { names: None, ..Settings::new(&config, &world, "test", 1) };
+        let mut trainer = Trainer { world: &world, corpus: &corpus, model: &mut model, settings };
+        let mut method: Box<dyn Method> = match &config.unlearn {
+            Some(chosen) => unlearn::build(chosen).unwrap(),
+            None => {
+                let optim = config.model.optim.clone();
+                let phase = Phase { name: "train", epochs: 4, optim, scheduler: None, named_parameters: false };
+                Box::new(Supervised { role: Role::Train, label_smoothing: 0.0, phase })
+            }
+        };
+        method.prepare(&mut trainer).unwrap();
+        let phase = method.phases().remove(0);
+        let mut run = PhaseRun::new(&mut trainer, 0, &phase, 0).unwrap();
+        run.recorder = recorder().unwrap_or(run.recorder);
+        let mut losses = Vec::new();
+        for epoch in 0..4 {
+            let rate = 0.05 / (1 + epoch) as f64;
+            losses.push(run.epoch(&mut trainer, &mut *method, &mut (), epoch, rate).unwrap().0.loss);
+        }
+        let kept = run.recorder.kept();
+        (trainer.model.state.tensors().iter().map(Tensor::copy).collect(), losses, kept)
+    }
+
+    /// What a recording replays is the step on other memory: with inputs copied there, and everything that changes from
+    /// step to step read from tensors.
+    #[test]
+    fn steps_on_the_memory_of_a_recording_are_the_same_to_the_last_bit() {
+        for (method, kinds) in [
+            ("", 1),
+            ("unlearn=regun unlearn.regun.selector=uniform", 1),
+            ("unlearn=salun", 2),
+            ("unlearn=l1sparse unlearn.trainer.max_epochs=4 unlearn.l1.schedule=linear_decay", 2),
+        ] {
+            let (weights, losses, _) = train(method, || None);
+            let (again, same_losses, kept) = train(method, || Some(Recorder::rerunning()));
+            assert!(kept >= kinds, "{method}: {kept} kinds of steps were replayed");
+            assert_eq!(losses, same_losses, "{method}");
+            assert!(weights.iter().zip(&again).all(|(one, other)| one == other), "{method}: other weights");
+        }
+    }
+}

@@ -70,7 +70,8 @@ impl Recorder {
     pub fn new(trainer: &Trainer<'_>) -> Result<Self> {
         let required = trainer.settings.cuda_graph == CudaGraph::On;
         let off = Recorder { records: None, required };
-        let (Device::Cuda(index), true) = (trainer.corpus.device(), trainer.settings.cuda_graph != CudaGraph::Off) else {
+        let (Device::Cuda(index), true) = (trainer.corpus.device(), trainer.settings.cuda_graph != CudaGraph::Off)
+        else {
             return if required { Err(impossible("the data is not on a GPU")) } else { Ok(off) };
         };
         let obstacle = match trainer.model.state.parameters().next() {
@@ -87,6 +88,18 @@ impl Recorder {
                 Ok(off)
             }
         }
+    }
+
+    /// Records nothing, and runs each step that would be replayed on the memory of the recording.
+    #[cfg(test)]
+    pub fn rerunning() -> Self {
+        Recorder { records: Some(Records::new(Launcher::Rerun)), required: true }
+    }
+
+    /// Steps that would be replayed now.
+    #[cfg(test)]
+    pub fn kept(&self) -> usize {
+        self.records.as_ref().map_or(0, |records| records.kept.len())
     }
 
     pub fn is_on(&self) -> bool {
