@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The PyTorch side of the throughput benchmark: a child process that times steps when told to.
 
-    baseline.py MODE [--steps K] [--threads N] [--batch-size B] [--device cpu|cuda] [--precision 32|bf16-mixed] ...
+    baseline.py MODE [--steps K] [--threads N] [--batch-size B] [--device cpu|cuda:0] [--precision 32|bf16-mixed] ...
 
 The network is ResNet-18 with the CIFAR stem (He et al. 2015, arXiv 1512.03385; 11,173,962 parameters for 10 classes),
 built from torch.nn alone with the parameter names of torchvision. A step handles one batch of random 3x32x32 images
@@ -13,7 +13,7 @@ MODE
     train-channels-last    the same with weights and images in channels-last memory order
     eval                   forward in eval mode under torch.inference_mode
     eval-channels-last     the same in channels-last memory order
-All of it eager PyTorch with its defaults. `--precision bf16-mixed` runs the forward pass under autocast.
+All of it eager PyTorch with its defaults. `--precision bf16-mixed` runs the forward pass of training under autocast; evaluation stays float32.
 
 Protocol, one line each way (stdin -> stdout, flushed):
 
@@ -91,7 +91,7 @@ def make_step(args: argparse.Namespace):
     labels = torch.randint(10, (args.batch_size,), device=device)
 
     def forward() -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=args.precision == "bf16-mixed"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=args.precision == "bf16-mixed" and model.training):
             return model(images)
 
     if args.mode.startswith("eval"):
@@ -116,7 +116,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--warmup", type=int, default=2, help="steps before `ready` (default 2)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--precision", default="32", choices=["32", "bf16-mixed"])
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
@@ -132,7 +132,7 @@ def main() -> None:
         start = time.perf_counter()
         for _ in range(steps):
             step()
-        if args.device == "cuda":
+        if args.device.startswith("cuda"):
             torch.cuda.synchronize()
         return time.perf_counter() - start
 
@@ -143,7 +143,7 @@ def main() -> None:
         "images": args.steps * args.batch_size,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "device": torch.cuda.get_device_name() if args.device == "cuda" else "cpu",
+        "device": torch.cuda.get_device_name(args.device) if args.device.startswith("cuda") else "cpu",
     }
     print("ready", json.dumps(facts), flush=True)
     for line in sys.stdin:

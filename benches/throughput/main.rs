@@ -1,13 +1,16 @@
 //! How fast regun trains and evaluates, side by side with PyTorch on the same machine.
 //!
 //!     make bench
-//!     cargo bench --bench throughput -- --device cuda --steps 50
+//!     cargo bench --bench throughput -- --device cuda:0 --precision bf16-mixed --batch 1024 --steps 50 --peak-tflops 989
 //!
 //! Every contender holds the same network (ResNet-18, CIFAR stem) and a fixed random batch, and does the same steps. In
 //! each round all of them run once, one after the other, starting with another one each time: slow changes of the
 //! machine (heat, neighbours) hit all alike. The figure of a contender is images per round over the median of its
-//! rounds. Training on two ranks is compared with training on one in the same way. The table goes to stdout, the same numbers to `target/bench.json`.
+//! rounds. Training on two ranks is compared with training on one in the same way. On a GPU (or with `--engine`) whole
+//! steps of the real engine, augmentation included, are compared with hand-tuned programs too. The table goes to stdout,
+//! the same numbers to `target/bench.json`.
 
+mod engine;
 mod ours;
 mod peer;
 mod ranks;
@@ -21,6 +24,9 @@ use tch::Device;
 
 use ours::Ours;
 use peer::Peer;
+use regun::config::schema::Precision;
+use regun::torch::Numerics;
+use regun::train::Mixed;
 use report::Row;
 
 #[derive(Debug, Parser)]
@@ -33,10 +39,20 @@ struct Options {
     /// CPU threads of a contender.
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, visible_alias = "batch", default_value_t = 128)]
     batch_size: usize,
-    #[arg(long, default_value = "cpu", value_parser = ["cpu", "cuda"])]
+    /// cpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu")]
     device: String,
+    /// 32 or bf16-mixed.
+    #[arg(long, default_value = "32", value_parser = ["32", "bf16-mixed"])]
+    precision: String,
+    /// Whole steps of the engine, on a CPU too.
+    #[arg(long)]
+    engine: bool,
+    /// What the device could do at most, in TFLOP/s: the engine's share of it is printed (dense bfloat16 of an H100 SXM: 989).
+    #[arg(long)]
+    peak_tflops: Option<f64>,
     /// A Python with PyTorch.
     #[arg(long, default_value = ".venv/bin/python")]
     python: PathBuf,
@@ -48,8 +64,38 @@ struct Options {
     bench: bool,
 }
 
+impl Options {
+    fn device(&self) -> Result<Device, Box<dyn Error>> {
+        match (self.device.as_str(), self.device.strip_prefix("cuda:").map(str::parse)) {
+            ("cpu", _) => Ok(Device::Cpu),
+            ("cuda", _) => Ok(Device::Cuda(0)),
+            (_, Some(Ok(index))) => Ok(Device::Cuda(index)),
+            _ => Err(format!("--device {}: wanted cpu, cuda or cuda:N", self.device).into()),
+        }
+    }
+
+    fn mixed(&self) -> Option<Mixed> {
+        Mixed::new(if self.precision == "32" { Precision::F32 } else { Precision::Bf16Mixed })
+    }
+
+    fn peer_arguments(&self) -> Vec<String> {
+        vec![
+            format!("--steps={}", self.steps),
+            format!("--threads={}", self.threads),
+            format!("--batch-size={}", self.batch_size),
+            format!("--device={}", self.device),
+            format!("--precision={}", self.precision),
+        ]
+    }
+
+    /// For the table.
+    fn setting(&self) -> String {
+        format!("batch {}, {}, {}, {} threads", self.batch_size, self.device, self.precision, self.threads)
+    }
+}
+
 /// Makes our side of a comparison.
-type MakeOurs = fn(i64, Device) -> regun::error::Result<Ours>;
+type MakeOurs = fn(i64, Device, Option<Mixed>) -> regun::error::Result<Ours>;
 
 /// What is measured: its name, our side, and the modes of `benches/baseline.py` that it is compared with.
 const COMPARISONS: [(&str, MakeOurs, [&str; 2]); 2] = [
@@ -64,11 +110,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Ok(ranks::train(options.batch_size, options.steps)?);
     }
     tch::set_num_threads(i32::try_from(options.threads)?);
+    Numerics { deterministic: false, tf32: true, benchmark: true }.apply()?;
     let mut rows = Vec::new();
     for (name, make_ours, modes) in COMPARISONS {
         rows.extend(compare(&options, name, make_ours, &modes)?);
     }
-    if options.device == "cpu" {
+    let device = options.device()?;
+    if options.engine || device.is_cuda() {
+        rows.extend(engine::compare(&options, device)?);
+    }
+    if device == Device::Cpu {
         rows.extend(ranks::compare(options.batch_size, options.steps, options.rounds)?);
     }
     print!("{}", report::table(&rows));
@@ -78,17 +129,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// One row for each baseline mode.
 fn compare(options: &Options, name: &str, make_ours: MakeOurs, modes: &[&str]) -> Result<Vec<Row>, Box<dyn Error>> {
-    let device = if options.device == "cuda" { Device::Cuda(0) } else { Device::Cpu };
-    let mut ours = make_ours(i64::try_from(options.batch_size)?, device)?;
+    let device = options.device()?;
+    let mixed = options.mixed().filter(|mixed| mixed.is_for(device));
+    let mut ours = make_ours(i64::try_from(options.batch_size)?, device, mixed)?;
     ours.seconds(2)?;
-    let arguments = [
-        format!("--steps={}", options.steps),
-        format!("--threads={}", options.threads),
-        format!("--batch-size={}", options.batch_size),
-        format!("--device={}", options.device),
-    ];
-    let mut peers =
-        modes.iter().map(|mode| Peer::start(&options.python, mode, &arguments)).collect::<Result<Vec<_>, _>>()?;
+    let arguments = options.peer_arguments();
+    let start = |mode: &&str| Peer::start(&options.python, "benches/baseline.py", mode, &arguments);
+    let mut peers = modes.iter().map(start).collect::<Result<Vec<_>, _>>()?;
 
     let contenders = 1 + peers.len();
     let mut seconds = vec![Vec::with_capacity(options.rounds); contenders];
@@ -105,7 +152,7 @@ fn compare(options: &Options, name: &str, make_ours: MakeOurs, modes: &[&str]) -
 
     let images = (options.steps * options.batch_size) as f64;
     let rates: Vec<f64> = seconds.into_iter().map(|seconds| images / report::median(seconds)).collect();
-    let setting = format!("batch {}, {}, {} threads", options.batch_size, options.device, options.threads);
+    let setting = options.setting();
     let row = |(mode, &rate): (&&str, &f64)| {
         Row::faster(name, rates[0], rate, &format!("PyTorch {mode}, {setting}"), "images/s")
     };

@@ -10,8 +10,8 @@ use regun::models::{Architecture, Folded, Forward, Statistics};
 use regun::optim::sgd::Sgd;
 use regun::optim::{FlatParams, Groups, Optimizer};
 use regun::torch::to_channels_last;
-use regun::train::Model;
 use regun::train::loss::cross_entropy_sum;
+use regun::train::{Mixed, Model, mixed};
 use tch::{Cuda, Device, Kind, Tensor, no_grad};
 
 const BUCKET_BYTES: usize = 25 << 20;
@@ -46,7 +46,7 @@ fn images(batch_size: i64, device: Device) -> Result<Tensor> {
 }
 
 /// Forward, mean cross entropy, backward, SGD as in the baseline.
-pub fn train(batch_size: i64, device: Device) -> Result<Ours> {
+pub fn train(batch_size: i64, device: Device, narrow: Option<Mixed>) -> Result<Ours> {
     // As in the baseline: a small rate keeps repeated steps on one batch within ordinary numbers.
     let rate = 1e-3;
     let optim = Optim {
@@ -65,8 +65,8 @@ pub fn train(batch_size: i64, device: Device) -> Result<Ours> {
     let labels = Tensor::f_randint(10, [batch_size], (Kind::Int64, device))?;
     let step = move || {
         params.zero_grad()?;
-        let loss =
-            cross_entropy_sum(&model.train(&images, Statistics::Batch)?, &labels, 0.0).f_div_scalar(batch_size)?;
+        let logits = mixed::forward(narrow, || model.train(&images, Statistics::Batch))?;
+        let loss = cross_entropy_sum(&logits, &labels, 0.0).f_div_scalar(batch_size)?;
         loss.f_backward()?;
         sgd.step(&mut params, rate)
     };
@@ -74,7 +74,8 @@ pub fn train(batch_size: i64, device: Device) -> Result<Ours> {
 }
 
 /// The evaluation's forward pass. Folding is done once for each evaluation, not for each batch: it is not timed.
-pub fn evaluate(batch_size: i64, device: Device) -> Result<Ours> {
+/// In float32, as all evaluation.
+pub fn evaluate(batch_size: i64, device: Device, _: Option<Mixed>) -> Result<Ours> {
     let model = model(device)?;
     let folded = Folded::new(&model.state)?;
     let images = images(batch_size, device)?;

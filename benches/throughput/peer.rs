@@ -1,4 +1,4 @@
-//! A baseline in a child process: starts `benches/baseline.py`, whose head describes the protocol, and asks it for times.
+//! A baseline in a child process: a Python program that speaks the protocol described at the head of `benches/baseline.py`.
 
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
@@ -17,9 +17,9 @@ pub struct Peer {
 
 impl Peer {
     /// Starts the baseline and waits until it is ready.
-    pub fn start(python: &Path, mode: &str, arguments: &[String]) -> Result<Self, Box<dyn Error>> {
+    pub fn start(python: &Path, script: &str, mode: &str, arguments: &[String]) -> Result<Self, Box<dyn Error>> {
         let mut child = Command::new(python)
-            .arg("benches/baseline.py")
+            .arg(script)
             .arg(mode)
             .args(arguments)
             .stdin(Stdio::piped())
