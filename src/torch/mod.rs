@@ -61,6 +61,7 @@ mod ffi {
         pub fn regun_clear_accumulation_hook(leaf: *mut C_tensor) -> *mut c_char;
         pub fn regun_enter_autocast(cuda: bool, dtype: i32, before: *mut State) -> *mut c_char;
         pub fn regun_leave_autocast(before: State) -> *mut c_char;
+        pub fn regun_upload(result: *mut *mut C_tensor, host: *mut C_tensor, device: i32) -> *mut c_char;
         pub fn regun_record_event(event: *mut *mut c_void, on: *mut C_tensor) -> *mut c_char;
         pub fn regun_wait_event(event: *mut c_void) -> *mut c_char;
         pub fn regun_free_event(event: *mut c_void);

@@ -98,6 +98,13 @@ char *regun_leave_autocast(RegunAutocast before) {
   });
 }
 
+char *regun_upload(Tensor *result, Tensor host, int device) {
+  return guarded([&] {
+    const c10::Device there(at::kCUDA, static_cast<c10::DeviceIndex>(device));
+    *result = new at::Tensor(host->pin_memory().to(there, host->scalar_type(), /*non_blocking=*/true));
+  });
+}
+
 char *regun_record_event(RegunEvent **event, Tensor on) {
   return guarded([&] {
     const c10::Device device = on->device();

@@ -61,6 +61,9 @@ typedef struct {
 char *regun_enter_autocast(bool cuda, int dtype, RegunAutocast *before);
 char *regun_leave_autocast(RegunAutocast before);
 
+// *result = a copy of a host tensor on a CUDA device. The host does not wait: the copy starts from page-locked memory.
+char *regun_upload(Tensor *result, Tensor host, int device);
+
 // A point in the queue of a tensor's device, on its current stream. The host can wait for it.
 typedef struct RegunEvent RegunEvent;
 char *regun_record_event(RegunEvent **event, Tensor on);
