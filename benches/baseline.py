@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The PyTorch side of the throughput benchmark: a child process that times steps when told to.
 
-    baseline.py MODE [--steps K] [--threads N] [--batch-size B] [--device cpu|cuda] [--precision 32|bf16-mixed] ...
+    baseline.py MODE [--steps K] [--threads N] [--batch-size B] [--device cpu|cuda:0] [--precision 32|bf16-mixed] ...
 
 The network is ResNet-18 with the CIFAR stem (He et al. 2015, arXiv 1512.03385; 11,173,962 parameters for 10 classes),
 built from torch.nn alone with the parameter names of torchvision, on 3x32x32 images; or with `--model` one of
@@ -23,7 +23,8 @@ MODE
     pipeline-cifar10       an epoch of a shuffling DataLoader with 2 workers over uint8 tensors in memory: torchvision v2's
                            RandomCrop(32, padding=4), RandomHorizontalFlip, ToDtype(float32, scale), Normalize
     pipeline-tiny_imagenet the same at 64x64 with ColorJitter(0.1, 0.1, 0.1, 0.02) before Normalize
-All of it eager PyTorch with its defaults. `--precision bf16-mixed` runs the forward pass under autocast.
+All of it eager PyTorch with its defaults. `--precision bf16-mixed` runs the forward pass of training under autocast;
+evaluation stays float32.
 
 Protocol, one line each way (stdin -> stdout, flushed):
 
@@ -212,7 +213,7 @@ def make_step(args: argparse.Namespace):
         return regun_epoch(model, args.batch_size, device)
 
     def forward() -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=args.precision == "bf16-mixed"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=args.precision == "bf16-mixed" and model.training):
             return model(images)
 
     if args.mode.startswith("eval"):
@@ -237,7 +238,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--warmup", type=int, default=2, help="steps before `ready` (default 2)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--precision", default="32", choices=["32", "bf16-mixed"])
     parser.add_argument("--model", default="resnet18", choices=["resnet18", "swin_t", "vit_b_16"])
     parser.add_argument("--seed", type=int, default=0)
@@ -257,7 +258,7 @@ def main() -> None:
         start = time.perf_counter()
         for _ in range(steps):
             step()
-        if args.device == "cuda":
+        if args.device.startswith("cuda"):
             torch.cuda.synchronize()
         return time.perf_counter() - start
 
@@ -269,7 +270,7 @@ def main() -> None:
         "images": args.steps * args.batch_size,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "device": torch.cuda.get_device_name() if args.device == "cuda" else "cpu",
+        "device": torch.cuda.get_device_name(args.device) if args.device.startswith("cuda") else "cpu",
     }
     print("ready", json.dumps(facts), flush=True)
     for line in sys.stdin:

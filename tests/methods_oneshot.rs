@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use formula_network::formula_images;
 use golden_steps::{FORGET, Golden, architecture, check, corpus, fixtures, formula_model, indices, labels, phase};
-use regun::config::schema::Compat;
+use regun::config::schema::{Compat, CudaGraph};
 use regun::config::{Config, Request, load};
 use regun::data::resident::Resident;
 use regun::data::split::Parts;
@@ -64,6 +64,8 @@ fn settings(batch_size: usize) -> Settings {
         clip: None,
         freeze_backbone: false,
         sync_batchnorm: true,
+        mixed: None,
+        cuda_graph: CudaGraph::Off,
         compat: COMPAT,
         names: None,
         seed: 42,

@@ -14,7 +14,7 @@ use regun::models::build;
 use regun::optim::FlatParams;
 use regun::train::loss::cross_entropy_sum;
 use regun::train::supervised::Supervised;
-use regun::train::{Method, Model, Pass, Phase, Settings, Step, Term, Trainer};
+use regun::train::{Drawn, Method, Model, Pass, Phase, Settings, Step, Term, Trainer};
 use regun::unlearn;
 use regun::unlearn::l1sparse::{self, L1Sparse, Ramp};
 use regun::unlearn::neggradp::NegGradPlus;
@@ -51,6 +51,10 @@ impl Method for Changed<'_> {
 
     fn passes(&self, phase: usize, epoch: usize) -> Vec<Pass> {
         self.method.passes(phase, epoch)
+    }
+
+    fn draw(&mut self, step: &Step<'_>) -> Result<Drawn> {
+        self.method.draw(step)
     }
 
     fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {

@@ -30,7 +30,7 @@ pub fn compare(folder: &Path, python: &Path, rounds: usize) -> Result<Row, Box<d
         Ok(clock.elapsed().as_secs_f64())
     };
     let arguments = [listing.root.display().to_string(), format!("--processes={cores}")];
-    let mut pillow = Peer::start(python, "decode", &arguments)?;
+    let mut pillow = Peer::start(python, "benches/decode.py", "decode", &arguments)?;
     ours()?;
     let (mut our_seconds, mut their_seconds) = (Vec::new(), Vec::new());
     for round in 0..rounds {

@@ -1,17 +1,19 @@
 //! How fast regun trains and evaluates, side by side with PyTorch on the same machine.
 //!
 //!     make bench
-//!     cargo bench --bench throughput -- --device cuda --steps 50
 //!     cargo bench --bench throughput -- --only pipeline
+//!     cargo bench --bench throughput -- --device cuda:0 --precision bf16-mixed --batch 1024 --steps 50 --peak-tflops 989
 //!
 //! Every contender holds the same network (ResNet-18 with the CIFAR stem, or torchvision's Swin-T or ViT-B/16 on images
 //! of 224 pixels) and fixed random images, and does the same steps. In each round all of them run once, one after the other, starting with another one each time: slow changes of the
 //! machine (heat, neighbours) hit all alike. The figure of a contender is images per round over the median of its
 //! rounds. Augmentation of resident images is compared with torchvision's transforms behind a DataLoader of two
 //! workers, decoding Tiny ImageNet (where `--images` says where that is) with Pillow, and training on two ranks with
-//! training on one, in the same way. The table goes to stdout, the same numbers to `target/bench.json`.
+//! training on one, in the same way. On a GPU (or with `--engine`) whole steps of the real engine, augmentation included,
+//! are compared with hand-tuned programs too. The table goes to stdout, the same numbers to `target/bench.json`.
 
 mod decode;
+mod engine;
 mod ours;
 mod peer;
 mod pipeline;
@@ -27,6 +29,9 @@ use tch::Device;
 
 use ours::Ours;
 use peer::Peer;
+use regun::config::schema::Precision;
+use regun::torch::Numerics;
+use regun::train::Mixed;
 use report::Row;
 
 #[derive(Debug, Parser)]
@@ -42,10 +47,20 @@ struct Options {
     /// CPU threads of a contender.
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, visible_alias = "batch", default_value_t = 128)]
     batch_size: usize,
-    #[arg(long, default_value = "cpu", value_parser = ["cpu", "cuda"])]
+    /// cpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu")]
     device: String,
+    /// 32 or bf16-mixed.
+    #[arg(long, default_value = "32", value_parser = ["32", "bf16-mixed"])]
+    precision: String,
+    /// Whole steps of the engine, on a CPU too.
+    #[arg(long)]
+    engine: bool,
+    /// What the device could do at most, in TFLOP/s: the engine's share of it is printed (dense bfloat16 of an H100 SXM: 989).
+    #[arg(long)]
+    peak_tflops: Option<f64>,
     /// A Python with PyTorch and torchvision.
     #[arg(long, default_value = ".venv/bin/python")]
     python: PathBuf,
@@ -61,16 +76,42 @@ struct Options {
 }
 
 impl Options {
-    fn device(&self) -> Device {
-        if self.device == "cuda" { Device::Cuda(0) } else { Device::Cpu }
+    fn device(&self) -> Result<Device, Box<dyn Error>> {
+        match (self.device.as_str(), self.device.strip_prefix("cuda:").map(str::parse)) {
+            ("cpu", _) => Ok(Device::Cpu),
+            ("cuda", _) => Ok(Device::Cuda(0)),
+            (_, Some(Ok(index))) => Ok(Device::Cuda(index)),
+            _ => Err(format!("--device {}: wanted cpu, cuda or cuda:N", self.device).into()),
+        }
+    }
+
+    fn mixed(&self) -> Option<Mixed> {
+        Mixed::new(if self.precision == "32" { Precision::F32 } else { Precision::Bf16Mixed })
+    }
+
+    fn peer_arguments(&self, steps: usize, batch_size: usize) -> Vec<String> {
+        vec![
+            format!("--steps={steps}"),
+            format!("--threads={}", self.threads),
+            format!("--batch-size={batch_size}"),
+            format!("--device={}", self.device),
+            format!("--precision={}", self.precision),
+        ]
+    }
+
+    /// For the table.
+    fn setting(&self, batch_size: usize) -> String {
+        format!("batch {batch_size}, {}, {}, {} threads", self.device, self.precision, self.threads)
     }
 }
+
+/// Makes our side of a comparison, for a batch size.
+type MakeOurs = fn(i64, Device, Option<Mixed>) -> regun::error::Result<Ours>;
 
 /// What is measured, and the modes of `benches/baseline.py` that it is compared with.
 struct Comparison {
     name: &'static str,
-    /// Our side, for a batch size.
-    ours: fn(i64, Device) -> regun::error::Result<Ours>,
+    ours: MakeOurs,
     /// As the baseline knows the network.
     model: &'static str,
     baselines: &'static [&'static str],
@@ -140,6 +181,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Ok(ranks::train(options.batch_size, options.steps)?);
     }
     tch::set_num_threads(i32::try_from(options.threads)?);
+    Numerics { deterministic: false, tf32: true, benchmark: true }.apply()?;
     let mut rows = Vec::new();
     let wanted = |name: &str| options.only.as_deref().is_none_or(|part| name.contains(part));
     for comparison in COMPARISONS.iter().filter(|comparison| wanted(comparison.name)) {
@@ -151,7 +193,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Some(folder) = options.images.as_deref().filter(|_| wanted(decode::NAME)) {
         rows.push(decode::compare(folder, &options.python, options.rounds)?);
     }
-    if options.device == "cpu" && wanted("ranks_resnet18") {
+    let device = options.device()?;
+    if (options.engine || device.is_cuda()) && wanted(engine::NAME) {
+        rows.extend(engine::compare(&options, device)?);
+    }
+    if device == Device::Cpu && wanted("ranks_resnet18") {
         rows.extend(ranks::compare(options.batch_size, options.steps, options.rounds)?);
     }
     print!("{}", report::table(&rows));
@@ -164,17 +210,13 @@ fn compare(options: &Options, comparison: &Comparison) -> Result<Vec<Row>, Box<d
     let name = comparison.name;
     let batch_size = comparison.batch_size.unwrap_or(options.batch_size);
     let steps = comparison.steps.unwrap_or(options.steps);
-    let mut ours = (comparison.ours)(i64::try_from(batch_size)?, options.device())?;
+    let device = options.device()?;
+    let mixed = options.mixed().filter(|mixed| mixed.is_for(device));
+    let mut ours = (comparison.ours)(i64::try_from(batch_size)?, device, mixed)?;
     ours.seconds(steps.min(2))?;
-    let arguments = [
-        format!("--steps={steps}"),
-        format!("--warmup={}", steps.min(2)),
-        format!("--threads={}", options.threads),
-        format!("--batch-size={batch_size}"),
-        format!("--model={}", comparison.model),
-        format!("--device={}", options.device),
-    ];
-    let start = |mode: &&str| Peer::start(&options.python, mode, &arguments);
+    let mut arguments = options.peer_arguments(steps, batch_size);
+    arguments.extend([format!("--warmup={}", steps.min(2)), format!("--model={}", comparison.model)]);
+    let start = |mode: &&str| Peer::start(&options.python, peer::BASELINE, mode, &arguments);
     let mut peers = comparison.baselines.iter().map(start).collect::<Result<Vec<_>, _>>()?;
 
     let contenders = 1 + peers.len();
@@ -192,7 +234,7 @@ fn compare(options: &Options, comparison: &Comparison) -> Result<Vec<Row>, Box<d
 
     let images = (steps * batch_size * comparison.batches_per_step) as f64;
     let rates: Vec<f64> = seconds.into_iter().map(|seconds| images / report::median(seconds)).collect();
-    let setting = format!("batch {batch_size}, {}, {} threads", options.device, options.threads);
+    let setting = options.setting(batch_size);
     let row = |(mode, &rate): (&&str, &f64)| {
         Row::faster(name, rates[0], rate, &format!("PyTorch {mode}, {setting}"), "images/s")
     };

@@ -12,8 +12,8 @@ use regun::models::{Architecture, Folded, Forward, Statistics};
 use regun::optim::sgd::Sgd;
 use regun::optim::{FlatParams, Groups, Optimizer};
 use regun::torch::to_channels_last;
-use regun::train::Model;
 use regun::train::loss::cross_entropy_sum;
+use regun::train::{Mixed, Model, mixed};
 use tch::{Cuda, Device, Kind, Tensor, no_grad};
 
 const BUCKET_BYTES: usize = 25 << 20;
@@ -55,7 +55,7 @@ pub fn images(batch_size: i64, side: i64, device: Device) -> Result<Tensor> {
 }
 
 /// Forward, mean cross entropy, backward, SGD as in the baseline.
-pub fn train(batch_size: i64, device: Device) -> Result<Ours> {
+pub fn train(batch_size: i64, device: Device, narrow: Option<Mixed>) -> Result<Ours> {
     // As in the baseline: a small rate keeps repeated steps on one batch within ordinary numbers.
     let rate = 1e-3;
     let optim = Optim {
@@ -74,27 +74,27 @@ pub fn train(batch_size: i64, device: Device) -> Result<Ours> {
     let labels = Tensor::f_randint(10, [batch_size], (Kind::Int64, device))?;
     let step = move || {
         params.zero_grad()?;
-        let loss =
-            cross_entropy_sum(&model.forward(Forward::train(&model.state, Statistics::Batch), &images)?, &labels, 0.0)
-                .f_div_scalar(batch_size)?;
+        let pass = || model.forward(Forward::train(&model.state, Statistics::Batch), &images);
+        let logits = mixed::forward(narrow, pass)?;
+        let loss = cross_entropy_sum(&logits, &labels, 0.0).f_div_scalar(batch_size)?;
         loss.f_backward()?;
         sgd.step(&mut params, rate)
     };
     Ok(Ours::new(device, step))
 }
 
-/// The evaluation's forward pass of ResNet-18 on images of 32 pixels.
-pub fn evaluate(batch_size: i64, device: Device) -> Result<Ours> {
+/// The evaluation's forward pass of ResNet-18 on images of 32 pixels; float32, as all evaluation.
+pub fn evaluate(batch_size: i64, device: Device, _: Option<Mixed>) -> Result<Ours> {
     forward(resnet18(device)?, images(batch_size, 32, device)?, device)
 }
 
 /// Of Swin-T on images of 224 pixels.
-pub fn evaluate_swin_t(batch_size: i64, device: Device) -> Result<Ours> {
+pub fn evaluate_swin_t(batch_size: i64, device: Device, _: Option<Mixed>) -> Result<Ours> {
     forward(model(Arc::new(Swin::new(swin::Variant::TINY, 10)), device)?, images(batch_size, 224, device)?, device)
 }
 
 /// Of ViT-B/16 on images of 224 pixels.
-pub fn evaluate_vit_b_16(batch_size: i64, device: Device) -> Result<Ours> {
+pub fn evaluate_vit_b_16(batch_size: i64, device: Device, _: Option<Mixed>) -> Result<Ours> {
     let architecture = Arc::new(ViT::new(vit::Variant::base(16), 224, 10)?);
     forward(model(architecture, device)?, images(batch_size, 224, device)?, device)
 }

@@ -1,9 +1,12 @@
-//! A baseline in a child process: starts `benches/baseline.py`, whose head describes the protocol, and asks it for times.
+//! A baseline in a child process: a Python program that speaks the protocol described at the head of `benches/baseline.py`.
 
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+/// Networks and their steps.
+pub const BASELINE: &str = "benches/baseline.py";
 
 /// A running, warmed-up baseline. It ends when its input does, that is when this is dropped.
 #[derive(Debug)]
@@ -17,8 +20,7 @@ pub struct Peer {
 
 impl Peer {
     /// Starts the baseline and waits until it is ready.
-    pub fn start(python: &Path, mode: &str, arguments: &[String]) -> Result<Self, Box<dyn Error>> {
-        let script = if mode == "decode" { "benches/decode.py" } else { "benches/baseline.py" };
+    pub fn start(python: &Path, script: &str, mode: &str, arguments: &[String]) -> Result<Self, Box<dyn Error>> {
         let mut child = Command::new(python)
             .arg(script)
             .arg(mode)

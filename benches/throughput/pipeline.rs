@@ -10,7 +10,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::Options;
 use crate::ours::Ours;
-use crate::peer::Peer;
+use crate::peer::{BASELINE, Peer};
 use crate::report::{Row, median};
 
 /// Names of our configurations, which the baseline knows too: 32x32, crop and flip; 64x64, crop, flip and colour jitter.
@@ -22,15 +22,10 @@ const BATCHES: usize = 40;
 pub fn compare(options: &Options, data_set: &str) -> Result<Row, Box<dyn Error>> {
     let transforms =
         load(&Request { overrides: &[format!("data={data_set}")], ..Request::default() })?.config.data.transforms;
-    let mut ours = epoch(&transforms, options.batch_size, options.device())?;
+    let mut ours = epoch(&transforms, options.batch_size, options.device()?)?;
     ours.seconds(1)?;
-    let arguments = [
-        format!("--steps={BATCHES}"),
-        format!("--threads={}", options.threads),
-        format!("--batch-size={}", options.batch_size),
-        format!("--device={}", options.device),
-    ];
-    let mut peer = Peer::start(&options.python, &format!("pipeline-{data_set}"), &arguments)?;
+    let arguments = options.peer_arguments(BATCHES, options.batch_size);
+    let mut peer = Peer::start(&options.python, BASELINE, &format!("pipeline-{data_set}"), &arguments)?;
     let (mut own, mut other) = (Vec::new(), Vec::new());
     for round in 0..options.rounds {
         own.push(ours.seconds(1)?);

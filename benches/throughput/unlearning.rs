@@ -7,14 +7,14 @@ use regun::data::split::Parts;
 use regun::dist::World;
 use regun::error::Result;
 use regun::eval::evaluator::model_logits;
-use regun::train::{Settings, Trainer};
+use regun::train::{Mixed, Settings, Trainer};
 use regun::unlearn::{self, fisher};
 use tch::{Device, Kind, Tensor};
 
 use crate::ours::{Ours, images, resnet18};
 
-/// SSD's squared gradients of single samples, summed over a batch.
-pub fn squared_gradients(batch_size: i64, device: Device) -> Result<Ours> {
+/// SSD's squared gradients of single samples, summed over a batch; float32, as all preparation.
+pub fn squared_gradients(batch_size: i64, device: Device, _: Option<Mixed>) -> Result<Ours> {
     let model = resnet18(device)?;
     let images = images(batch_size, 32, device)?;
     let labels = Tensor::f_randint(10, [batch_size], (Kind::Int64, device))?;
@@ -31,7 +31,7 @@ const TEST: usize = 1;
 pub const BATCHES_PER_EPOCH: usize = 3 + RETAIN + FORGET + VAL + TEST;
 
 /// An epoch of ReGUn, and the logits of all parts.
-pub fn epoch(batch_size: i64, device: Device) -> Result<Ours> {
+pub fn epoch(batch_size: i64, device: Device, _: Option<Mixed>) -> Result<Ours> {
     let batch = usize::try_from(batch_size).unwrap_or_default();
     let resident = |batches: usize| -> Result<Resident> {
         let n = batch_size * batches as i64;

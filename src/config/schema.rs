@@ -280,6 +280,8 @@ pub struct Trainer {
     pub deterministic: bool,
     /// TF32 for float32 matrix products on a GPU.
     pub allow_tf32: bool,
+    /// Whether steps on a GPU are recorded once and launched again as one piece.
+    pub cuda_graph: CudaGraph,
     /// CPU threads of one rank (null: cores of the node / its ranks).
     pub threads: Option<usize>,
 }
@@ -293,13 +295,27 @@ pub enum Accelerator {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum CudaGraph {
+    /// Where that is possible.
+    #[serde(rename = "auto")]
+    Auto,
+    /// It must be possible.
+    #[serde(rename = "true")]
+    On,
+    #[serde(rename = "false")]
+    Off,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub enum Precision {
     #[serde(rename = "32", alias = "32-true")]
     F32,
     #[serde(rename = "64", alias = "64-true")]
     F64,
+    /// float32 weights; matrix products and convolutions of training steps in bfloat16. float32 throughout on a CPU.
     #[serde(rename = "bf16-mixed", alias = "bf16")]
     Bf16Mixed,
+    /// The same in float16, with the loss scaled so that gradients neither vanish nor overflow.
     #[serde(rename = "16-mixed", alias = "16")]
     F16Mixed,
 }

@@ -13,7 +13,7 @@ use super::resident::{Corpus, Role};
 use crate::dist::World;
 use crate::error::{Error, Result};
 use crate::random::Stream;
-use crate::torch::to_channels_last;
+use crate::torch::{to_channels_last, upload};
 
 /// Samples that a feed draws from.
 #[derive(Debug)]
@@ -216,7 +216,7 @@ impl Feeder {
                 }
                 Pool::Made { images, labels } => {
                     let rows: Vec<i64> = members().map(|(_, &p)| (p - start) as i64).collect();
-                    let rows = Tensor::from_slice(&rows).to_device(corpus.device());
+                    let rows = upload(&Tensor::f_from_slice(&rows)?, corpus.device())?;
                     (images.index_select(0, &rows), labels.index_select(0, &rows))
                 }
             };
@@ -228,7 +228,7 @@ impl Feeder {
         for (joined, place) in places.into_iter().enumerate() {
             back[place] = joined as i64;
         }
-        let back = Tensor::from_slice(&back).to_device(corpus.device());
+        let back = upload(&Tensor::f_from_slice(&back)?, corpus.device())?;
         let images = to_channels_last(&Tensor::cat(&images, 0).index_select(0, &back))?;
         Ok((images, Tensor::cat(&labels, 0).index_select(0, &back)))
     }

@@ -8,7 +8,7 @@ use super::source::{Dataset, Images};
 use super::split::Parts;
 use crate::config::schema as config;
 use crate::error::Result;
-use crate::torch::{tensor_over, to_channels_last};
+use crate::torch::{tensor_over, to_channels_last, upload};
 
 /// A part of the data, by what it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -166,8 +166,9 @@ impl Corpus {
     pub fn fetch(&self, role: Role, indices: &[usize], keys: Option<&SampleKeys<'_>>) -> Result<(Tensor, Tensor)> {
         let set = self.set(role);
         let rows: Vec<i64> = indices.iter().map(|&index| index as i64).collect();
-        let rows = Tensor::from_slice(&rows);
-        let pixels = set.pixels.f_index_select(0, &rows.f_to_device(set.pixels.device())?)?.f_to_device(self.device)?;
+        // Pixels that stayed in host memory are gathered there.
+        let rows = upload(&Tensor::f_from_slice(&rows)?, set.pixels.device())?;
+        let pixels = upload(&set.pixels.f_index_select(0, &rows)?, self.device)?;
         let images = match (&self.augment, keys) {
             (Some(augment), Some(keys)) => augment.train(&pixels, keys)?,
             (Some(augment), None) => augment.eval(&pixels)?,

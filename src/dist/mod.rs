@@ -19,7 +19,7 @@ use tch::Tensor;
 use crate::error::Result;
 
 pub use solo::Solo;
-pub use world::{Traffic, World};
+pub use world::{Counts, Traffic, World};
 
 /// Moves tensors and bytes between ranks. Every rank makes the same calls in the same order.
 ///
@@ -33,6 +33,10 @@ pub trait Transport: Send + Sync {
     fn size(&self) -> usize;
     /// Processes on this machine, this one among them.
     fn local_size(&self) -> usize;
+    /// Whether sums of a GPU's tensors are only put into its queue, so that the host goes on at once.
+    fn is_queued(&self) -> bool {
+        false
+    }
     /// Replaces `tensor` by the element-wise sum over all ranks. The same bits arrive everywhere.
     fn all_reduce_sum(&self, tensor: &mut Tensor) -> Result<()>;
     /// Replaces `tensor` by that of rank 0; shape and dtype agree.

@@ -22,6 +22,13 @@ pub struct Traffic {
     pub seconds: f64,
 }
 
+/// What some work added to the counters.
+#[derive(Debug, Clone, Default)]
+pub struct Counts {
+    traffic: Traffic,
+    work: BTreeMap<String, u64>,
+}
+
 /// How many differences between ranks an error lists.
 const DIFFERENCES_SHOWN: usize = 8;
 
@@ -85,6 +92,11 @@ impl World {
         self.0.transport.local_size()
     }
 
+    /// Whether sums of a GPU's tensors are only put into its queue, so that the host goes on at once.
+    pub fn is_queued(&self) -> bool {
+        self.0.transport.is_queued()
+    }
+
     /// Whether this rank writes files and speaks to the user.
     pub fn is_root(&self) -> bool {
         self.rank() == 0
@@ -98,6 +110,34 @@ impl World {
     pub fn start_counting(&self) {
         *lock(&self.0.traffic) = Traffic::default();
         lock(&self.0.work).clear();
+    }
+
+    /// Runs `body`, and says what it added to the counters.
+    pub fn counting<T>(&self, body: impl FnOnce() -> T) -> (T, Counts) {
+        let (traffic, work) = (self.traffic(), self.work());
+        let result = body();
+        let (traffic_after, mut work_after) = (self.traffic(), self.work());
+        for (what, images) in &mut work_after {
+            *images -= work.get(what).copied().unwrap_or_default();
+        }
+        let traffic = Traffic {
+            collectives: traffic_after.collectives - traffic.collectives,
+            bytes_reduced: traffic_after.bytes_reduced - traffic.bytes_reduced,
+            seconds: 0.0,
+        };
+        (result, Counts { traffic, work: work_after })
+    }
+
+    /// Counts once more what was done once more without a call: replays of recorded kernels.
+    pub fn count_again(&self, counts: &Counts) {
+        {
+            let mut traffic = lock(&self.0.traffic);
+            traffic.collectives += counts.traffic.collectives;
+            traffic.bytes_reduced += counts.traffic.bytes_reduced;
+        }
+        for (what, images) in &counts.work {
+            self.tally(what, *images as usize);
+        }
     }
 
     /// Notes that this rank forwarded `images` more images for the use `what`.

@@ -67,6 +67,11 @@ pub trait Architecture: Debug + Send + Sync {
         Ok(())
     }
 
+    /// Whether layers draw at random in train mode: the same images then give other logits in another epoch.
+    fn draws_at_random(&self) -> bool {
+        false
+    }
+
     /// Images (N, 3, H, W), normalised, of the weights' dtype and device, to logits (N, K).
     fn forward(&self, ctx: &mut Forward<'_>, images: &Tensor) -> Result<Tensor>;
 }

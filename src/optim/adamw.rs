@@ -11,7 +11,7 @@ use super::flat::FlatParams;
 use super::moments::{Moments, restore};
 use crate::config::schema::Optim;
 use crate::error::{Error, Result};
-use crate::torch::{AdamwMoments, AdamwSettings, fused_adamw};
+use crate::torch::{AdamwMoments, AdamwSettings, Update, fused_adamw};
 
 const EPS: f64 = 1e-8;
 const DEFAULT_BETAS: [f64; 2] = [0.9, 0.999];
@@ -42,13 +42,16 @@ impl Adamw {
 }
 
 impl Optimizer for Adamw {
-    fn step(&mut self, params: &mut FlatParams, lr: f64) -> Result<()> {
+    fn update(&mut self, params: &mut FlatParams, update: Update<'_>) -> Result<()> {
         no_grad(|| {
             let _ = self.step.f_add_scalar_(1)?;
+            if let Some(skip) = update.skip {
+                let _ = self.step.f_sub_(skip)?;
+            }
             let moments = self.exp_avg.buffers_mut().iter_mut().zip(self.exp_avg_sq.buffers_mut());
             for (group, (exp_avg, exp_avg_sq)) in params.groups_mut().iter_mut().zip(moments) {
                 let moments = AdamwMoments { exp_avg, exp_avg_sq, step: &self.step };
-                fused_adamw(&mut group.values, &group.grads, moments, lr, group.weight_decay, self.settings)?;
+                fused_adamw(&mut group.values, &group.grads, moments, update, group.weight_decay, self.settings)?;
             }
             Ok(())
         })

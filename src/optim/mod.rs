@@ -21,6 +21,7 @@ use tch::Tensor;
 
 use crate::config::schema::{Optim, OptimName};
 use crate::error::{Error, Result};
+use crate::torch::Update;
 
 pub use flat::FlatParams;
 pub use groups::Groups;
@@ -30,8 +31,13 @@ use sgd::Sgd;
 
 /// An update rule with its state.
 pub trait Optimizer: Debug + Send {
-    /// One update of the parameters by their gradients, which stay as they are.
-    fn step(&mut self, params: &mut FlatParams, lr: f64) -> Result<()>;
+    /// One update of the parameters by their gradients, which stay as they are. Does not wait for the device.
+    fn update(&mut self, params: &mut FlatParams, update: Update<'_>) -> Result<()>;
+
+    /// The same with a learning rate that the host knows.
+    fn step(&mut self, params: &mut FlatParams, lr: f64) -> Result<()> {
+        self.update(params, Update { lr: &Tensor::from(lr), skip: None })
+    }
 
     /// What a resumed run needs to go on as if it had never stopped: names like `momentum_buffer/conv1.weight`. The
     /// tensors are views: copy them before the next step.

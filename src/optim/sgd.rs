@@ -12,7 +12,7 @@ use super::flat::FlatParams;
 use super::moments::{Moments, restore};
 use crate::config::schema::Optim;
 use crate::error::{Error, Result};
-use crate::torch::{SgdSettings, fused_sgd};
+use crate::torch::{SgdSettings, Update, fused_sgd};
 
 #[derive(Debug)]
 pub struct Sgd {
@@ -37,11 +37,11 @@ impl Sgd {
 }
 
 impl Optimizer for Sgd {
-    fn step(&mut self, params: &mut FlatParams, lr: f64) -> Result<()> {
+    fn update(&mut self, params: &mut FlatParams, update: Update<'_>) -> Result<()> {
         no_grad(|| {
             let groups = params.groups_mut().iter_mut().zip(self.momentum_buffer.buffers_mut());
             for (group, buffer) in groups {
-                fused_sgd(&mut group.values, &group.grads, buffer, lr, group.weight_decay, self.settings)?;
+                fused_sgd(&mut group.values, &group.grads, buffer, update, group.weight_decay, self.settings)?;
             }
             Ok(())
         })

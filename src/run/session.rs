@@ -11,7 +11,7 @@ use tch::{Device, Kind};
 use super::folder::RunFolder;
 use super::{identity, print, print_json};
 use crate::checkpoint::Facts;
-use crate::config::schema::{Accelerator, BatchScope, Config, Precision};
+use crate::config::schema::{Accelerator, BatchScope, Config, CudaGraph, Precision};
 use crate::config::{self, Loaded};
 use crate::data::augment::input_sizes;
 use crate::data::source::{self, Dataset, Means};
@@ -22,6 +22,7 @@ use crate::dist::{World, launch};
 use crate::error::{Error, Result};
 use crate::models::{self, Architecture};
 use crate::names::Names;
+use crate::torch::Numerics;
 use crate::{log, torch};
 
 /// What the command line says besides command and overrides, and who runs it.
@@ -98,7 +99,8 @@ impl Session {
         models::check(&config.model.model)?;
         models::pretrained::check(&config.model.model)?;
         let device = device(config)?;
-        let kind = kind(config);
+        let kind = kind(config, device);
+        check_graphs(config, device)?;
         set_up_process(config, &world)?;
         check_batch(config, &world)?;
 
@@ -227,16 +229,28 @@ fn device(config: &Config) -> Result<Device> {
     }
 }
 
-fn kind(config: &Config) -> Kind {
+/// What weights and images are kept in.
+fn kind(config: &Config, device: Device) -> Kind {
     match config.trainer.precision {
         Precision::F64 => Kind::Double,
         Precision::F32 => Kind::Float,
         Precision::Bf16Mixed | Precision::F16Mixed => {
             static SAID: Once = Once::new();
-            SAID.call_once(|| tracing::info!("mixed precision means float32 on a CPU"));
+            if device == Device::Cpu {
+                SAID.call_once(|| tracing::info!("mixed precision means float32 on a CPU"));
+            }
             Kind::Float
         }
     }
+}
+
+/// An error where the user insists on CUDA graphs and there is no GPU.
+fn check_graphs(config: &Config, device: Device) -> Result<()> {
+    if config.trainer.cuda_graph == CudaGraph::On && !device.is_cuda() {
+        return Err(Error::usage("trainer.cuda_graph=true: this run computes on the CPU")
+            .hint("set trainer.cuda_graph=auto, or ask for a GPU with trainer.accelerator=gpu"));
+    }
+    Ok(())
 }
 
 /// More threads than any node has cores: starting them takes longer than the work.
@@ -252,7 +266,8 @@ pub(super) fn set_up_process(config: &Config, world: &World) -> Result<()> {
         )));
     }
     tch::set_num_threads(threads as i32);
-    torch::use_deterministic_algorithms(config.trainer.deterministic)
+    let deterministic = config.trainer.deterministic;
+    Numerics { deterministic, tf32: config.trainer.allow_tf32, benchmark: !deterministic }.apply()
 }
 
 /// What loading the data may use: one rank of a node decodes while the others wait, so it has the threads of all.

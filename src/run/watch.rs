@@ -159,7 +159,7 @@ impl Watch<'_> {
         if let Some(accuracy) = means.accuracy() {
             line.insert("train/acc".into(), number(accuracy));
         }
-        line.insert("grad_norm".into(), number(report.grad_norm));
+        line.insert("grad_norm".into(), number(report.grad_norm.f_double_value(&[])?));
         folder.add_metrics(&line)
     }
 }

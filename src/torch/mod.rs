@@ -1,31 +1,37 @@
 //! What tch lacks, safely: gradient buffers, fused optimizer steps, process-wide settings, memory layout; and the one
 //! place where libtorch's errors become ours.
 //!
-//! The C++ side is `shim.cpp`, `autograd.cpp`, `memory.cpp` and `vmap.cpp`: every function there catches all exceptions
-//! and returns their text.
+//! The C++ side is `autograd.cpp`, `memory.cpp`, `queue.cpp`, `shim.cpp` and `vmap.cpp`: every function there catches all
+//! exceptions and returns their text.
 
+mod autocast;
 mod autograd;
 mod host;
 mod memory;
+mod queue;
 mod vmap;
 
 use std::ffi::{CStr, c_char};
+use std::ptr::{self, NonNull};
 
 use tch::{Kind, TchError, Tensor};
 use torch_sys::C_tensor;
 
 use crate::error::{Error, Result};
 
+pub use autocast::Autocast;
 pub use autograd::{AccumulationHook, channel_moments, symmetric_map};
 pub use host::{HostElement, host_bytes_mut, host_slice_mut};
 pub use memory::{free_device_memory, tensor_over};
+pub use queue::{Graph, HostCopy, upload};
 pub use vmap::Vmap;
 
 mod ffi {
     use std::ffi::c_void;
 
+    use super::autocast::State;
     use super::autograd::Callback;
-    use super::{C_tensor, c_char};
+    use super::{C_tensor, Numerics, c_char};
 
     unsafe extern "C" {
         pub fn regun_free_error(error: *mut c_char);
@@ -34,10 +40,11 @@ mod ffi {
             values: *mut C_tensor,
             grads: *mut C_tensor,
             momentum_buffer: *mut C_tensor,
-            lr: f64,
+            lr: *mut C_tensor,
             momentum: f64,
             weight_decay: f64,
             nesterov: bool,
+            skip: *mut C_tensor,
         ) -> *mut c_char;
         pub fn regun_fused_adamw(
             values: *mut C_tensor,
@@ -45,11 +52,12 @@ mod ffi {
             exp_avg: *mut C_tensor,
             exp_avg_sq: *mut C_tensor,
             step: *mut C_tensor,
-            lr: f64,
+            lr: *mut C_tensor,
             beta1: f64,
             beta2: f64,
             weight_decay: f64,
             eps: f64,
+            skip: *mut C_tensor,
         ) -> *mut c_char;
         pub fn regun_symmetric_map(result: *mut *mut C_tensor, input: *mut C_tensor, map: Callback) -> *mut c_char;
         pub fn regun_channel_moments(result: *mut *mut C_tensor, input: *mut C_tensor) -> *mut c_char;
@@ -68,7 +76,24 @@ mod ffi {
             context: *mut c_void,
         ) -> *mut c_char;
         pub fn regun_cuda_memory(device: i32, free: *mut u64, total: *mut u64) -> *mut c_char;
-        pub fn regun_use_deterministic_algorithms(on: bool) -> *mut c_char;
+        pub fn regun_enter_autocast(cuda: bool, dtype: i32, before: *mut State) -> *mut c_char;
+        pub fn regun_leave_autocast(before: State) -> *mut c_char;
+        pub fn regun_upload(result: *mut *mut C_tensor, host: *mut C_tensor, device: i32) -> *mut c_char;
+        pub fn regun_record_event(event: *mut *mut c_void, on: *mut C_tensor) -> *mut c_char;
+        pub fn regun_wait_event(event: *mut c_void) -> *mut c_char;
+        pub fn regun_free_event(event: *mut c_void);
+        pub fn regun_has_graphs() -> bool;
+        pub fn regun_record_graph(
+            graph: *mut *mut c_void,
+            device: i32,
+            shares: *mut c_void,
+            body: extern "C" fn(*mut c_void) -> bool,
+            context: *mut c_void,
+        ) -> *mut c_char;
+        pub fn regun_replay_graph(graph: *mut c_void) -> *mut c_char;
+        pub fn regun_free_graph(graph: *mut c_void);
+        pub fn regun_set_numerics(numerics: Numerics) -> *mut c_char;
+        pub fn regun_get_numerics(numerics: *mut Numerics) -> *mut c_char;
         pub fn regun_keep_freed_memory();
         pub fn regun_torch_version() -> *const c_char;
     }
@@ -124,6 +149,28 @@ pub fn set_grad(leaf: &Tensor, grad: &Tensor) -> Result<()> {
     check(unsafe { ffi::regun_set_grad(raw(leaf), raw(grad)) })
 }
 
+fn raw_or_null(tensor: Option<&Tensor>) -> *mut C_tensor {
+    tensor.map_or(ptr::null_mut(), raw)
+}
+
+/// What the shim made.
+fn made<T>(pointer: *mut T) -> Result<NonNull<T>> {
+    NonNull::new(pointer).ok_or_else(nothing_made)
+}
+
+fn nothing_made() -> Error {
+    Error::new(crate::error::Kind::Bug, "the shim made nothing and said nothing")
+}
+
+/// What an optimizer step is told each time.
+#[derive(Debug, Clone, Copy)]
+pub struct Update<'a> {
+    /// The learning rate, a scalar: float64 on the CPU, or float32 on the parameters' device, where kernels read it.
+    pub lr: &'a Tensor,
+    /// A float32 scalar on the parameters' device: where it is 1, the step changes nothing.
+    pub skip: Option<&'a Tensor>,
+}
+
 /// What SGD is set to, apart from the learning rate.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SgdSettings {
@@ -132,19 +179,21 @@ pub struct SgdSettings {
 }
 
 /// One SGD update of `values` in place, in one pass: `d = g + weight_decay * w`, `b = momentum * b + d`,
-/// `w -= lr * (nesterov ? d + momentum * b : b)`. All tensors are of one shape and dtype.
+/// `w -= lr * (nesterov ? d + momentum * b : b)`. All three tensors are of one shape and dtype.
 pub fn fused_sgd(
     values: &mut Tensor,
     grads: &Tensor,
     momentum_buffer: &mut Tensor,
-    lr: f64,
+    update: Update<'_>,
     weight_decay: f64,
     settings: SgdSettings,
 ) -> Result<()> {
     let SgdSettings { momentum, nesterov } = settings;
     let (values, grads, buffer) = (raw(values), raw(grads), raw(momentum_buffer));
-    // SAFETY: live tensors, changed only through the two unique borrows; the kernel checks shapes and dtypes.
-    check(unsafe { ffi::regun_fused_sgd(values, grads, buffer, lr, momentum, weight_decay, nesterov) })
+    let (lr, skip) = (raw(update.lr), raw_or_null(update.skip));
+    // SAFETY: live tensors (`skip` may be null), changed only through the two unique borrows; the kernel checks shapes
+    // and dtypes.
+    check(unsafe { ffi::regun_fused_sgd(values, grads, buffer, lr, momentum, weight_decay, nesterov, skip) })
 }
 
 /// What AdamW is set to, apart from the learning rate.
@@ -168,7 +217,7 @@ pub fn fused_adamw(
     values: &mut Tensor,
     grads: &Tensor,
     moments: AdamwMoments<'_>,
-    lr: f64,
+    update: Update<'_>,
     weight_decay: f64,
     settings: AdamwSettings,
 ) -> Result<()> {
@@ -176,17 +225,41 @@ pub fn fused_adamw(
     let AdamwMoments { exp_avg, exp_avg_sq, step } = moments;
     let (values, grads) = (raw(values), raw(grads));
     let (exp_avg, exp_avg_sq, step) = (raw(exp_avg), raw(exp_avg_sq), raw(step));
-    // SAFETY: live tensors, changed only through the three unique borrows; the kernel checks shapes and dtypes.
+    let (lr, skip) = (raw(update.lr), raw_or_null(update.skip));
+    // SAFETY: live tensors (`skip` may be null), changed only through the three unique borrows; the kernel checks shapes
+    // and dtypes.
     check(unsafe {
-        ffi::regun_fused_adamw(values, grads, exp_avg, exp_avg_sq, step, lr, beta1, beta2, weight_decay, eps)
+        ffi::regun_fused_adamw(values, grads, exp_avg, exp_avg_sq, step, lr, beta1, beta2, weight_decay, eps, skip)
     })
 }
 
-/// `trainer.deterministic`: operations without a deterministic kernel become errors, and cuDNN picks its algorithms by
-/// rule instead of by timing.
-pub fn use_deterministic_algorithms(on: bool) -> Result<()> {
-    // SAFETY: sets flags of libtorch's global context.
-    check(unsafe { ffi::regun_use_deterministic_algorithms(on) })
+/// How the whole process computes: `RegunNumerics` of `shim.h`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Numerics {
+    /// Operations without a deterministic kernel become errors, and cuBLAS works in memory of a fixed size.
+    pub deterministic: bool,
+    /// float32 products on a GPU with TF32's mantissa of 10 bits.
+    pub tf32: bool,
+    /// cuDNN times its algorithms for each new shape and takes the fastest, which need not be the same each time.
+    pub benchmark: bool,
+}
+
+impl Numerics {
+    /// Before the first use of a GPU: cuBLAS reads its part (the environment variable `CUBLAS_WORKSPACE_CONFIG`, which is
+    /// left alone where the user has set it) when it starts. While no other thread reads the environment.
+    pub fn apply(self) -> Result<()> {
+        // SAFETY: sets flags of libtorch's global context, and a variable of the environment under libtorch's lock.
+        check(unsafe { ffi::regun_set_numerics(self) })
+    }
+
+    /// What is in force.
+    pub fn current() -> Result<Self> {
+        let mut numerics = Numerics { deterministic: false, tf32: false, benchmark: false };
+        // SAFETY: the shim writes plain values.
+        check(unsafe { ffi::regun_get_numerics(&mut numerics) })?;
+        Ok(numerics)
+    }
 }
 
 /// Keeps freed host memory in the process instead of returning it to the kernel after every tensor: activations of a
@@ -261,6 +334,18 @@ mod tests {
         set_grad(&leaf, &grad).unwrap();
         (&leaf * 3.0).sum(Kind::Float).backward();
         assert_eq!(grad.sum(Kind::Double).double_value(&[]), 18.0);
+    }
+
+    // One test: the settings are those of the process, and tests share it.
+    #[test]
+    fn numerics_are_read_back_as_they_were_set() {
+        for [deterministic, tf32, benchmark] in [[true, true, false], [true, false, true], [false, true, true]] {
+            let wanted = Numerics { deterministic, tf32, benchmark };
+            wanted.apply().unwrap();
+            assert_eq!(Numerics::current().unwrap(), wanted);
+        }
+        Numerics { deterministic: false, tf32: false, benchmark: false }.apply().unwrap();
+        assert!(std::env::var("CUBLAS_WORKSPACE_CONFIG").is_ok());
     }
 
     #[test]

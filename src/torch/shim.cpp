@@ -6,12 +6,31 @@
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_fused_sgd.h>
 
+#include <c10/util/env.h>
+
 #include <cstdlib>
+#include <optional>
 #include <vector>
 
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
+
+namespace {
+
+// Calls `step` with the rate as the kernels want it: a number that the host knows, or a tensor that they read themselves.
+template <typename Step> void with_rate(const at::Tensor &lr, Step step) {
+  if (lr.is_cpu())
+    step(lr.item<double>());
+  else
+    step(lr);
+}
+
+std::optional<at::Tensor> optional(Tensor tensor) {
+  return tensor ? std::optional<at::Tensor>(*tensor) : std::nullopt;
+}
+
+} // namespace
 
 extern "C" {
 
@@ -29,33 +48,54 @@ char *regun_set_grad(Tensor leaf, Tensor grad) {
   });
 }
 
-char *regun_fused_sgd(Tensor values, Tensor grads, Tensor momentum_buffer, double lr, double momentum,
-                      double weight_decay, bool nesterov) {
+char *regun_fused_sgd(Tensor values, Tensor grads, Tensor momentum_buffer, Tensor lr, double momentum,
+                      double weight_decay, bool nesterov, Tensor skip) {
   return guarded([&] {
     // Without momentum the kernel wants no buffer at all.
     std::vector<at::Tensor> buffers;
     if (momentum != 0)
       buffers.push_back(*momentum_buffer);
-    at::_fused_sgd_({*values}, {*grads}, buffers, weight_decay, momentum, lr, /*dampening=*/0.0, nesterov,
-                    /*maximize=*/false, /*is_first_step=*/false);
+    with_rate(*lr, [&](const auto &rate) {
+      at::_fused_sgd_({*values}, {*grads}, buffers, weight_decay, momentum, rate, /*dampening=*/0.0, nesterov,
+                      /*maximize=*/false, /*is_first_step=*/false, /*grad_scale=*/{}, optional(skip));
+    });
   });
 }
 
-char *regun_fused_adamw(Tensor values, Tensor grads, Tensor exp_avg, Tensor exp_avg_sq, Tensor step, double lr,
-                        double beta1, double beta2, double weight_decay, double eps) {
+char *regun_fused_adamw(Tensor values, Tensor grads, Tensor exp_avg, Tensor exp_avg_sq, Tensor step, Tensor lr,
+                        double beta1, double beta2, double weight_decay, double eps, Tensor skip) {
   return guarded([&] {
-    at::_fused_adamw_({*values}, {*grads}, {*exp_avg}, {*exp_avg_sq}, /*max_exp_avg_sqs=*/{}, {*step}, lr, beta1, beta2,
-                      weight_decay, eps, /*amsgrad=*/false, /*maximize=*/false);
+    with_rate(*lr, [&](const auto &rate) {
+      at::_fused_adamw_({*values}, {*grads}, {*exp_avg}, {*exp_avg_sq}, /*max_exp_avg_sqs=*/{}, {*step}, rate, beta1,
+                        beta2, weight_decay, eps, /*amsgrad=*/false, /*maximize=*/false, /*grad_scale=*/{},
+                        optional(skip));
+    });
   });
 }
 
-char *regun_use_deterministic_algorithms(bool on) {
+char *regun_set_numerics(RegunNumerics numerics) {
   return guarded([&] {
-    at::globalContext().setDeterministicAlgorithms(on, /*warn_only=*/false);
+    at::Context &context = at::globalContext();
+    // cuBLAS is deterministic in a workspace of fixed size, and reads this when it starts.
+    if (numerics.deterministic)
+      c10::utils::set_env("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/false);
+    context.setDeterministicAlgorithms(numerics.deterministic, /*warn_only=*/false);
     // Only reads of memory nobody wrote could tell, and filling it costs a pass over every new tensor.
-    at::globalContext().setDeterministicFillUninitializedMemory(false);
-    at::globalContext().setDeterministicCuDNN(on);
-    at::globalContext().setBenchmarkCuDNN(!on);
+    context.setDeterministicFillUninitializedMemory(false);
+    context.setDeterministicCuDNN(numerics.deterministic);
+    context.setBenchmarkCuDNN(numerics.benchmark);
+    context.setAllowTF32CuBLAS(numerics.tf32);
+    context.setAllowTF32CuDNN(numerics.tf32);
+  });
+}
+
+char *regun_get_numerics(RegunNumerics *numerics) {
+  return guarded([&] {
+    const at::Context &context = at::globalContext();
+    numerics->deterministic = context.deterministicAlgorithms() && context.deterministicCuDNN() &&
+                              c10::utils::has_env("CUBLAS_WORKSPACE_CONFIG");
+    numerics->tf32 = context.allowTF32CuBLAS() && context.allowTF32CuDNN();
+    numerics->benchmark = context.benchmarkCuDNN();
   });
 }
 

@@ -53,11 +53,12 @@ char *regun_vmap_wrap(Tensor *result, Tensor input, int64_t level);
 char *regun_vmap_unwrap(Tensor *result, Tensor input, int64_t level);
 
 // Fused optimizer steps, in place: one pass over a parameter buffer, its gradient and its moments.
-// `step` (float32 scalar) counts the updates, this one included.
-char *regun_fused_sgd(Tensor values, Tensor grads, Tensor momentum_buffer, double lr, double momentum,
-                      double weight_decay, bool nesterov);
-char *regun_fused_adamw(Tensor values, Tensor grads, Tensor exp_avg, Tensor exp_avg_sq, Tensor step, double lr,
-                        double beta1, double beta2, double weight_decay, double eps);
+// `lr` is a scalar: float64 on the CPU, or float32 on the parameters' device. `skip` is a float32 scalar there, or NULL:
+// where it is 1, nothing changes. `step` (float32 scalar) counts the updates, this one included.
+char *regun_fused_sgd(Tensor values, Tensor grads, Tensor momentum_buffer, Tensor lr, double momentum,
+                      double weight_decay, bool nesterov, Tensor skip);
+char *regun_fused_adamw(Tensor values, Tensor grads, Tensor exp_avg, Tensor exp_avg_sq, Tensor step, Tensor lr,
+                        double beta1, double beta2, double weight_decay, double eps, Tensor skip);
 
 // *result = a uint8 tensor over `data`, which must outlive it: drop(context) is called once, when no tensor reads `data`
 // any more, or where this function fails.
@@ -66,8 +67,43 @@ char *regun_tensor_over(Tensor *result, void *data, const int64_t *size, size_t 
 // Bytes of a GPU: free, and in all.
 char *regun_cuda_memory(int device, uint64_t *free, uint64_t *total);
 
-// Settings of the whole process.
-char *regun_use_deterministic_algorithms(bool on);
+// Autocast of this thread, for one type of device: matrix products and convolutions in `dtype` (an at::ScalarType).
+// float32 switches it off. Regions nest; *before gets what to restore.
+typedef struct {
+  bool cuda;
+  bool enabled;
+  int dtype;
+} RegunAutocast;
+char *regun_enter_autocast(bool cuda, int dtype, RegunAutocast *before);
+char *regun_leave_autocast(RegunAutocast before);
+
+// *result = a copy of a host tensor on a CUDA device. The host does not wait: the copy starts from page-locked memory.
+char *regun_upload(Tensor *result, Tensor host, int device);
+
+// A point in the queue of a tensor's device, on its current stream. The host can wait for it.
+typedef struct RegunEvent RegunEvent;
+char *regun_record_event(RegunEvent **event, Tensor on);
+char *regun_wait_event(RegunEvent *event);
+void regun_free_event(RegunEvent *event);
+
+// Kernels recorded once and launched again as one piece. `body` is called once, on a stream of its own: what it enqueues
+// is recorded and not run; false means that it failed, and comes out as REGUN_CALLBACK_FAILED. `shares` (may be NULL) is
+// a graph whose memory the new one uses too: the two are never in flight at once. Needs libtorch's CUDA part, loaded.
+typedef struct RegunGraph RegunGraph;
+bool regun_has_graphs(void);
+char *regun_record_graph(RegunGraph **graph, int device, RegunGraph *shares, bool (*body)(void *context),
+                         void *context);
+char *regun_replay_graph(RegunGraph *graph);
+void regun_free_graph(RegunGraph *graph);
+
+// How the whole process computes.
+typedef struct {
+  bool deterministic;    // algorithms that give the same bits each time, or an error
+  bool tf32;             // float32 products on GPUs with TF32's 10 bits of mantissa
+  bool benchmark;        // cuDNN times its algorithms and takes the fastest
+} RegunNumerics;
+char *regun_set_numerics(RegunNumerics numerics);
+char *regun_get_numerics(RegunNumerics *numerics);
 void regun_keep_freed_memory(void);
 // "2.11.0": of the headers that this file was compiled with. Static memory.
 const char *regun_torch_version(void);

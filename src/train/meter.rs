@@ -25,6 +25,16 @@ struct TermMeter {
     accuracy: Option<Tensor>,
 }
 
+/// What the host counts of a term in a micro-step.
+#[derive(Debug, Clone)]
+pub struct TermCount {
+    /// Place of the term in the meter.
+    term: usize,
+    weight: f64,
+    count: usize,
+    local_count: usize,
+}
+
 /// Means over all ranks of what a [`Meter`] collected.
 #[derive(Debug, Clone, Default)]
 pub struct Means {
@@ -46,8 +56,21 @@ impl Meter {
         Meter { num_classes: num_classes as i64, device, terms: Vec::new() }
     }
 
-    /// Adds the terms of one micro-step.
-    pub fn add(&mut self, terms: &[Term]) {
+    /// A new epoch begins. The sums stay where they are in memory.
+    pub fn reset(&mut self) -> Result<()> {
+        for term in &mut self.terms {
+            (term.count, term.local_count) = (0, 0);
+            let _ = term.sum.f_zero_()?;
+            if let Some(accuracy) = &mut term.accuracy {
+                let _ = accuracy.f_zero_()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the terms of one micro-step on the device. They count once [`Meter::count`] is told so.
+    pub fn record(&mut self, terms: &[Term]) -> Result<Vec<TermCount>> {
+        let mut counts = Vec::with_capacity(terms.len());
         for term in terms {
             let index = match self.terms.iter().position(|known| known.name == term.name) {
                 Some(index) => index,
@@ -63,20 +86,30 @@ impl Meter {
                     self.terms.len() - 1
                 }
             };
+            let Term { weight, count, local_count, .. } = *term;
+            counts.push(TermCount { term: index, weight, count, local_count });
             let meter = &mut self.terms[index];
-            meter.weight = term.weight;
-            let _ = meter.sum.g_add_(&term.sum.detach().to_kind(Kind::Double));
-            meter.count += term.count;
-            meter.local_count += term.local_count;
+            let _ = meter.sum.f_add_(&term.sum.f_detach()?.f_to_kind(Kind::Double)?)?;
             if let Some((logits, labels)) = &term.predictions {
                 let k = self.num_classes;
-                let counts = meter.accuracy.get_or_insert_with(|| Tensor::zeros([3 * k], (Kind::Int64, self.device)));
-                let predicted = logits.argmax(1, false);
-                let correct = predicted.eq_tensor(labels).to_kind(Kind::Int64);
-                let places = Tensor::cat(&[labels, &(labels + k), &(&predicted + 2 * k)], 0);
+                let totals = meter.accuracy.get_or_insert_with(|| Tensor::zeros([3 * k], (Kind::Int64, self.device)));
+                let predicted = logits.f_argmax(1, false)?;
+                let correct = predicted.f_eq_tensor(labels)?.f_to_kind(Kind::Int64)?;
+                let places = Tensor::f_cat(&[labels, &(labels + k), &(&predicted + 2 * k)], 0)?;
                 let ones = predicted.ones_like();
-                let _ = counts.index_add_(0, &places, &Tensor::cat(&[&correct, &ones, &ones], 0));
+                let _ = totals.f_index_add_(0, &places, &Tensor::f_cat(&[&correct, &ones, &ones], 0)?)?;
             }
+        }
+        Ok(counts)
+    }
+
+    /// The host's side of [`Meter::record`].
+    pub fn count(&mut self, counts: &[TermCount]) {
+        for of in counts {
+            let meter = &mut self.terms[of.term];
+            meter.weight = of.weight;
+            meter.count += of.count;
+            meter.local_count += of.local_count;
         }
     }
 
@@ -96,7 +129,8 @@ impl Meter {
         mut total: impl FnMut(&mut Tensor) -> Result<()>,
     ) -> Result<Means> {
         let mut means = Means::default();
-        for term in &self.terms {
+        // Terms of other epochs' passes have nothing to say.
+        for term in self.terms.iter().filter(|term| term.count > 0) {
             let mut sum = term.sum.copy();
             total(&mut sum)?;
             let mean = sum.f_double_value(&[0])? / count(term).max(1) as f64;

@@ -11,6 +11,7 @@
 
 use tch::Tensor;
 
+use super::mixed::{self, Mixed};
 use super::model::Model;
 use super::reduce::Reducer;
 use super::trainer::Trainer;
@@ -36,6 +37,22 @@ pub trait Method {
 
     /// The passes that make up epoch `epoch` (0-based) of phase number `phase`, in order.
     fn passes(&self, phase: usize, epoch: usize) -> Vec<Pass>;
+
+    /// What the host decides for one micro-step, as tensors on the device: drawn labels, chosen images. Called before the
+    /// step's kernels; [`Step::drawn`] has it afterwards.
+    fn draw(&mut self, step: &Step<'_>) -> Result<Drawn> {
+        let _ = step;
+        Ok(Drawn::default())
+    }
+
+    /// Whether the kernels of a step may be recorded once and launched again for other batches of the same sizes: that
+    /// is so where [`Method::gradients`], [`Method::after_backward`] and [`Method::after_step`] never look at a value on
+    /// the device and decide nothing. The answer is a number that changes with the constants of a step (the weights of
+    /// its terms, say). None: never.
+    fn recording(&self, phase: usize, epoch: usize) -> Option<u64> {
+        let _ = (phase, epoch);
+        None
+    }
 
     /// The loss terms of one micro-step.
     fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>>;
@@ -89,6 +106,31 @@ impl Pass {
     }
 }
 
+/// What [`Method::draw`] drew.
+#[derive(Debug, Default)]
+pub struct Drawn {
+    /// This rank's.
+    pub tensors: Vec<Tensor>,
+    /// How many samples they stand for on all ranks together: with that, all shapes must be known.
+    pub samples: usize,
+    /// Indices in the data set of this rank's samples, where they are images: what layers that draw at random go by.
+    pub indices: Vec<usize>,
+}
+
+impl Drawn {
+    /// The one tensor.
+    pub fn only(&self) -> Result<&Tensor> {
+        let nothing = || Error::new(crate::error::Kind::Bug, "a step was made without what its method draws");
+        self.tensors.first().ok_or_else(nothing)
+    }
+}
+
+/// What one micro-step works on.
+pub(super) struct MicroStep {
+    pub batches: Vec<(&'static str, Batch)>,
+    pub drawn: Drawn,
+}
+
 /// One micro-step, as a method sees it.
 pub struct Step<'a> {
     pub model: &'a Model,
@@ -104,7 +146,10 @@ pub struct Step<'a> {
     pub seed: u64,
     /// Role of the model in training, as random keys spell it.
     pub purpose: &'a str,
-    pub(super) batches: Vec<(&'static str, Batch)>,
+    pub(super) inputs: &'a MicroStep,
+    pub(super) mixed: Option<Mixed>,
+    /// float32 scalar; none where losses are not scaled.
+    pub(super) loss_scale: Option<&'a Tensor>,
     /// Where BatchNorm gets its statistics in training.
     pub(super) statistics: Statistics<'a>,
     /// Where the gradients of all ranks meet; none where this is the only rank.
@@ -121,44 +166,78 @@ impl Step<'_> {
     /// The same, such that gradients of gradients can be taken.
     pub fn train_twice_differentiable(&self, batch: &Batch) -> Result<Tensor> {
         let context = self.context(self.model.state.tensors(), batch.keys()).twice_differentiable();
-        self.model.forward(context, &batch.images)
+        self.forward(self.model, context, &batch.images)
     }
 
     /// The same with other weights: one tensor for each slot of the layout, buffers included.
     pub fn train_with(&self, weights: &[Tensor], batch: &Batch) -> Result<Tensor> {
-        self.model.forward(self.context(weights, batch.keys()), &batch.images)
+        self.forward(self.model, self.context(weights, batch.keys()), &batch.images)
     }
 
     /// The same of another model, whose layers draw at random apart from those of the model in training.
     pub fn train_teacher(&self, teacher: &Model, batch: &Batch) -> Result<Tensor> {
         let stream = Stream::new(self.seed, &format!("{}/{}/teacher/layers", self.purpose, self.pass));
         let keys = SampleKeys { stream: &stream, ..batch.keys() };
-        teacher.forward(self.context(teacher.state.tensors(), keys), &batch.images)
+        self.forward(teacher, self.context(teacher.state.tensors(), keys), &batch.images)
     }
 
     /// The same of the model in training for held-out images that no feed has, of these indices in the data set.
     pub fn train_heldout(&self, images: &Tensor, samples: &[usize]) -> Result<Tensor> {
         let stream = Stream::new(self.seed, &format!("{}/heldout/layers", self.purpose));
         let keys = SampleKeys { stream: &stream, epoch: self.index, samples };
-        self.model.forward(self.context(self.model.state.tensors(), keys), images)
+        self.forward(self.model, self.context(self.model.state.tensors(), keys), images)
+    }
+
+    /// Logits of another model in evaluation mode, in the precision of the step.
+    pub fn eval_other(&self, model: &Model, images: &Tensor) -> Result<Tensor> {
+        mixed::forward(self.mixed, || model.eval(images))
+    }
+
+    fn forward(&self, model: &Model, context: Forward<'_>, images: &Tensor) -> Result<Tensor> {
+        mixed::forward(self.mixed, || model.forward(context, images))
     }
 
     fn context<'s>(&'s self, weights: &'s [Tensor], keys: SampleKeys<'s>) -> Forward<'s> {
         Forward::new(weights, Mode::Train, self.statistics).drawing(keys)
     }
 
+    /// `tensor` times the loss scale: what is added to the parameters' gradient buffers is scaled, and so is what backward
+    /// passes in 16 bits start from.
+    pub fn scaled(&self, tensor: &Tensor) -> Result<Tensor> {
+        match self.loss_scale {
+            Some(scale) => Ok(tensor.f_mul(scale)?),
+            None => Ok(tensor.shallow_clone()),
+        }
+    }
+
     /// The whole backward pass of the micro-step. The gradients of all ranks may be summed while it runs, so nothing
     /// adds to them afterwards.
     pub fn backward(&self, loss: &Tensor) -> Result<()> {
+        let loss = self.scaled(loss)?;
         match self.reducer {
-            Some(reducer) => reducer.backward(loss),
+            Some(reducer) => reducer.backward(&loss),
             None => Ok(loss.f_backward()?),
         }
     }
 
+    /// Gradients of the scalar `loss` with respect to `inputs`, for methods that work on them; this rank's part, not scaled.
+    /// `again`: they will be differentiated themselves.
+    pub fn gradients_of(&self, loss: &Tensor, inputs: &[&Tensor], again: bool) -> Result<Vec<Tensor>> {
+        let gradients = Tensor::f_run_backward(&[&self.scaled(loss)?], inputs, again, again)?;
+        match self.loss_scale {
+            Some(scale) => gradients.iter().map(|gradient| Ok(gradient.f_div(scale)?)).collect(),
+            None => Ok(gradients),
+        }
+    }
+
+    /// What [`Method::draw`] drew for this micro-step.
+    pub fn drawn(&self) -> &Drawn {
+        &self.inputs.drawn
+    }
+
     /// The batch of the feed with this name.
     pub fn batch(&self, feed: &str) -> Result<&Batch> {
-        self.batches.iter().find(|(name, _)| *name == feed).map(|(_, batch)| batch).ok_or_else(|| {
+        self.inputs.batches.iter().find(|(name, _)| *name == feed).map(|(_, batch)| batch).ok_or_else(|| {
             Error::new(
                 crate::error::Kind::Bug,
                 format!("pass {} asks for feed `{feed}`, which it does not list", self.pass),

@@ -4,11 +4,16 @@
 pub mod loss;
 pub mod meter;
 pub mod method;
+pub mod mixed;
 pub mod model;
+mod phase;
+mod record;
 pub mod reduce;
 pub mod supervised;
 pub mod trainer;
+mod update;
 
-pub use method::{Method, Pass, Phase, Step, Term};
+pub use method::{Drawn, Method, Pass, Phase, Step, Term};
+pub use mixed::Mixed;
 pub use model::Model;
 pub use trainer::{EpochReport, Observer, Settings, StepReport, Trainer};

@@ -20,6 +20,10 @@ impl Method for Supervised {
         vec![Pass::new("train", [Feed::train(self.role)])]
     }
 
+    fn recording(&self, _: usize, _: usize) -> Option<u64> {
+        Some(0)
+    }
+
     fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
         let batch = step.batch(self.role.name())?;
         let logits = step.train(batch)?;

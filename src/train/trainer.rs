@@ -5,21 +5,21 @@
 
 use std::time::Instant;
 
+use tch::Tensor;
+
 use super::meter::{Means, Meter};
-use super::method::{Method, Pass, Phase, Step, Term};
+use super::method::{Method, Phase};
+use super::mixed::{self, Mixed};
 use super::model::Model;
-use super::reduce::Reducer;
-use crate::config::schema::{BatchScope, Compat, Config};
-use crate::data::{Batch, Corpus, Feeder};
+use super::phase::PhaseRun;
+use crate::config::schema::{BatchScope, Compat, Config, CudaGraph};
+use crate::data::Corpus;
 use crate::dist::World;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::models::Statistics;
 use crate::models::layout::Role;
 use crate::names::Names;
-use crate::optim::{self, FlatParams, Groups, Optimizer};
-
-/// Gradients are summed over the ranks in pieces of at least this size, in bytes.
-const BUCKET_BYTES: usize = 25 << 20;
+use crate::optim;
 
 /// How the steps are made, whatever the method.
 #[derive(Debug, Clone)]
@@ -34,6 +34,9 @@ pub struct Settings {
     pub freeze_backbone: bool,
     /// BatchNorm takes its statistics from the batches of all ranks.
     pub sync_batchnorm: bool,
+    /// In force where the data is on a device that it is meant for.
+    pub mixed: Option<Mixed>,
+    pub cuda_graph: CudaGraph,
     pub compat: Compat,
     /// What the files of the experiment are called; none where a method's costly preparations are not kept on disk.
     pub names: Option<Names>,
@@ -55,6 +58,8 @@ impl Settings {
             clip: config.trainer.gradient_clip_val,
             freeze_backbone: config.model.model.freeze_backbone,
             sync_batchnorm: config.trainer.sync_batchnorm,
+            mixed: Mixed::new(config.trainer.precision),
+            cuda_graph: config.trainer.cuda_graph,
             compat: config.compat.clone(),
             names: Some(Names::of(config)),
             seed,
@@ -83,8 +88,8 @@ pub struct StepReport<'a> {
     pub images: usize,
     pub meter: &'a Meter,
     pub model: &'a Model,
-    /// Norm of the whole gradient, before clipping.
-    pub grad_norm: f64,
+    /// Norm of the whole gradient before clipping, a scalar on the device: reading it waits for the step.
+    pub grad_norm: Tensor,
 }
 
 /// What an epoch did.
@@ -150,11 +155,21 @@ impl Trainer<'_> {
                     model: self.model,
                 })?;
             }
-            micro_steps = run.micro_steps;
+            micro_steps = run.micro_steps();
         }
         // Out of the flat buffers: a trained model needs no gradients.
         self.model.state = self.model.state.deep_copy()?;
         Ok(seconds)
+    }
+
+    /// What a training step computes in; none where it is one dtype for all.
+    pub fn mixed(&self) -> Option<Mixed> {
+        self.settings.mixed.filter(|mixed| mixed.is_for(self.corpus.device()))
+    }
+
+    /// A forward pass in the precision of a training step; what comes out is no narrower than float32.
+    pub fn forward(&self, pass: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
+        mixed::forward(self.mixed(), pass)
     }
 
     /// Where BatchNorm gets its statistics in training.
@@ -176,186 +191,4 @@ impl Trainer<'_> {
 fn phase_rate(phase: &Phase, epoch: usize) -> Result<f64> {
     let base = phase.optim.lr.unwrap_or(0.0);
     phase.scheduler.as_ref().map_or(Ok(base), |scheduler| optim::schedule::lr(scheduler, base, epoch as i64))
-}
-
-/// The state of one phase: parameters as flat buffers, optimizer, and how far each feed has come.
-struct PhaseRun<'p> {
-    number: usize,
-    phase: &'p Phase,
-    params: FlatParams,
-    reducer: Option<Reducer>,
-    optimizer: Box<dyn Optimizer>,
-    feeders: Vec<Feeder>,
-    micro_steps: u64,
-}
-
-impl<'p> PhaseRun<'p> {
-    fn new(trainer: &mut Trainer<'_>, number: usize, phase: &'p Phase, micro_steps: u64) -> Result<Self> {
-        let head = trainer.model.architecture().head().to_vec();
-        let frozen = trainer.settings.freeze_backbone;
-        let trainable = |slot| !frozen || head.contains(&slot);
-        let groups = Groups::new(&phase.optim, phase.named_parameters);
-        let params = FlatParams::new(&mut trainer.model.state, groups, BUCKET_BYTES, trainable)?;
-        let reducer = Reducer::new(trainer.world, &params, &trainer.model.state)?;
-        let optimizer = optim::build(&phase.optim, &params)?;
-        Ok(PhaseRun { number, phase, params, reducer, optimizer, feeders: Vec::new(), micro_steps })
-    }
-
-    /// One epoch. Returns the means of its losses and the samples of its driving feeds.
-    fn epoch(
-        &mut self,
-        trainer: &mut Trainer<'_>,
-        method: &mut dyn Method,
-        observer: &mut dyn Observer,
-        epoch: usize,
-        learning_rate: f64,
-    ) -> Result<(Means, usize)> {
-        let mut meter = Meter::new(trainer.corpus.num_classes(), trainer.corpus.device());
-        let mut images = 0;
-        for pass in method.passes(self.number, epoch) {
-            let feeders = self.feeders_of(trainer, &pass)?;
-            let micro_steps = self.length(&feeders, &pass)?;
-            let window = trainer.settings.accumulate;
-            let steps = micro_steps.div_ceil(window);
-            for step in 0..steps {
-                let micro = step * window..micro_steps.min((step + 1) * window);
-                self.params.zero_grad()?;
-                let mut step_images = 0;
-                for index in micro.clone() {
-                    if let Some(reducer) = &self.reducer {
-                        reducer.begin_micro_step(index + 1 == micro.end);
-                    }
-                    let (batches, images) = self.draw(trainer, &feeders, epoch, index, &micro)?;
-                    meter.add(&self.micro_step(trainer, method, pass.name, epoch, batches)?);
-                    step_images += images;
-                }
-                if let Some(reducer) = &self.reducer {
-                    reducer.finish()?;
-                }
-                method.after_backward(&mut self.params)?;
-                let grad_norm = match trainer.settings.clip {
-                    Some(limit) => self.params.clip_grad_norm(limit)?,
-                    None => self.params.grad_norm()?,
-                };
-                let grad_norm = grad_norm.f_double_value(&[])?;
-                if !grad_norm.is_finite() {
-                    return Err(self.not_finite(trainer, &pass, epoch, step, &meter));
-                }
-                self.optimizer.step(&mut self.params, learning_rate)?;
-                method.after_step(&mut self.params)?;
-                images += step_images;
-                // ---- below: only watching ----
-                observer.step(&StepReport {
-                    phase: self.phase.name,
-                    epoch,
-                    step: step + 1,
-                    steps,
-                    images: step_images,
-                    meter: &meter,
-                    model: trainer.model,
-                    grad_norm,
-                })?;
-            }
-        }
-        Ok((meter.means(trainer.world)?, images))
-    }
-
-    /// The next batch of each feed, and the samples of those that drive.
-    fn draw(
-        &mut self,
-        trainer: &Trainer<'_>,
-        feeders: &[usize],
-        epoch: usize,
-        index: usize,
-        window: &std::ops::Range<usize>,
-    ) -> Result<(Vec<(&'static str, Batch)>, usize)> {
-        let mut batches = Vec::with_capacity(feeders.len());
-        let mut images = 0;
-        for &number in feeders {
-            let feeder = &mut self.feeders[number];
-            // Samples of this feed in the whole step: what came before in the window, and what is still to come.
-            let before = index - window.start;
-            let step_count =
-                (0..window.len()).map(|i| feeder.size_at(epoch as u64, index, i as i64 - before as i64)).sum();
-            let mut batch = feeder.next(trainer.corpus, trainer.world, epoch as u64, index)?;
-            batch.step_count = step_count;
-            if feeder.drives() {
-                images += batch.global.len();
-            }
-            trainer.world.tally(&format!("{}/{}", trainer.settings.purpose, feeder.name()), batch.share.len());
-            batches.push((feeder.name(), batch));
-        }
-        Ok((batches, images))
-    }
-
-    /// Forward and backward of one micro-step.
-    fn micro_step(
-        &mut self,
-        trainer: &Trainer<'_>,
-        method: &mut dyn Method,
-        pass: &'static str,
-        epoch: usize,
-        batches: Vec<(&'static str, Batch)>,
-    ) -> Result<Vec<Term>> {
-        let step = Step {
-            model: trainer.model,
-            world: trainer.world,
-            corpus: trainer.corpus,
-            phase: self.number,
-            pass,
-            epoch,
-            index: self.micro_steps,
-            seed: trainer.settings.seed,
-            purpose: &trainer.settings.purpose,
-            batches,
-            statistics: trainer.statistics(),
-            reducer: self.reducer.as_ref(),
-        };
-        let terms = method.gradients(&step)?;
-        self.micro_steps += 1;
-        Ok(terms)
-    }
-
-    /// The feeders of a pass, made when first needed.
-    fn feeders_of(&mut self, trainer: &Trainer<'_>, pass: &Pass) -> Result<Vec<usize>> {
-        let settings = &trainer.settings;
-        pass.feeds
-            .iter()
-            .map(|feed| match self.feeders.iter().position(|known| known.name() == feed.name) {
-                Some(known) => Ok(known),
-                None => {
-                    let purpose = format!("{}/{}", settings.purpose, self.phase.name);
-                    let batch_size = settings.batch_size;
-                    self.feeders.push(Feeder::new(feed.clone(), trainer.corpus, batch_size, settings.seed, &purpose)?);
-                    Ok(self.feeders.len() - 1)
-                }
-            })
-            .collect()
-    }
-
-    /// Micro-steps of a pass: batches of the shortest driving feed.
-    fn length(&self, feeders: &[usize], pass: &Pass) -> Result<usize> {
-        let driving = feeders.iter().map(|&number| &self.feeders[number]).filter(|feeder| feeder.drives());
-        driving
-            .map(Feeder::batches)
-            .min()
-            .ok_or_else(|| Error::new(Kind::Bug, format!("pass {} has no feed that ends it", pass.name)))
-    }
-
-    fn not_finite(&self, trainer: &Trainer<'_>, pass: &Pass, epoch: usize, step: usize, meter: &Meter) -> Error {
-        let loss = meter.means(trainer.world).map_or(f64::NAN, |means| means.loss);
-        Error::new(
-            Kind::NonFinite,
-            format!(
-                "{}, phase {}: the gradient is not finite in epoch {}, pass {}, step {} (mean loss of the epoch so far {loss}); the \
-                 weights were left as they were before this step",
-                trainer.settings.purpose,
-                self.phase.name,
-                epoch + 1,
-                pass.name,
-                step + 1
-            ),
-        )
-        .hint("lower the learning rate, or set trainer.gradient_clip_val")
-    }
 }

@@ -82,6 +82,11 @@ impl Method for L1Sparse {
         vec![Pass::new("train", [Feed::train(Role::RetainSubset)])]
     }
 
+    fn recording(&self, _: usize, epoch: usize) -> Option<u64> {
+        // The weight of the penalty is a constant of the step.
+        Some(self.settings.weight(epoch, self.phase.epochs).to_bits())
+    }
+
     fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
         let batch = step.batch(Role::RetainSubset.name())?;
         let logits = step.train(batch)?;

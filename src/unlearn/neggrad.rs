@@ -33,6 +33,10 @@ impl Method for NegGrad {
         vec![Pass::new("forget", [Feed::train(Role::Forget)])]
     }
 
+    fn recording(&self, _: usize, _: usize) -> Option<u64> {
+        Some(0)
+    }
+
     fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
         let forget = step.batch(Role::Forget.name())?;
         let logits = step.train(forget)?;

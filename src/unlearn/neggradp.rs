@@ -105,6 +105,10 @@ impl Method for NegGradPlus {
         vec![Pass::new("train", [Feed::train(Role::Forget), Feed::train(Role::Retain)])]
     }
 
+    fn recording(&self, _: usize, _: usize) -> Option<u64> {
+        Some(0)
+    }
+
     fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
         let (forget, retain) = (step.batch(Role::Forget.name())?, step.batch(Role::Retain.name())?);
         match self.variant {

@@ -22,8 +22,9 @@ use crate::error::{self, Error, Result};
 use crate::models::Slot;
 use crate::optim::FlatParams;
 use crate::random::Stream;
+use crate::torch::upload;
 use crate::train::loss::cross_entropy_sum;
-use crate::train::{Method, Pass, Phase, Step, Term, Trainer};
+use crate::train::{Drawn, Method, Pass, Phase, Step, Term, Trainer};
 
 /// The quantile is exact up to so many weights, and that of a sample of them above (where `torch.quantile` gives up).
 const MAX_EXACT: usize = 1 << 24;
@@ -188,7 +189,7 @@ fn wrong_labels(step: &Step<'_>, batch: &Batch) -> Result<Tensor> {
         wrong_label(stream, step.epoch, sample, corpus.label(Role::Forget, sample), corpus.num_classes())
     };
     let labels: Vec<i64> = batch.local().iter().map(wrong).collect();
-    Ok(Tensor::f_from_slice(&labels)?.f_to_device(corpus.device())?)
+    upload(&Tensor::f_from_slice(&labels)?, corpus.device())
 }
 
 impl Method for SalUn {
@@ -223,9 +224,17 @@ impl Method for SalUn {
         vec![Pass::new("train", [Feed::train(Role::Forget), Feed::train(Role::Retain)])]
     }
 
+    fn draw(&mut self, step: &Step<'_>) -> Result<Drawn> {
+        let forget = step.batch(Role::Forget.name())?;
+        Ok(Drawn { tensors: vec![wrong_labels(step, forget)?], samples: forget.global.len(), ..Drawn::default() })
+    }
+
+    fn recording(&self, _: usize, _: usize) -> Option<u64> {
+        Some(0)
+    }
+
     fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
-        let labels = wrong_labels(step, step.batch(Role::Forget.name())?)?;
-        self.losses_towards(step, &labels)
+        self.losses_towards(step, step.drawn().only()?)
     }
 
     fn after_backward(&mut self, params: &mut FlatParams) -> Result<()> {

@@ -63,14 +63,19 @@ impl Scrub {
         Scrub { settings, phase, evaluate_each_epoch, teacher: None, train_mode_from: None }
     }
 
+    /// Whether the teacher is in train mode.
+    fn trains_teacher(&self, epoch: usize) -> bool {
+        self.train_mode_from.is_some_and(|first| epoch >= first)
+    }
+
     /// Softened predictions of the teacher, [n, K].
     fn teacher_probabilities(&self, step: &Step<'_>, batch: &Batch) -> Result<Tensor> {
         let no_teacher = || Error::new(error::Kind::Bug, "SCRUB trains before its teacher is made");
         let teacher = self.teacher.as_ref().ok_or_else(no_teacher)?;
         step.world.tally(&format!("{}/teacher", step.purpose), batch.share.len());
-        let logits = no_grad(|| match self.train_mode_from {
-            Some(first) if step.epoch >= first => step.train_teacher(teacher, batch),
-            _ => teacher.eval(&batch.images),
+        let logits = no_grad(|| match self.trains_teacher(step.epoch) {
+            true => step.train_teacher(teacher, batch),
+            false => step.eval_other(teacher, &batch.images),
         })?;
         Ok((logits / self.settings.temperature).softmax(-1, None::<Kind>))
     }
@@ -107,6 +112,10 @@ impl Method for Scrub {
         } else {
             vec![retain]
         }
+    }
+
+    fn recording(&self, _: usize, epoch: usize) -> Option<u64> {
+        Some(u64::from(self.trains_teacher(epoch)))
     }
 
     fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use regun::config::schema::{Compat, Model as ModelConfig, Optim, OptimName, Stem};
+use regun::config::schema::{Compat, CudaGraph, Model as ModelConfig, Optim, OptimName, Stem};
 use regun::data::Corpus;
 use regun::data::resident::Resident;
 use regun::data::split::Parts;
@@ -208,6 +208,8 @@ impl Golden<'_> {
             clip: None,
             freeze_backbone: false,
             sync_batchnorm: true,
+            mixed: None,
+            cuda_graph: CudaGraph::Off,
             compat,
             names: None,
             seed: 42,

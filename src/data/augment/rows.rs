@@ -4,10 +4,11 @@ use tch::kind::Element;
 use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
+use crate::torch;
 
 /// Host values as a tensor on `device`, of one dimension. The host does not wait for what the device has queued.
 pub(super) fn upload<T: Element>(values: &[T], device: Device) -> Result<Tensor> {
-    Ok(Tensor::f_from_slice(values)?.f_to_device_(device, T::KIND, true, false)?)
+    torch::upload(&Tensor::f_from_slice(values)?, device)
 }
 
 /// One number per sample, [N, 1, 1, 1].

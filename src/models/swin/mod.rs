@@ -129,6 +129,10 @@ impl Architecture for Swin {
         &self.head_slots
     }
 
+    fn draws_at_random(&self) -> bool {
+        true
+    }
+
     fn accepts(&self, height: i64, width: i64) -> Result<()> {
         if height.min(width) >= PATCH {
             return Ok(());

@@ -205,6 +205,10 @@ impl Method for Amun {
         vec![Pass::new("train", [feed(MIXED, parts.chain(made).collect())])]
     }
 
+    fn recording(&self, _: usize, _: usize) -> Option<u64> {
+        Some(0)
+    }
+
     fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
         let Settings { use_weighted_loss, retain_weight, forget_weight, .. } = self.settings;
         let terms: &[_] = match use_weighted_loss {

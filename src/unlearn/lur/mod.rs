@@ -109,6 +109,10 @@ impl Method for Lur {
         vec![Pass::new("train", [Feed::train(Role::Forget), Feed::train(Role::Retain)])]
     }
 
+    fn recording(&self, _: usize, _: usize) -> Option<u64> {
+        Some(0)
+    }
+
     fn losses(&mut self, _: &Step<'_>) -> Result<Vec<Term>> {
         Err(Error::new(error::Kind::Bug, "LUR's gradient is not that of one local loss"))
     }
@@ -123,7 +127,7 @@ impl Method for Lur {
         let retain_logits = step.train_twice_differentiable(retain)?;
         let retain_ce = cross_entropy_sum(&retain_logits, &retain.labels, 0.0);
         let retain_mean = &retain_ce / retain.global.len() as f64;
-        let own_g = Tensor::f_run_backward(&[&retain_mean], &theta, true, true)?;
+        let own_g = step.gradients_of(&retain_mean, &theta, true)?;
         let g = summed(step.world, &own_g)?;
 
         let mut ahead: Vec<Tensor> = state.tensors().iter().map(Tensor::detach).collect();
@@ -136,12 +140,12 @@ impl Method for Lur {
         let forget_logits = step.train_with(&ahead, forget)?;
         let forget_ce = cross_entropy_sum(&forget_logits, &forget.labels, 0.0);
         let forget_mean = &forget_ce / forget.global.len() as f64;
-        let own_v = Tensor::f_run_backward(&[&forget_mean], &theta_ahead, false, false)?;
+        let own_v = step.gradients_of(&forget_mean, &theta_ahead.iter().collect::<Vec<_>>(), false)?;
         let v = summed(step.world, &own_v)?;
 
         let along = own_g.iter().zip(&v).map(|(g, v)| (g * v).sum(None::<Kind>)).reduce(|a, b| a + b);
         let along = along.ok_or_else(|| Error::new(error::Kind::Bug, "LUR has no parameters to train"))?;
-        let own_hv = Tensor::f_run_backward(&[&along], &theta, false, false)?;
+        let own_hv = step.gradients_of(&along, &theta, false)?;
 
         // Means of the micro-step become shares of the step.
         let share = |batch: &crate::data::Batch| batch.global.len() as f64 / batch.step_count as f64;
@@ -150,7 +154,7 @@ impl Method for Lur {
             for (((theta, g), v), hv) in theta.iter().zip(&own_g).zip(&own_v).zip(&own_hv) {
                 let mut gradient = theta.f_grad()?;
                 let total = g * of_retain - v * of_forget + hv * (of_forget * alpha);
-                let _ = gradient.f_add_(&total)?;
+                let _ = gradient.f_add_(&step.scaled(&total)?)?;
             }
             Ok(())
         })?;

@@ -25,8 +25,9 @@ use crate::config::schema::Unlearn;
 use crate::data::{Feed, Role, View};
 use crate::error::Result;
 use crate::eval::collect;
+use crate::torch::upload;
 use crate::train::loss::{cross_entropy_sum, kl_sum};
-use crate::train::{Method, Pass, Phase, Step, Term, Trainer};
+use crate::train::{Drawn, Method, Pass, Phase, Step, Term, Trainer};
 
 #[derive(Debug, Clone, Deserialize)]
 struct Group {
@@ -87,21 +88,12 @@ impl ReGUn {
         ReGUn { settings, phase, selector, reference: None }
     }
 
-    /// The target distribution q, [K], of the held-out images at `positions`; the same on all ranks.
-    fn target(&self, step: &Step<'_>, positions: &[usize]) -> Result<Tensor> {
-        let local = &positions[step.world.share(positions.len())];
+    /// The target distribution q, [K], of the drawn held-out images; the same on all ranks.
+    fn target(&self, step: &Step<'_>) -> Result<Tensor> {
+        let drawn = step.drawn();
         let logits = match &self.reference {
-            Some(logits) => {
-                let rows: Vec<i64> = local.iter().map(|&position| position as i64).collect();
-                logits.index_select(0, &Tensor::from_slice(&rows).to_device(logits.device()))
-            }
-            None => {
-                let part = step.corpus.indices(Role::HeldOut);
-                let samples: Vec<usize> = local.iter().map(|&position| part[position]).collect();
-                let (images, _) = step.corpus.fetch(Role::HeldOut, &samples, None)?;
-                step.world.tally(&format!("{}/heldout", step.purpose), samples.len());
-                step.train_heldout(&images, &samples)?
-            }
+            Some(_) => drawn.only()?.shallow_clone(),
+            None => step.train_heldout(drawn.only()?, &drawn.indices)?,
         };
         let temperature = self.settings.temperature;
         let summed = match self.settings.aggregation {
@@ -110,7 +102,7 @@ impl ReGUn {
         };
         let mut sum = summed.sum_dim_intlist(0, false, None::<Kind>);
         step.world.sum(&mut sum)?;
-        let mean = sum / positions.len() as f64;
+        let mean = sum / drawn.samples as f64;
         Ok(match self.settings.aggregation {
             Aggregation::MeanProbs => mean,
             Aggregation::MeanLogits => (mean / temperature).softmax(-1, None::<Kind>),
@@ -122,9 +114,11 @@ impl Method for ReGUn {
     fn prepare(&mut self, trainer: &mut Trainer<'_>) -> Result<()> {
         self.selector.prepare(trainer)?;
         if self.settings.fixed_reference {
-            let model = &*trainer.model;
-            self.reference =
-                Some(collect::rows_everywhere(trainer.world, trainer.corpus, Role::HeldOut, model.folded()?)?);
+            let forward = trainer.model.folded()?;
+            // As in the Python program: what a cache would have held is float32, what a step would have computed is not.
+            let in_step = self.settings.selector == select::Choice::Uniform;
+            let logits = |images: &Tensor| if in_step { trainer.forward(|| forward(images)) } else { forward(images) };
+            self.reference = Some(collect::rows_everywhere(trainer.world, trainer.corpus, Role::HeldOut, logits)?);
         }
         Ok(())
     }
@@ -137,13 +131,35 @@ impl Method for ReGUn {
         vec![Pass::new("forget", [Feed::train(Role::Forget), Feed::cycle(Role::Retain, View::Train)])]
     }
 
+    /// This rank's share of the held-out images of the step, or, where the reference is frozen, its logits on them.
+    fn draw(&mut self, step: &Step<'_>) -> Result<Drawn> {
+        let positions = self.selector.select(step, step.batch(Role::Forget.name())?)?;
+        let local = &positions[step.world.share(positions.len())];
+        let part = step.corpus.indices(Role::HeldOut);
+        let indices: Vec<usize> = local.iter().map(|&position| part[position]).collect();
+        let tensor = match &self.reference {
+            Some(logits) => {
+                let rows: Vec<i64> = local.iter().map(|&position| position as i64).collect();
+                logits.f_index_select(0, &upload(&Tensor::f_from_slice(&rows)?, logits.device())?)?
+            }
+            None => {
+                step.world.tally(&format!("{}/heldout", step.purpose), indices.len());
+                step.corpus.fetch(Role::HeldOut, &indices, None)?.0
+            }
+        };
+        Ok(Drawn { tensors: vec![tensor], samples: positions.len(), indices })
+    }
+
+    fn recording(&self, _: usize, _: usize) -> Option<u64> {
+        Some(0)
+    }
+
     fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
         let (forget, retain) = (step.batch(Role::Forget.name())?, step.batch(Role::Retain.name())?);
         let Settings { temperature, retain_weight, forget_weight, .. } = self.settings;
         // The order of the forward passes is part of the method: each moves the running statistics of BatchNorm.
         let forget_logits = step.train(forget)?;
-        let positions = self.selector.select(step, forget)?;
-        let target = no_grad(|| self.target(step, &positions))?;
+        let target = no_grad(|| self.target(step))?;
         let retain_logits = step.train(retain)?;
         let kl = kl_sum(&target, &forget_logits, temperature);
         let ce = cross_entropy_sum(&retain_logits, &retain.labels, 0.0);

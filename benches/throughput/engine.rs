@@ -1,0 +1,131 @@
+//! Whole training steps of the real engine, augmentation included, against the programs of `benches/gpu_peers.py`.
+
+use std::error::Error;
+
+use regun::config::schema::Config;
+use regun::config::{Request, load};
+use regun::data::source::{Dataset, Images};
+use regun::data::split::Parts;
+use regun::data::{Corpus, Role};
+use regun::dist::World;
+use regun::error::Error as RegunError;
+use regun::models;
+use regun::train::supervised::Supervised;
+use regun::train::{EpochReport, Model, Observer, Phase, Settings, Trainer};
+use tch::{Device, Kind};
+
+use crate::Options;
+use crate::peer::Peer;
+use crate::report::{Row, median};
+
+/// The row.
+pub const NAME: &str = "train_engine_resnet18";
+const PEERS: &str = "benches/gpu_peers.py";
+
+/// Multiplications and additions of a training step for one image, 2 for each pair: three times those of the convolutions
+/// and the linear layer of a forward pass (the backward pass makes two products of the same size).
+pub fn flops_per_image() -> f64 {
+    let conv = |inputs: u64, outputs: u64, kernel: u64, side: u64| 2 * inputs * outputs * kernel * kernel * side * side;
+    let (mut inputs, mut side) = (64, 32);
+    let mut forward = conv(3, 64, 3, side) + 2 * 512 * 10;
+    for width in [64, 128, 256, 512] {
+        if width != inputs {
+            side /= 2;
+            forward += conv(inputs, width, 1, side);
+        }
+        forward += conv(inputs, width, 3, side) + 3 * conv(width, width, 3, side);
+        inputs = width;
+    }
+    3.0 * forward as f64
+}
+
+/// One row for each program that runs on the device.
+pub fn compare(options: &Options, device: Device) -> Result<Vec<Row>, Box<dyn Error>> {
+    let modes: &[&str] = match device {
+        Device::Cuda(_) => &["eager", "graph", "compile", "reduce-overhead", "loader"],
+        _ => &["eager"],
+    };
+    let arguments = options.peer_arguments(options.steps, options.batch_size);
+    let start = |mode: &&str| Peer::start(&options.python, PEERS, mode, &arguments);
+    let peers = modes.iter().map(start).collect::<Result<Vec<_>, _>>()?;
+    let seconds = vec![Vec::new(); peers.len()];
+    let mut rounds = Rounds { peers, seconds, ours: Vec::new(), rounds: options.rounds };
+    train(options, device, &mut rounds)?;
+
+    let images = (options.steps * options.batch_size) as f64;
+    let ours = images / median(rounds.ours);
+    if let Some(peak) = options.peak_tflops {
+        let share = 100.0 * ours * flops_per_image() / (peak * 1e12);
+        println!("train_engine_resnet18: {share:.1} % of {peak} TFLOP/s");
+    }
+    let row = |(mode, seconds): (&&str, Vec<f64>)| {
+        let baseline = format!("PyTorch {mode}, {}", options.setting(options.batch_size));
+        Row::faster(NAME, ours, images / median(seconds), &baseline, "images/s")
+    };
+    Ok(modes.iter().zip(rounds.seconds).map(row).collect())
+}
+
+/// The peers have their turns between our epochs.
+struct Rounds {
+    peers: Vec<Peer>,
+    seconds: Vec<Vec<f64>>,
+    ours: Vec<f64>,
+    rounds: usize,
+}
+
+impl Observer for Rounds {
+    fn epoch(&mut self, report: &EpochReport<'_>) -> regun::error::Result<()> {
+        // In the first epochs libraries choose their algorithms, and the step is recorded.
+        if report.epoch < 2 {
+            return Ok(());
+        }
+        self.ours.push(report.seconds);
+        for (peer, seconds) in self.peers.iter_mut().zip(&mut self.seconds) {
+            let took = peer.seconds().map_err(|e| RegunError::new(regun::error::Kind::Other, e.to_string()))?;
+            seconds.push(took);
+        }
+        eprintln!("train_engine_resnet18: round {} of {}", self.ours.len(), self.rounds);
+        Ok(())
+    }
+}
+
+/// Random pictures of CIFAR's shape.
+fn noise(n: usize) -> Images {
+    let mut state = 1u32;
+    let mut byte = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    let pixels = (0..n * 3 * 32 * 32).map(|_| byte()).collect::<Vec<u8>>().into();
+    Images { pixels, labels: (0..n as i64).map(|i| i % 10).collect(), channels: 3, height: 32, width: 32 }
+}
+
+fn train(options: &Options, device: Device, rounds: &mut Rounds) -> regun::error::Result<()> {
+    // As in the baseline: a small rate keeps repeated steps on noise within ordinary numbers.
+    let overrides = [
+        "model.optim.lr=0.001".to_owned(),
+        format!("data.batch_size={}", options.batch_size),
+        format!("trainer.precision={}", options.precision),
+    ];
+    let config: Config = load(&Request { overrides: &overrides, ..Request::default() })?.config;
+    let n = options.steps * options.batch_size;
+    let dataset = Dataset {
+        name: "noise".into(),
+        train: noise(n),
+        test: noise(1),
+        num_classes: 10,
+        fingerprint: String::new(),
+        class_names: Vec::new(),
+    };
+    let parts = Parts { retain: (0..n).collect(), ..Parts::default() };
+    let corpus = Corpus::new(&dataset, parts, &config.data, Kind::Float, device)?;
+    let architecture = models::build(&config.model.model)?.into();
+    let mut model = Model::initialise(&architecture, 0, "bench", Kind::Float, device)?;
+    let world = World::solo();
+    let settings = Settings { names: None, ..Settings::new(&config, &world, "bench", 0) };
+    let optim = config.model.optim;
+    let phase = Phase { name: "train", epochs: options.rounds + 2, optim, scheduler: None, named_parameters: false };
+    let mut method = Supervised { role: Role::Retain, label_smoothing: 0.0, phase };
+    Trainer { world: &world, corpus: &corpus, model: &mut model, settings }.run(&mut method, rounds)?;
+    Ok(())
+}

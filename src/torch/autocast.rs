@@ -1,0 +1,134 @@
+//! Autocast: a region in which libtorch runs matrix products and convolutions in a narrow dtype, and what is delicate
+//! (softmax, losses, norms) in float32. Weights stay as they are; the region casts them, once each.
+//!
+//! A region is a matter of one thread: a GPU's backward pass, which libtorch runs on a thread of its own, is outside,
+//! and gets the dtypes of the forward pass from its graph.
+
+use std::marker::PhantomData;
+
+use tch::{Device, Kind};
+
+use super::{check, ffi};
+use crate::error::Result;
+
+/// What a region casts to, on which type of device. Tensors elsewhere are left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Autocast {
+    pub cuda: bool,
+    /// `Kind::Half` or `Kind::BFloat16`; `Kind::Float` switches autocast off inside.
+    pub dtype: Kind,
+}
+
+impl Autocast {
+    pub fn new(device: Device, dtype: Kind) -> Self {
+        Autocast { cuda: device.is_cuda(), dtype }
+    }
+
+    /// Runs `body` in such a region. Regions nest; the casts of weights are kept until the outermost one ends.
+    pub fn run<T>(self, body: impl FnOnce() -> Result<T>) -> Result<T> {
+        let mut before = State::default();
+        // SAFETY: plain values; the shim writes `before` where it succeeds.
+        check(unsafe { ffi::regun_enter_autocast(self.cuda, scalar_type(self.dtype), &mut before) })?;
+        let _region = Region { before, thread: PhantomData };
+        body()
+    }
+}
+
+/// The number that libtorch knows a dtype by (c10/core/ScalarType.h).
+fn scalar_type(dtype: Kind) -> i32 {
+    match dtype {
+        Kind::Half => 5,
+        Kind::BFloat16 => 15,
+        _ => 6,
+    }
+}
+
+/// `RegunAutocast` of `shim.h`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct State {
+    cuda: bool,
+    enabled: bool,
+    dtype: i32,
+}
+
+/// An open region. It ends on the thread where it began.
+struct Region {
+    before: State,
+    thread: PhantomData<*const ()>,
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: plain values, those that the shim gave at the beginning. There would be nobody to tell of a failure.
+        let _ = check(unsafe { ffi::regun_leave_autocast(self.before) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Reduction, Tensor};
+
+    use super::*;
+    use crate::error::Error;
+
+    const ON_CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
+
+    fn product() -> Kind {
+        Tensor::ones([2, 3], ON_CPU).matmul(&Tensor::ones([3, 2], ON_CPU)).kind()
+    }
+
+    fn autocast(dtype: Kind) -> Autocast {
+        Autocast::new(Device::Cpu, dtype)
+    }
+
+    #[test]
+    fn products_are_narrow_and_losses_wide() {
+        let (x, labels) = (Tensor::ones([2, 3], ON_CPU), Tensor::zeros([2], (Kind::Int64, Device::Cpu)));
+        let weight = Tensor::ones([4, 3], ON_CPU).set_requires_grad(true);
+        let (logits, loss) = autocast(Kind::BFloat16)
+            .run(|| {
+                let logits = x.f_linear::<&Tensor>(&weight, None)?;
+                let loss = logits.cross_entropy_loss::<Tensor>(&labels, None, Reduction::Sum, -100, 0.0);
+                Ok((logits, loss))
+            })
+            .unwrap();
+        assert_eq!((logits.kind(), loss.kind()), (Kind::BFloat16, Kind::Float));
+        // Backward is outside, and gives gradients in the weight's own dtype.
+        loss.backward();
+        assert_eq!(weight.grad().kind(), Kind::Float);
+        assert_eq!(product(), Kind::Float);
+    }
+
+    #[test]
+    fn regions_nest_and_end_whatever_happens() {
+        autocast(Kind::BFloat16)
+            .run(|| {
+                autocast(Kind::Float).run(|| Ok(assert_eq!(product(), Kind::Float)))?;
+                assert_eq!(product(), Kind::BFloat16);
+                autocast(Kind::Half).run(|| Ok(assert_eq!(product(), Kind::Half)))?;
+                Ok(assert_eq!(product(), Kind::BFloat16))
+            })
+            .unwrap();
+        let failed: Result<()> = autocast(Kind::BFloat16).run(|| Err(Error::usage("no")));
+        assert!(failed.is_err() && product() == Kind::Float);
+        // Another type of device, another thread: outside.
+        let elsewhere = Autocast { cuda: true, dtype: Kind::BFloat16 };
+        elsewhere.run(|| Ok(assert_eq!(product(), Kind::Float))).unwrap();
+        autocast(Kind::BFloat16)
+            .run(|| Ok(assert_eq!(std::thread::spawn(product).join().unwrap(), Kind::Float)))
+            .unwrap();
+    }
+
+    /// A cast that outlived its region would be that of old weights.
+    #[test]
+    fn weights_are_cast_anew_in_each_region() {
+        let weight = Tensor::ones([2, 2], ON_CPU).set_requires_grad(true);
+        let x = Tensor::ones([1, 2], ON_CPU);
+        let sum =
+            || autocast(Kind::BFloat16).run(|| Ok(x.matmul(&weight).sum(Kind::Double).double_value(&[]))).unwrap();
+        assert_eq!(sum(), 4.0);
+        let _ = tch::no_grad(|| weight.detach().fill_(3.0));
+        assert_eq!(sum(), 12.0);
+    }
+}

@@ -1,0 +1,225 @@
+//! Mixed precision through the real engine, on the CPU: the configuration keeps it for GPUs, so the tests put it into the
+//! settings themselves. bfloat16 is real here; the loss scale works on float64, where a power of two changes no bit.
+
+mod as_ranks;
+mod mpirun;
+
+use as_ranks::{rank_folder, run_as_ranks};
+use mpirun::said;
+use regun::config::{Config, Request, load};
+use regun::data::{Corpus, Role, source, split};
+use regun::dist::{World, launch};
+use regun::error::{Kind as ErrorKind, Result};
+use regun::models::build;
+use regun::optim::FlatParams;
+use regun::torch::Autocast;
+use regun::train::mixed::LossScale;
+use regun::train::supervised::Supervised;
+use regun::train::{Drawn, EpochReport, Method, Mixed, Model, Observer, Pass, Phase, Settings, Step, Term, Trainer};
+use regun::unlearn;
+use tch::{Device, Kind, Tensor};
+
+/// 6 batches an epoch.
+const SETUP: &str = "data=digits model=resnet20 data.debug_subset_size=160 data.batch_size=24 split.heldout_frac=0.1 \
+    split.forget_frac=0.3 split.retain_frac=0.55 split.validation_frac=0.15 model.optim.lr=0.05 trainer.max_epochs=2";
+
+fn configure(variant: &str) -> Config {
+    let overrides: Vec<String> = SETUP.split_whitespace().chain(variant.split_whitespace()).map(String::from).collect();
+    load(&Request { overrides: &overrides, ..Request::default() }).unwrap().config
+}
+
+fn method(config: &Config) -> Box<dyn Method> {
+    match &config.unlearn {
+        Some(chosen) => unlearn::build(chosen).unwrap(),
+        None => Box::new(Supervised {
+            role: Role::Train,
+            label_smoothing: 0.0,
+            phase: Phase {
+                name: "train",
+                epochs: config.trainer.max_epochs,
+                optim: config.model.optim.clone(),
+                scheduler: None,
+                named_parameters: false,
+            },
+        }),
+    }
+}
+
+/// A loss scale without narrow products, so that it can be seen alone.
+fn scaled(initial: f64, interval: i64) -> Mixed {
+    let autocast = Autocast { cuda: false, dtype: Kind::Float };
+    Mixed { autocast, loss_scale: Some(LossScale { initial, interval, ..LossScale::default() }) }
+}
+
+const BFLOAT16: Mixed = Mixed { autocast: Autocast { cuda: false, dtype: Kind::BFloat16 }, loss_scale: None };
+
+struct Losses(Vec<f64>);
+
+impl Observer for Losses {
+    fn epoch(&mut self, report: &EpochReport<'_>) -> Result<()> {
+        self.0.push(report.means.loss);
+        Ok(())
+    }
+}
+
+/// Trains: losses of the epochs, and all tensors of the model.
+fn train(
+    world: &World,
+    config: &Config,
+    kind: Kind,
+    mixed: Option<Mixed>,
+    method: &mut dyn Method,
+) -> Result<(Vec<f64>, Vec<Tensor>)> {
+    let dataset = source::load(&config.data).unwrap();
+    let parts = split::split(&dataset.train.labels, &config.split).unwrap();
+    let corpus = Corpus::new(&dataset, parts, &config.data, kind, Device::Cpu).unwrap();
+    let architecture = build(&config.model.model).unwrap().into();
+    let mut model = Model::initialise(&architecture, 3, "base", kind, Device::Cpu).unwrap();
+    let settings = Settings { names: None, mixed, ..Settings::new(config, world, "test", 3) };
+    let mut losses = Losses(Vec::new());
+    Trainer { world, corpus: &corpus, model: &mut model, settings }.run(method, &mut losses)?;
+    Ok((losses.0, model.state.tensors().iter().map(Tensor::copy).collect()))
+}
+
+fn distance(a: &[Tensor], b: &[Tensor]) -> f64 {
+    let wide = |tensor: &Tensor| tensor.to_kind(Kind::Double);
+    a.iter().zip(b).map(|(a, b)| (wide(a) - wide(b)).abs().max().double_value(&[])).fold(0.0, f64::max)
+}
+
+#[test]
+fn a_loss_scale_changes_no_bit_of_a_finite_training() {
+    for variant in [
+        "trainer.accumulate_grad_batches=2 trainer.gradient_clip_val=0.5",
+        "unlearn=lur unlearn.pruning.enabled=false unlearn.trainer.max_epochs=2",
+    ] {
+        let config = configure(variant);
+        let run = |mixed| train(&World::solo(), &config, Kind::Double, mixed, &mut *method(&config)).unwrap();
+        let (losses, weights) = run(None);
+        // It grows on the way, too.
+        let (same, scaled) = run(Some(scaled(65536.0, 2)));
+        assert_eq!(losses, same, "{variant}");
+        assert_eq!(distance(&weights, &scaled), 0.0, "{variant}");
+    }
+}
+
+#[test]
+fn bfloat16_trains_nearly_as_float32() {
+    let config = configure("");
+    let run = |mixed| train(&World::solo(), &config, Kind::Float, mixed, &mut *method(&config)).unwrap();
+    let ((plain, weights), (narrow, narrow_weights)) = (run(None), run(Some(BFLOAT16)));
+    assert!(narrow_weights.iter().all(|tensor| [Kind::Float, Kind::Int64].contains(&tensor.kind())));
+    // Narrow products, or nothing would have been tested.
+    assert!(distance(&weights, &narrow_weights) > 1e-5);
+    for (plain, narrow) in plain.iter().zip(&narrow) {
+        assert!((plain - narrow).abs() < 0.05 * plain, "{plain} in float32, {narrow} in bfloat16");
+    }
+}
+
+/// What comes between a method and the engine.
+struct Spoiled {
+    method: Box<dyn Method>,
+    /// The step whose loss is infinite, and on which rank.
+    step: u64,
+    rank: usize,
+    /// For each step: the loss scale, and the first weight after it.
+    seen: Vec<(f64, f64)>,
+}
+
+impl Method for Spoiled {
+    fn phases(&self) -> Vec<Phase> {
+        self.method.phases()
+    }
+
+    fn passes(&self, phase: usize, epoch: usize) -> Vec<Pass> {
+        self.method.passes(phase, epoch)
+    }
+
+    fn draw(&mut self, step: &Step<'_>) -> Result<Drawn> {
+        self.method.draw(step)
+    }
+
+    fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
+        let mut terms = self.method.losses(step)?;
+        if step.index == self.step && step.world.rank() == self.rank {
+            terms[0].sum = &terms[0].sum * f64::INFINITY;
+        }
+        self.seen.push((step.scaled(&Tensor::from(1.0)).unwrap().double_value(&[]), f64::NAN));
+        Ok(terms)
+    }
+
+    fn after_step(&mut self, params: &mut FlatParams) -> Result<()> {
+        if let Some((_, weight)) = self.seen.last_mut() {
+            *weight = params.groups()[0].values.double_value(&[0]);
+        }
+        Ok(())
+    }
+}
+
+fn spoiled(config: &Config, step: u64, rank: usize) -> Spoiled {
+    Spoiled { method: method(config), step, rank, seen: Vec::new() }
+}
+
+/// Momentum included: the step after the bad one is what it would have been without it.
+#[test]
+fn a_step_that_is_not_finite_changes_nothing() {
+    for optim in ["model.optim.name=sgd", "model.optim.name=adamw"] {
+        let config = configure(optim);
+        let mut spoiled = spoiled(&config, 3, 0);
+        train(&World::solo(), &config, Kind::Double, Some(scaled(8.0, 4)), &mut spoiled).unwrap();
+        let scales: Vec<f64> = spoiled.seen.iter().map(|(scale, _)| *scale).collect();
+        assert_eq!(scales, [8.0, 8.0, 8.0, 8.0, 4.0, 4.0, 4.0, 4.0, 8.0, 8.0, 8.0, 8.0], "{optim}");
+        let weights: Vec<f64> = spoiled.seen.iter().map(|(_, weight)| *weight).collect();
+        let moved: Vec<bool> = weights.windows(2).map(|pair| pair[0] != pair[1]).collect();
+        let left_out: Vec<usize> = (1..12).filter(|step| !moved[step - 1]).collect();
+        assert_eq!(left_out, [3], "{optim}");
+        assert!(weights.iter().all(|weight| weight.is_finite()), "{optim}");
+    }
+}
+
+/// Without a loss scale, or where it is down to 1, it ends the training, one step late, and says which step it was.
+#[test]
+fn a_step_that_is_not_finite_ends_a_training_that_cannot_mend_it() {
+    let config = configure("");
+    for mixed in [None, Some(scaled(1.0, 1000))] {
+        let mut spoiled = spoiled(&config, 2, 0);
+        let error = train(&World::solo(), &config, Kind::Double, mixed, &mut spoiled).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NonFinite);
+        assert!(error.message().contains("epoch 1, pass train, step 3"), "{error}");
+        let weights: Vec<f64> = spoiled.seen.iter().map(|(_, weight)| *weight).collect();
+        assert!(weights.len() == 4 && weights[1] == weights[2] && weights[3].is_finite(), "{weights:?}");
+    }
+}
+
+#[test]
+fn rank_in_mixed_precision() {
+    if rank_folder().is_none() {
+        return;
+    }
+    launch::end_on_panic();
+    let world = launch::start().unwrap();
+    tch::set_num_threads(1);
+    let config = configure("");
+
+    // An infinite loss on the last rank alone: all leave the step out, and all halve the scale.
+    let mut spoiled = spoiled(&config, 3, world.size() - 1);
+    let (_, weights) = train(&world, &config, Kind::Double, Some(scaled(8.0, 1000)), &mut spoiled).unwrap();
+    world.agree(|| vec![("scales and weights".into(), format!("{:?}", spoiled.seen))]).unwrap();
+    assert_eq!((spoiled.seen[3].0, spoiled.seen[4].0), (8.0, 4.0));
+    assert_eq!(spoiled.seen[2].1, spoiled.seen[3].1);
+    let sums: Vec<f64> = weights.iter().map(|tensor| tensor.sum(Kind::Double).double_value(&[])).collect();
+    world.agree(|| vec![("sums of the weights".into(), format!("{sums:?}"))]).unwrap();
+
+    // Statistics of all ranks, from narrow activations: nearly those of float32.
+    let run = |mixed| train(&world, &config, Kind::Float, mixed, &mut *method(&config)).unwrap().0;
+    for (plain, narrow) in run(None).iter().zip(run(Some(BFLOAT16))) {
+        assert!((plain - narrow).abs() < 0.05 * plain, "{plain} in float32, {narrow} in bfloat16");
+    }
+    world.barrier().unwrap();
+}
+
+#[test]
+fn ranks_skip_together_and_share_statistics_of_narrow_activations() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run_as_ranks("rank_in_mixed_precision", 2, folder.path());
+    assert!(output.status.success(), "{}", said(&output));
+}
