@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
+use super::nccl::{Library, Nccl};
 use super::{Solo, Transport, order, watchdog};
 use crate::error::{Error, Result};
 use crate::torch;
@@ -29,7 +30,9 @@ const DIFFERENCES_SHOWN: usize = 8;
 pub struct World(Arc<Ranks>);
 
 struct Ranks {
-    transport: Box<dyn Transport>,
+    /// For the memory of GPUs, where the run has some; goes before the other, which it works on.
+    device: OnceLock<Nccl>,
+    host: Arc<dyn Transport>,
     traffic: Mutex<Traffic>,
     work: Mutex<BTreeMap<String, u64>>,
     check_order: AtomicBool,
@@ -49,7 +52,8 @@ fn lock<T>(counters: &Mutex<T>) -> MutexGuard<'_, T> {
 impl World {
     pub fn new(transport: Box<dyn Transport>) -> Self {
         World(Arc::new(Ranks {
-            transport,
+            device: OnceLock::new(),
+            host: transport.into(),
             traffic: Mutex::default(),
             work: Mutex::default(),
             check_order: AtomicBool::new(false),
@@ -61,6 +65,33 @@ impl World {
         Self::new(Box::new(Solo))
     }
 
+    /// From now on tensors on `device` travel through NCCL, at the side of whatever carries the others. A collective
+    /// call. Nothing to do for a single rank, and the second time.
+    pub fn use_nccl(&self, library: &Arc<Library>, device: Device) -> Result<()> {
+        if self.size() == 1 || self.0.device.get().is_some() {
+            return Ok(());
+        }
+        let nccl = {
+            let _waiting = watchdog::enter("the start of NCCL".into());
+            Nccl::start(library, Arc::clone(&self.0.host), device)?
+        };
+        // Set before by another thread of this rank: that one stays.
+        let _ = self.0.device.set(nccl);
+        Ok(())
+    }
+
+    fn transport(&self) -> &dyn Transport {
+        match self.0.device.get() {
+            Some(nccl) => nccl,
+            None => &*self.0.host,
+        }
+    }
+
+    /// Where the training is from now on, for the message of a rank that waits in vain.
+    pub fn enter_step(&self, place: String) {
+        watchdog::set_place(place);
+    }
+
     /// How long a rank waits for the others before it ends the job, and whether the order of collectives is checked.
     pub fn configure(&self, timeout: Duration, check_order: bool) {
         watchdog::set_limit(timeout);
@@ -68,20 +99,25 @@ impl World {
     }
 
     pub fn backend(&self) -> &'static str {
-        self.0.transport.name()
+        self.transport().name()
     }
 
     pub fn rank(&self) -> usize {
-        self.0.transport.rank()
+        self.0.host.rank()
     }
 
     pub fn size(&self) -> usize {
-        self.0.transport.size()
+        self.0.host.size()
+    }
+
+    /// This rank among those on its machine.
+    pub fn local_rank(&self) -> usize {
+        self.0.host.local_rank()
     }
 
     /// Ranks on this machine, this one among them.
     pub fn local_size(&self) -> usize {
-        self.0.transport.local_size()
+        self.0.host.local_size()
     }
 
     /// Whether this rank writes files and speaks to the user.
@@ -124,9 +160,26 @@ impl World {
 
     /// Replaces `tensor` by its element-wise sum over all ranks.
     pub fn sum(&self, tensor: &mut Tensor) -> Result<()> {
-        let bytes = tensor.numel() * tensor.f_kind()?.elt_size_in_bytes();
-        let what = format!("all-reduce of {:?} {:?}", tensor.size(), tensor.f_kind()?);
+        let (bytes, what) = describe("all-reduce", tensor)?;
         self.collective(bytes, what, |transport| transport.all_reduce_sum(tensor))
+    }
+
+    /// Begins to do so. Until [`finish_sums`](Self::finish_sums) the memory of `tensor` stays alive and is neither read
+    /// nor written.
+    pub fn begin_sum(&self, tensor: &mut Tensor) -> Result<()> {
+        let (bytes, what) = describe("all-reduce", tensor)?;
+        self.collective(bytes, what, |transport| transport.begin_all_reduce_sum(tensor))
+    }
+
+    /// Orders all that follows after the sums that were begun. No collective call.
+    pub fn finish_sums(&self) -> Result<()> {
+        self.transport().finish_sums()
+    }
+
+    /// Replaces `tensor` of rank 0 by its element-wise sum over all ranks.
+    pub fn sum_at_root(&self, tensor: &mut Tensor) -> Result<()> {
+        let (bytes, what) = describe("reduce", tensor)?;
+        self.collective(bytes, what, |transport| transport.reduce_sum(tensor))
     }
 
     /// The element-wise sum of `tensor` over all ranks, which autograd differentiates any number of times.
@@ -144,7 +197,13 @@ impl World {
         self.collective(0, what, |transport| transport.broadcast(tensor))
     }
 
-    /// Rows of all ranks in rank order at rank 0; `None` elsewhere.
+    /// Rows of all ranks in rank order on every rank; row counts may differ.
+    pub fn all_gather_rows(&self, rows: &Tensor) -> Result<Tensor> {
+        let what = format!("all-gather of rows {:?}", &rows.size()[1..]);
+        self.collective(0, what, |transport| transport.all_gather_rows(rows))
+    }
+
+    /// Rows of all ranks in rank order at rank 0, maybe in host memory; `None` elsewhere.
     pub fn gather_rows(&self, rows: &Tensor) -> Result<Option<Tensor>> {
         let what = format!("gather of rows {:?}", &rows.size()[1..]);
         self.collective(0, what, |transport| transport.gather_rows(rows))
@@ -230,19 +289,25 @@ impl World {
         };
         let clock = std::time::Instant::now();
         let result = if self.size() == 1 {
-            call(&*self.0.transport)
+            call(self.transport())
         } else {
             let what = format!("collective {number}, {what}");
             let check = if self.0.check_order.load(Ordering::Relaxed) { Some(what.clone()) } else { None };
             let _waiting = watchdog::enter(what);
             if let Some(what) = check {
-                order::check(&*self.0.transport, &what)?;
+                order::check(self.transport(), &what)?;
             }
-            call(&*self.0.transport)
+            call(self.transport())
         };
         lock(&self.0.traffic).seconds += clock.elapsed().as_secs_f64();
         result
     }
+}
+
+/// Bytes of `tensor`, and what a collective with it is called.
+fn describe(collective: &str, tensor: &Tensor) -> Result<(usize, String)> {
+    let kind = tensor.f_kind()?;
+    Ok((tensor.numel() * kind.elt_size_in_bytes(), format!("{collective} of {:?} {kind:?}", tensor.size())))
 }
 
 /// Share of `rank` among `size` ranks: see [`World::share`].

@@ -11,13 +11,13 @@ use tch::{Device, Kind};
 use super::folder::RunFolder;
 use super::{identity, print, print_json};
 use crate::checkpoint::Facts;
-use crate::config::schema::{Accelerator, BatchScope, Config, Precision};
+use crate::config::schema::{BatchScope, Config, Precision};
 use crate::config::{self, Loaded};
 use crate::data::Corpus;
 use crate::data::source::{self, Dataset};
 use crate::data::split::{self, Parts};
 use crate::digest::sha256;
-use crate::dist::{World, launch};
+use crate::dist::{World, launch, placement};
 use crate::error::{Error, Result};
 use crate::models::{self, Architecture};
 use crate::names::Names;
@@ -101,7 +101,7 @@ impl Session {
             .hint("use model.model.pretrained=false"));
         }
         let architecture: Arc<dyn Architecture> = models::build(&config.model.model)?.into();
-        let device = device(config)?;
+        let device = placement::choose(&world, config)?;
         let kind = kind(config);
         set_up_process(config, &world)?;
         check_batch(config, &world)?;
@@ -219,14 +219,6 @@ impl Session {
 
     pub fn folder_path(&self) -> Option<&Path> {
         self.folder.as_ref().map(RunFolder::path)
-    }
-}
-
-fn device(config: &Config) -> Result<Device> {
-    match config.trainer.accelerator {
-        Accelerator::Gpu => Err(Error::usage("trainer.accelerator=gpu: GPUs are not supported yet by this version")
-            .hint("use trainer.accelerator=auto or cpu")),
-        Accelerator::Auto | Accelerator::Cpu => Ok(Device::Cpu),
     }
 }
 

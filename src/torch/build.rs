@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::exit;
 
 fn main() {
-    for file in ["build.rs", "autograd.cpp", "guard.h", "shim.cpp", "shim.h"] {
+    for file in ["build.rs", "autograd.cpp", "guard.h", "shim.cpp", "shim.h", "stream.cpp", "stream.h"] {
         println!("cargo:rerun-if-changed=src/torch/{file}");
     }
     println!("cargo:rerun-if-env-changed=DEP_TCH_LIBTORCH_LIB");
@@ -32,7 +32,7 @@ fn main() {
         .flag(&include)
         .flag("-isystem")
         .flag(include.join("torch/csrc/api/include"))
-        .files(["src/torch/autograd.cpp", "src/torch/shim.cpp"])
+        .files(["src/torch/autograd.cpp", "src/torch/shim.cpp", "src/torch/stream.cpp"])
         .compile("regun_shim");
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
 }

@@ -1,10 +1,14 @@
-//! What tch lacks, safely: gradient buffers, fused optimizer steps, process-wide settings, memory layout; and the one
-//! place where libtorch's errors become ours.
+//! What tch lacks, safely: gradient buffers, fused optimizer steps, process-wide settings, memory layout, a second stream
+//! of a GPU; and the one place where libtorch's errors become ours.
 //!
-//! The C++ side is `shim.cpp` and `autograd.cpp`: every function there catches all exceptions and returns their text.
+//! The C++ side is `shim.cpp`, `autograd.cpp` and `stream.cpp`: every function there catches all exceptions and returns their text.
 
 mod autograd;
+mod cuda;
+mod driver;
 mod host;
+mod stream;
+pub(crate) mod symbols;
 
 use std::ffi::{CStr, c_char};
 
@@ -14,7 +18,10 @@ use torch_sys::C_tensor;
 use crate::error::{Error, Result};
 
 pub use autograd::{AccumulationHook, channel_moments, symmetric_map};
-pub use host::{HostElement, host_bytes_mut, host_slice_mut};
+pub use cuda::{device_count, libtorch_folder, load_cuda};
+pub use driver::{Gpu, gpus, keep_out_of_captures};
+pub use host::{HostElement, dense_memory, host_bytes_mut, host_slice_mut};
+pub use stream::{Mark, SideStream, set_device};
 
 mod ffi {
     use super::autograd::Callback;

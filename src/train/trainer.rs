@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::meter::{Means, Meter};
 use super::method::{Method, Pass, Phase, Step, Term};
 use super::model::Model;
-use super::reduce::Reducer;
+use super::reduce::{Reducer, Reduction};
 use crate::config::schema::{BatchScope, Compat, Config};
 use crate::data::{Batch, Corpus, Feeder};
 use crate::dist::World;
@@ -17,9 +17,6 @@ use crate::models::Statistics;
 use crate::models::layout::Role;
 use crate::names::Names;
 use crate::optim::{self, FlatParams, Groups, Optimizer};
-
-/// Gradients are summed over the ranks in pieces of at least this size, in bytes.
-const BUCKET_BYTES: usize = 25 << 20;
 
 /// How the steps are made, whatever the method.
 #[derive(Debug, Clone)]
@@ -34,6 +31,8 @@ pub struct Settings {
     pub freeze_backbone: bool,
     /// BatchNorm takes its statistics from the batches of all ranks.
     pub sync_batchnorm: bool,
+    /// How the ranks' gradients meet.
+    pub reduction: Reduction,
     pub compat: Compat,
     /// What the files of the experiment are called; none where a method's costly preparations are not kept on disk.
     pub names: Option<Names>,
@@ -55,6 +54,7 @@ impl Settings {
             clip: config.trainer.gradient_clip_val,
             freeze_backbone: config.model.model.freeze_backbone,
             sync_batchnorm: config.trainer.sync_batchnorm,
+            reduction: Reduction::new(&config.launch),
             compat: config.compat.clone(),
             names: Some(Names::of(config)),
             seed,
@@ -195,8 +195,9 @@ impl<'p> PhaseRun<'p> {
         let frozen = trainer.settings.freeze_backbone;
         let trainable = |slot| !frozen || head.contains(&slot);
         let groups = Groups::new(&phase.optim, phase.named_parameters);
-        let params = FlatParams::new(&mut trainer.model.state, groups, BUCKET_BYTES, trainable)?;
-        let reducer = Reducer::new(trainer.world, &params, &trainer.model.state)?;
+        let Reduction { cuts, compression } = trainer.settings.reduction;
+        let params = FlatParams::new(&mut trainer.model.state, groups, cuts, trainable)?;
+        let reducer = Reducer::compressing(trainer.world, &params, &trainer.model.state, compression)?;
         let optimizer = optim::build(&phase.optim, &params)?;
         Ok(PhaseRun { number, phase, params, reducer, optimizer, feeders: Vec::new(), micro_steps })
     }
@@ -218,6 +219,7 @@ impl<'p> PhaseRun<'p> {
             let window = trainer.settings.accumulate;
             let steps = micro_steps.div_ceil(window);
             for step in 0..steps {
+                trainer.world.enter_step(format!("{}, epoch {}, step {}", trainer.settings.purpose, epoch + 1, step + 1));
                 let micro = step * window..micro_steps.min((step + 1) * window);
                 self.params.zero_grad()?;
                 let mut step_images = 0;
