@@ -78,7 +78,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// One row for each baseline mode.
 fn compare(options: &Options, name: &str, make_ours: MakeOurs, modes: &[&str]) -> Result<Vec<Row>, Box<dyn Error>> {
-    let device = if options.device == "cuda" { Device::Cuda(0) } else { Device::Cpu };
+    let device = match options.device.as_str() {
+        "cuda" => regun::torch::load_cuda().map(|()| Device::Cuda(0))?,
+        _ => Device::Cpu,
+    };
     let mut ours = make_ours(i64::try_from(options.batch_size)?, device)?;
     ours.seconds(2)?;
     let arguments = [

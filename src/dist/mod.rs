@@ -39,6 +39,10 @@ pub trait Transport: Send + Sync {
     fn local_rank(&self) -> usize;
     /// Processes on this machine, this one among them.
     fn local_size(&self) -> usize;
+    /// Whether sums of a GPU's tensors are only put into its queue, so that the host goes on at once.
+    fn is_queued(&self) -> bool {
+        false
+    }
     /// Replaces `tensor` by the element-wise sum over all ranks. The same bits arrive everywhere.
     /// float32, float64, float16, bfloat16, int64.
     fn all_reduce_sum(&self, tensor: &mut Tensor) -> Result<()>;
@@ -49,6 +53,12 @@ pub trait Transport: Send + Sync {
     }
     /// What was begun is there for all that the calling thread computes from here on.
     fn finish_sums(&self) -> Result<()> {
+        Ok(())
+    }
+    /// The calling thread has put a piece of work, with collectives or without, into the device's queue. It should come
+    /// to its end as a collective should.
+    fn watch_queue(&self, what: &str) -> Result<()> {
+        let _ = what;
         Ok(())
     }
     /// Replaces `tensor` of rank 0 by the element-wise sum over all ranks; the others keep theirs.

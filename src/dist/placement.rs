@@ -81,6 +81,10 @@ pub fn choose(world: &World, config: &Config) -> Result<Device> {
             torch::set_device(device)?;
             if let Some(library) = library.transpose()? {
                 tracing::debug!("{library:?}");
+                if config.trainer.deterministic {
+                    // Sums that NVLink switches make are not the same each time (Hopper); all other ways are.
+                    torch::default_environment(c"NCCL_NVLS_ENABLE", c"0")?;
+                }
                 world.use_nccl(&Arc::new(library), device)?;
             }
             Ok(device)

@@ -28,6 +28,10 @@ impl Transport for Solo {
         1
     }
 
+    fn is_queued(&self) -> bool {
+        true
+    }
+
     fn all_reduce_sum(&self, _: &mut Tensor) -> Result<()> {
         Ok(())
     }

@@ -75,8 +75,8 @@ pub fn set_place(place: String) {
 pub struct Waiting(());
 
 /// Enters a collective. `what` reads like "collective 12, all-reduce of [4096] Float".
-pub fn enter(what: String) -> Waiting {
-    CALL.start(what);
+pub fn enter(what: &str) -> Waiting {
+    CALL.start(in_place(what));
     Waiting(())
 }
 
@@ -88,7 +88,13 @@ impl Drop for Waiting {
 
 /// The collective that this process entered last, and where the training is.
 pub fn current_call() -> String {
-    with_place(CALL.what())
+    CALL.what()
+}
+
+/// `what`, and where the training is.
+pub fn in_place(what: &str) -> String {
+    let place = PLACE.lock().unwrap_or_else(PoisonError::into_inner);
+    if place.is_empty() { what.to_owned() } else { format!("{what} ({place})") }
 }
 
 /// The GPU's oldest unfinished collective is this one, from now on; or there is none.
@@ -97,11 +103,6 @@ pub fn device_waits_for(what: Option<String>) {
         Some(what) => DEVICE.start(what),
         None => DEVICE.stop(),
     }
-}
-
-fn with_place(what: String) -> String {
-    let place = PLACE.lock().unwrap_or_else(PoisonError::into_inner);
-    if place.is_empty() { what } else { format!("{what} ({place})") }
 }
 
 /// Milliseconds since the first call.
@@ -114,14 +115,14 @@ fn watch() {
     loop {
         std::thread::sleep(LOOK_EVERY);
         let limit = LIMIT.load(Ordering::Relaxed);
-        for (clock, place) in [(&CALL, true), (&DEVICE, false)] {
+        for clock in [&CALL, &DEVICE] {
             let since = clock.since.load(Ordering::Acquire);
             if since != 0 && now().saturating_sub(since) > limit {
-                let what = if place { with_place(clock.what()) } else { clock.what() };
                 eprintln!(
-                    "error: {} waited {:.1} s in {what}: another rank is lost or stuck",
+                    "error: {} waited {:.1} s in {}: another rank is lost or stuck",
                     launch::who(),
-                    limit as f64 / 1000.0
+                    limit as f64 / 1000.0,
+                    clock.what()
                 );
                 eprintln!("hint: launch.timeout_seconds sets this limit");
                 launch::abort(Kind::Peer.exit_code());

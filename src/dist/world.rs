@@ -72,7 +72,7 @@ impl World {
             return Ok(());
         }
         let nccl = {
-            let _waiting = watchdog::enter("the start of NCCL".into());
+            let _waiting = watchdog::enter("the start of NCCL");
             Nccl::start(library, Arc::clone(&self.0.host), device)?
         };
         // Set before by another thread of this rank: that one stays.
@@ -90,6 +90,15 @@ impl World {
     /// Where the training is from now on, for the message of a rank that waits in vain.
     pub fn enter_step(&self, place: String) {
         watchdog::set_place(place);
+    }
+
+    /// The device has been given all of the step. If it does not come to its end (collectives inside a CUDA graph are
+    /// no calls) the job ends as with any other collective.
+    pub fn step_is_queued(&self) -> Result<()> {
+        if self.size() == 1 {
+            return Ok(());
+        }
+        self.transport().watch_queue(&watchdog::in_place("a step"))
     }
 
     /// How long a rank waits for the others before it ends the job, and whether the order of collectives is checked.
@@ -292,9 +301,8 @@ impl World {
             call(self.transport())
         } else {
             let what = format!("collective {number}, {what}");
-            let check = if self.0.check_order.load(Ordering::Relaxed) { Some(what.clone()) } else { None };
-            let _waiting = watchdog::enter(what);
-            if let Some(what) = check {
+            let _waiting = watchdog::enter(&what);
+            if self.0.check_order.load(Ordering::Relaxed) {
                 order::check(self.transport(), &what)?;
             }
             call(self.transport())

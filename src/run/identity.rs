@@ -48,6 +48,7 @@ pub fn provenance(loaded: &Loaded) -> Facts {
         "trainer.accumulate_grad_batches",
         "trainer.gradient_clip_val",
         "trainer.sync_batchnorm",
+        "launch.compress_gradients",
         "data.batch_size",
         "data.batch_scope",
         "data.transforms",

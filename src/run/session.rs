@@ -122,7 +122,8 @@ impl Session {
         let identity = identity::of_setup(config, &dataset, &parts);
         let flags = data_flags(&dataset);
         let hosts = world.exchange(&launch::host())?;
-        let facts = run_facts(&world, &hosts, config, command, &parts);
+        let devices = world.exchange(&device_name(device))?;
+        let facts = run_facts(&world, &hosts, &devices, config, command, &parts);
         let corpus = Corpus::new(&dataset, parts, &config.data, kind, device)?;
         let folder =
             world.is_root().then(|| RunFolder::create(&loaded.run_dir, &loaded.to_yaml(), facts)).transpose()?;
@@ -295,7 +296,22 @@ fn flatten(value: &Value, path: &str, leaves: &mut Vec<(String, String)>) {
     }
 }
 
-fn run_facts(world: &World, hosts: &[String], config: &Config, command: &str, parts: &Parts) -> Map<String, Value> {
+/// As in Python: `cpu`, `cuda:0`.
+fn device_name(device: Device) -> String {
+    match device {
+        Device::Cuda(index) => format!("cuda:{index}"),
+        _ => "cpu".into(),
+    }
+}
+
+fn run_facts(
+    world: &World,
+    hosts: &[String],
+    devices: &[String],
+    config: &Config,
+    command: &str,
+    parts: &Parts,
+) -> Map<String, Value> {
     let facts = json!({
         "command": command,
         "arguments": std::env::args().collect::<Vec<_>>(),
@@ -303,6 +319,7 @@ fn run_facts(world: &World, hosts: &[String], config: &Config, command: &str, pa
         "ranks": world.size(),
         "backend": world.backend(),
         "hosts": hosts,
+        "devices": devices,
         "threads_per_rank": tch::get_num_threads(),
         "seed": config.seed,
         "split_sizes": {

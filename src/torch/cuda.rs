@@ -52,7 +52,8 @@ mod tests {
     fn the_gpu_part_loads_at_run_time_or_says_why_not() {
         let folder = libtorch_folder().unwrap();
         match load_cuda() {
-            Ok(()) => assert!(folder.join("libtorch_cuda.so").exists()),
+            // Its parts have registered themselves: nobody else knows that number.
+            Ok(()) => assert!(tch::utils::version_cudnn() > 0),
             Err(why) => assert!(why.contains("built for CPUs only"), "{why}"),
         }
     }

@@ -58,6 +58,7 @@ mod ffi {
         pub fn regun_use_deterministic_algorithms(on: bool) -> *mut c_char;
         pub fn regun_keep_freed_memory();
         pub fn regun_torch_version() -> *const c_char;
+        pub fn regun_default_environment(name: *const c_char, value: *const c_char) -> *mut c_char;
     }
 }
 
@@ -188,6 +189,12 @@ pub fn keep_freed_memory() {
 pub fn version() -> String {
     // SAFETY: the shim returns a string literal.
     unsafe { CStr::from_ptr(ffi::regun_torch_version()) }.to_string_lossy().into_owned()
+}
+
+/// Sets an environment variable, unless it is set, for libraries that start later.
+pub fn default_environment(name: &CStr, value: &CStr) -> Result<()> {
+    // SAFETY: two NUL-terminated strings, copied during the call, under the lock that libtorch's own reads take.
+    check(unsafe { ffi::regun_default_environment(name.as_ptr(), value.as_ptr()) })
 }
 
 /// `tensor` (N, C, H, W) with the channels innermost in memory: strides (HWC, 1, WC, C). The tensor itself where it

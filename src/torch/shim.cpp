@@ -6,6 +6,8 @@
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_fused_sgd.h>
 
+#include <c10/util/env.h>
+
 #include <cstdlib>
 #include <vector>
 
@@ -60,6 +62,10 @@ char *regun_use_deterministic_algorithms(bool on) {
 }
 
 const char *regun_torch_version(void) { return TORCH_VERSION; }
+
+char *regun_default_environment(const char *name, const char *value) {
+  return guarded([&] { c10::utils::set_env(name, value, /*overwrite=*/false); });
+}
 
 void regun_keep_freed_memory(void) {
 #ifdef __GLIBC__

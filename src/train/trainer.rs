@@ -245,6 +245,7 @@ impl<'p> PhaseRun<'p> {
                 }
                 self.optimizer.step(&mut self.params, learning_rate)?;
                 method.after_step(&mut self.params)?;
+                trainer.world.step_is_queued()?;
                 images += step_images;
                 // ---- below: only watching ----
                 observer.step(&StepReport {

@@ -79,8 +79,13 @@ impl Nccl {
             self.comm.abort();
             error.context(watchdog::current_call())
         })?;
+        self.watch(watchdog::current_call())
+    }
+
+    /// From here on the device should come to the present end of the stream within the limit.
+    fn watch(&self, what: String) -> Result<()> {
         if !self.stream.is_capturing() {
-            self.unfinished.add(watchdog::current_call(), self.stream.mark()?);
+            self.unfinished.add(what, self.stream.mark()?);
         }
         Ok(())
     }
@@ -125,6 +130,10 @@ impl Transport for Nccl {
         self.host.local_size()
     }
 
+    fn is_queued(&self) -> bool {
+        true
+    }
+
     fn all_reduce_sum(&self, tensor: &mut Tensor) -> Result<()> {
         if !self.carries(tensor) {
             return self.host.all_reduce_sum(tensor);
@@ -143,6 +152,11 @@ impl Transport for Nccl {
 
     fn finish_sums(&self) -> Result<()> {
         self.stream.join_current()
+    }
+
+    fn watch_queue(&self, what: &str) -> Result<()> {
+        self.stream.follow_current()?;
+        self.watch(what.to_owned())
     }
 
     fn reduce_sum(&self, tensor: &mut Tensor) -> Result<()> {
