@@ -17,6 +17,7 @@ use regun::dist::World;
 use regun::models::build;
 use regun::names::{Attack, Names};
 use regun::train::loss::cross_entropy_sum;
+use regun::train::reduce::Reduction;
 use regun::train::{Model, Settings, Trainer};
 use regun::unlearn::amun::{self, Amun};
 use regun::unlearn::fisher::squared_gradients;
@@ -62,6 +63,7 @@ fn settings(batch_size: usize) -> Settings {
         clip: None,
         freeze_backbone: false,
         sync_batchnorm: true,
+        reduction: Reduction { cuts: (1 << 20).into(), compression: None },
         compat: COMPAT,
         names: None,
         seed: 42,

@@ -122,7 +122,10 @@ fn collectives_are_those_of_mpi_and_calls_come_in_their_order() {
         for calls in &calls {
             let calls: Vec<&str> = calls.iter().map(String::as_str).filter(|call| *call != "ncclGetUniqueId").collect();
             let [first, middle @ .., before_last, last] = &calls[..] else { panic!("{calls:?}") };
-            assert_eq!([*first, *before_last, *last], ["ncclCommInitRankConfig", "ncclCommFinalize", "ncclCommDestroy"]);
+            assert_eq!(
+                [*first, *before_last, *last],
+                ["ncclCommInitRankConfig", "ncclCommFinalize", "ncclCommDestroy"]
+            );
             let count = |name: &str| middle.iter().filter(|call| **call == name).count();
             // Of each dtype three sums; besides a large one, and one of nothing that is not launched.
             assert_eq!([count("ncclAllReduce"), count("ncclReduce"), count("ncclBroadcast")], [16, 5, 5]);
@@ -238,7 +241,11 @@ fn a_rank_that_never_joins_ends_the_start() {
 
 #[test]
 fn an_error_that_comes_later_ends_the_job_and_names_the_collective_and_the_step() {
-    let wanted = ["remote process exited (code 6); the fake was told to fail", "all-reduce of [2] Double", "base, epoch 3, step 7"];
+    let wanted = [
+        "remote process exited (code 6); the fake was told to fail",
+        "all-reduce of [2] Double",
+        "base, epoch 3, step 7",
+    ];
     let calls = fails_with("async_error:5", &wanted);
     assert!(calls.iter().flatten().any(|call| call == "ncclCommAbort"));
 }

@@ -23,7 +23,9 @@ use crate::torch::{self, Gpu};
 struct Sight {
     host: String,
     local_rank: usize,
-    /// GPUs that it may use, in order; or why there is none.
+    /// GPUs that the driver shows.
+    visible: usize,
+    /// Those that it may use, in order; or why there is none.
     gpus: Result<Vec<Gpu>, String>,
     /// NCCL's version; or why it cannot be used, and what to do. None where nobody needs it.
     nccl: Option<Result<String, (String, Option<String>)>>,
@@ -56,11 +58,12 @@ pub fn choose(world: &World, config: &Config) -> Result<Device> {
     if wanted == Accelerator::Cpu {
         return Ok(Device::Cpu);
     }
-    let gpus = usable_gpus();
+    let (visible, gpus) = look();
     let library = (world.size() > 1 && gpus.is_ok()).then(Library::find);
     let sight = Sight {
         host: launch::host(),
         local_rank: world.local_rank(),
+        visible,
         gpus,
         nccl: library.as_ref().map(|found| match found {
             Ok(library) => Ok(library.version().to_string()),
@@ -92,15 +95,19 @@ pub fn choose(world: &World, config: &Config) -> Result<Device> {
     }
 }
 
-/// The driver's GPUs, where libtorch can use them.
-fn usable_gpus() -> Result<Vec<Gpu>, String> {
-    let gpus = torch::gpus()?;
-    torch::load_cuda()?;
-    match (torch::device_count(), gpus.len()) {
-        (_, 0) => Err("the NVIDIA driver shows no GPU (is CUDA_VISIBLE_DEVICES empty?)".into()),
-        (usable, visible) if usable == visible => Ok(gpus),
-        (usable, visible) => Err(format!("libtorch can use {usable} of the {visible} GPUs that the driver shows")),
-    }
+/// How many GPUs the driver shows, and they themselves where libtorch can use them.
+fn look() -> (usize, Result<Vec<Gpu>, String>) {
+    let gpus = match torch::gpus() {
+        Ok(gpus) if gpus.is_empty() => return (0, Err("the NVIDIA driver shows none".into())),
+        Ok(gpus) => gpus,
+        Err(reason) => return (0, Err(reason)),
+    };
+    let visible = gpus.len();
+    let usable = torch::load_cuda().and_then(|()| match torch::device_count() {
+        usable if usable == visible => Ok(gpus),
+        usable => Err(format!("libtorch can use {usable} of the {visible} GPUs that the driver shows")),
+    });
+    (visible, usable)
 }
 
 fn exchange(world: &World, sight: &Sight) -> Result<Vec<Sight>> {
@@ -145,7 +152,7 @@ impl Bound {
 /// What follows from all that the ranks see, in rank order.
 fn decide(sights: &[Sight], wanted: Accelerator, bound: &Bound, share: bool) -> Result<Decision> {
     if let Some(error) = lack(sights) {
-        let somebody = sights.iter().any(|sight| sight.gpus.is_ok());
+        let somebody = sights.iter().any(|sight| sight.visible > 0);
         return match wanted {
             Accelerator::Gpu => Err(error.context("trainer.accelerator=gpu")),
             // A machine without GPUs is nothing to talk about.
@@ -166,7 +173,8 @@ fn decide(sights: &[Sight], wanted: Accelerator, bound: &Bound, share: bool) -> 
         })?;
         let index = pool[sight.local_rank % pool.len()];
         let bus_id = gpus[index].bus_id.as_str();
-        if let Some((.., other)) = owners.iter().find(|(host, bus, _)| (*host, *bus) == (&sight.host, bus_id)).filter(|_| !share)
+        if let Some((.., other)) =
+            owners.iter().find(|(host, bus, _)| (*host, *bus) == (&sight.host, bus_id)).filter(|_| !share)
         {
             return Err(Error::usage(format!(
                 "ranks {other} and {rank} would share GPU {bus_id} on {}: it has {} GPU(s) for its ranks",
@@ -214,7 +222,8 @@ fn table(sights: &[Sight], indices: &[usize]) -> String {
     for (rank, (sight, &index)) in sights.iter().zip(indices).enumerate() {
         let Some(gpu) = sight.gpus.as_ref().ok().and_then(|gpus| gpus.get(index)) else { continue };
         let gib = gpu.memory_bytes as f64 / f64::from(1 << 30);
-        let _ = write!(text, "\n{rank:4}  {:width$}  {index:3}  {}  {gib:3.0} GiB  {}", sight.host, gpu.bus_id, gpu.name);
+        let _ =
+            write!(text, "\n{rank:4}  {:width$}  {index:3}  {}  {gib:3.0} GiB  {}", sight.host, gpu.bus_id, gpu.name);
     }
     text
 }
@@ -230,7 +239,7 @@ mod tests {
     /// A rank that sees the GPUs at these bus addresses.
     fn rank(host: &str, local_rank: usize, buses: &[usize]) -> Sight {
         let gpus = Ok(buses.iter().map(|&bus| gpu(bus)).collect());
-        Sight { host: host.into(), local_rank, gpus, nccl: Some(Ok("2.28.9".into())) }
+        Sight { host: host.into(), local_rank, visible: buses.len(), gpus, nccl: Some(Ok("2.28.9".into())) }
     }
 
     fn blind(host: &str, local_rank: usize) -> Sight {
@@ -243,8 +252,7 @@ mod tests {
 
     #[test]
     fn local_ranks_count_the_gpus_of_their_machine() {
-        let sights =
-            [rank("a", 0, &[1, 2]), rank("a", 1, &[1, 2]), rank("b", 0, &[1, 2]), rank("b", 1, &[1, 2])];
+        let sights = [rank("a", 0, &[1, 2]), rank("a", 1, &[1, 2]), rank("b", 0, &[1, 2]), rank("b", 1, &[1, 2])];
         assert_eq!(auto(&sights).unwrap(), Decision::Gpus(vec![0, 1, 0, 1]));
         // A launcher that shows each rank its own.
         let sights = [rank("a", 0, &[1]), rank("a", 1, &[2])];
@@ -280,6 +288,9 @@ mod tests {
         assert!(matches!(auto(&sights).unwrap(), Decision::Cpu(Some(reason)) if reason.contains("rank 1 on b")));
         // No rank has one: nothing to wonder about.
         assert_eq!(auto(&[blind("a", 0), blind("a", 1)]).unwrap(), Decision::Cpu(None));
+        let unusable = Sight { visible: 1, gpus: Err("libtorch is built for CPUs only".into()), ..blind("a", 0) };
+        let reason = "no GPU: libtorch is built for CPUs only".to_owned();
+        assert_eq!(auto(&[unusable]).unwrap(), Decision::Cpu(Some(reason)));
 
         let mut without_nccl = [rank("a", 0, &[1, 2]), rank("a", 1, &[1, 2])];
         without_nccl[1].nccl = Some(Err(("there is no NCCL".into(), Some("install it".into()))));

@@ -19,7 +19,10 @@ pub fn load_cuda() -> Result<(), String> {
         let folder = libtorch_folder().ok_or("libtorch's folder is not known")?;
         let path = folder.join("libtorch_cuda.so");
         if !path.exists() {
-            return Err(format!("this libtorch is built for CPUs only: {} holds no libtorch_cuda.so", folder.display()));
+            return Err(format!(
+                "this libtorch is built for CPUs only: {} holds no libtorch_cuda.so",
+                folder.display()
+            ));
         }
         // SAFETY: a part of the libtorch that this process runs, made to be loaded beside it.
         let library = unsafe { Library::open(Some(&path), RTLD_LAZY | RTLD_GLOBAL) };
@@ -50,7 +53,6 @@ mod tests {
 
     #[test]
     fn the_gpu_part_loads_at_run_time_or_says_why_not() {
-        let folder = libtorch_folder().unwrap();
         match load_cuda() {
             // Its parts have registered themselves: nobody else knows that number.
             Ok(()) => assert!(tch::utils::version_cudnn() > 0),

@@ -219,7 +219,12 @@ impl<'p> PhaseRun<'p> {
             let window = trainer.settings.accumulate;
             let steps = micro_steps.div_ceil(window);
             for step in 0..steps {
-                trainer.world.enter_step(format!("{}, epoch {}, step {}", trainer.settings.purpose, epoch + 1, step + 1));
+                trainer.world.enter_step(format!(
+                    "{}, epoch {}, step {}",
+                    trainer.settings.purpose,
+                    epoch + 1,
+                    step + 1
+                ));
                 let micro = step * window..micro_steps.min((step + 1) * window);
                 self.params.zero_grad()?;
                 let mut step_images = 0;

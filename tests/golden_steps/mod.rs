@@ -13,6 +13,7 @@ use regun::data::split::Parts;
 use regun::dist::World;
 use regun::error::Result;
 use regun::models::{Architecture, build};
+use regun::train::reduce::Reduction;
 use regun::train::{Method, Model, Observer, Phase, Settings, StepReport, Trainer};
 use serde_json::Value;
 use tch::{Kind, Tensor};
@@ -207,6 +208,7 @@ impl Golden<'_> {
             clip: None,
             freeze_backbone: false,
             sync_batchnorm: true,
+            reduction: Reduction { cuts: (1 << 20).into(), compression: None },
             compat,
             names: None,
             seed: 42,

@@ -122,7 +122,11 @@ impl Communicator {
             if deadline.is_some_and(|deadline| Instant::now() > deadline) {
                 return Err(Unsettled::Late);
             }
-            if questions < IMPATIENT_QUESTIONS { thread::yield_now() } else { thread::sleep(PAUSE) }
+            if questions < IMPATIENT_QUESTIONS {
+                thread::yield_now()
+            } else {
+                thread::sleep(PAUSE)
+            }
             questions += 1;
             let comm = self.live().map_err(Unsettled::Failed)?;
             // SAFETY: live, and this thread has the turn: it holds the guard.

@@ -1,35 +1,21 @@
-//! The NCCL library of this machine, found when it is asked for, with C's error codes turned into [`Error`]s.
-//!
-//! Looked for in this order: the file that `REGUN_NCCL_LIB` names (and no other); the library that libtorch has loaded,
-//! which fits its CUDA; `libnccl.so.2` where the system looks; beside libtorch, where the Python wheels put it.
+//! NCCL's functions with its error codes turned into [`Error`]s. What they ask of pointers is left to the caller.
 
-use std::ffi::{CStr, OsStr, OsString, c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::fmt;
 use std::ptr;
 
-use libloading::os::unix::{Library as Open, RTLD_LAZY, RTLD_LOCAL};
-
 use super::raw::{self, Comm, Stream, Table, UniqueId};
 use crate::error::{Error, Kind, Result};
-use crate::torch;
-use crate::torch::symbols::reason;
-
-const VARIABLE: &str = "REGUN_NCCL_LIB";
-/// What runtime packages call it.
-const NAME: &str = "libnccl.so.2";
-/// `RTLD_NOLOAD` of Linux: only what is loaded already.
-const RTLD_NOLOAD: c_int = 4;
-/// The first version with non-blocking communicators and `ncclCommFinalize`.
-const OLDEST: Version = Version(21400);
 
 /// `NCCL_VERSION_CODE`: 22809 is 2.28.9.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
-pub struct Version(c_int);
+pub struct Version(pub(super) c_int);
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Up to 2.8 a version was coded with fewer digits.
-        let (major, rest) = if self.0 < 10000 { (self.0 / 1000, self.0 % 1000) } else { (self.0 / 10000, self.0 % 10000) };
+        let (major, rest) =
+            if self.0 < 10000 { (self.0 / 1000, self.0 % 1000) } else { (self.0 / 10000, self.0 % 10000) };
         write!(f, "{major}.{}.{}", rest / 100, rest % 100)
     }
 }
@@ -55,53 +41,14 @@ impl fmt::Debug for Library {
 }
 
 impl Library {
-    /// Finds and opens it.
-    pub fn find() -> Result<Self> {
-        if let Some(path) = std::env::var_os(VARIABLE) {
-            return Self::open(&path);
-        }
-        let beside = torch::libtorch_folder().map(|folder| folder.join("../../nvidia/nccl/lib").join(NAME));
-        let places = [(OsString::from(NAME), RTLD_NOLOAD), (OsString::from(NAME), 0)];
-        let places = places.into_iter().chain(beside.map(|path| (path.into_os_string(), 0)));
-        let mut tried = Vec::new();
-        for (place, flags) in places {
-            match open(&place, flags) {
-                Ok(library) => return Self::new(library, &place),
-                Err(_) if flags == RTLD_NOLOAD => {}
-                Err(error) => tried.push(error),
-            }
-        }
-        Err(Error::missing(format!("there is no NCCL: {}", tried.join("; ")))
-            .hint(format!("install it (pip install nvidia-nccl-cu13, say) or set {VARIABLE} to its {NAME}")))
-    }
-
-    /// The library of this file, or of this name where the system looks.
-    pub fn open(path: &OsStr) -> Result<Self> {
-        let library = open(path, 0).map_err(|error| {
-            Error::missing(format!("NCCL cannot be opened: {error}")).hint(format!("{VARIABLE} chooses the file"))
-        })?;
-        Self::new(library, path)
-    }
-
-    fn new(library: Open, path: &OsStr) -> Result<Self> {
-        let origin = path.to_string_lossy().into_owned();
-        let unfit = |why: String| {
-            Error::missing(format!("NCCL ({origin}) does not fit: {why}"))
-                .hint(format!("NCCL {OLDEST} or later is needed; set {VARIABLE} to another {NAME}"))
-        };
-        // SAFETY: signatures as in nccl.h of all versions that have these functions.
-        let table = unsafe { Table::load(library.into()) }.map_err(|symbol| unfit(format!("it has no {symbol}")))?;
+    /// The library that these functions belong to; or the code with which it refuses to say its version.
+    pub(super) fn from_table(table: Table, origin: String) -> Result<Self, c_int> {
         let mut code = 0;
         // SAFETY: writes an int.
-        let result = unsafe { (table.get_version)(&mut code) };
-        if result != raw::SUCCESS {
-            return Err(unfit(format!("ncclGetVersion returns {result}")));
+        match unsafe { (table.get_version)(&mut code) } {
+            raw::SUCCESS => Ok(Library { table, version: Version(code), origin }),
+            refusal => Err(refusal),
         }
-        let version = Version(code);
-        if version < OLDEST {
-            return Err(unfit(format!("it is version {version}")));
-        }
-        Ok(Library { table, version, origin })
     }
 
     pub fn version(&self) -> Version {
@@ -115,7 +62,8 @@ impl Library {
             raw::IN_PROGRESS => Ok(Progress::Pending),
             code => {
                 // SAFETY: NCCL returns static strings for any code, and its last error for a live or null communicator.
-                let [name, last] = unsafe { [(self.table.error_string)(code), (self.table.last_error)(comm)] }.map(text);
+                let [name, last] =
+                    unsafe { [(self.table.error_string)(code), (self.table.last_error)(comm)] }.map(text);
                 let last = if last.is_empty() { last } else { format!("; {last}") };
                 Err(Error::new(Kind::Peer, format!("NCCL {}: {what}: {name} (code {code}){last}", self.version))
                     .hint("run again with NCCL_DEBUG=WARN to see what NCCL says about it"))
@@ -188,10 +136,9 @@ impl Library {
         // SAFETY: says the caller.
         let (what, code) = unsafe {
             match collective {
-                Collective::AllReduce { data, count, dtype } => (
-                    "ncclAllReduce",
-                    (table.all_reduce)(data, data, count, dtype, raw::SUM, comm, stream),
-                ),
+                Collective::AllReduce { data, count, dtype } => {
+                    ("ncclAllReduce", (table.all_reduce)(data, data, count, dtype, raw::SUM, comm, stream))
+                }
                 Collective::Reduce { data, count, dtype } => {
                     ("ncclReduce", (table.reduce)(data, data, count, dtype, raw::SUM, ROOT, comm, stream))
                 }
@@ -213,17 +160,27 @@ const ROOT: c_int = 0;
 /// A collective on device memory. Reductions are sums, in place.
 #[derive(Debug, Clone, Copy)]
 pub enum Collective {
-    AllReduce { data: *mut c_void, count: usize, dtype: c_int },
+    AllReduce {
+        data: *mut c_void,
+        count: usize,
+        dtype: c_int,
+    },
     /// `data` of the other ranks stays as it is.
-    Reduce { data: *mut c_void, count: usize, dtype: c_int },
-    Broadcast { data: *mut c_void, bytes: usize },
+    Reduce {
+        data: *mut c_void,
+        count: usize,
+        dtype: c_int,
+    },
+    Broadcast {
+        data: *mut c_void,
+        bytes: usize,
+    },
     /// `bytes` of each rank, one after the other, to `to`.
-    AllGather { from: *const c_void, to: *mut c_void, bytes: usize },
-}
-
-fn open(path: &OsStr, flags: c_int) -> Result<Open, String> {
-    // SAFETY: NCCL's initialisers are made to be run by any program; so is a user's choice of file.
-    unsafe { Open::open(Some(path), RTLD_LAZY | RTLD_LOCAL | flags) }.map_err(|error| reason(&error))
+    AllGather {
+        from: *const c_void,
+        to: *mut c_void,
+        bytes: usize,
+    },
 }
 
 fn text(message: *const c_char) -> String {

@@ -8,11 +8,12 @@
 //! host memory only, and every rank has launched its part of a collective before it turns to MPI again.
 //!
 //! The bindings are our own, a table of thirteen functions, in three layers: [`raw`] is the library as it is,
-//! [`library`] opens it and makes errors of its codes, [`comm`] makes it safe to call from libtorch's threads. There is
-//! no crate to take instead: `nccl-rs` does not exist, and `cudarc` panics where there is no library or a symbol lacks,
+//! [`library`] makes errors of its codes, [`comm`] makes it safe to call from libtorch's threads; [`find`] opens it at run
+//! time. There is no crate to take instead: `nccl-rs` does not exist, and `cudarc` panics where there is no library or a symbol lacks,
 //! and does not look for `libnccl.so.2`, the only name that NCCL's packages install.
 
 mod comm;
+mod find;
 mod library;
 mod monitor;
 mod raw;
@@ -185,8 +186,10 @@ impl Transport for Nccl {
             return self.host.all_gather_rows(rows);
         }
         let counts = self.host.all_gather_bytes(&rows.size()[0].to_le_bytes())?;
-        let counts: Vec<i64> =
-            counts.iter().map(|bytes| bytes.iter().rev().fold(0, |count, &byte| count << 8 | i64::from(byte))).collect();
+        let counts: Vec<i64> = counts
+            .iter()
+            .map(|bytes| bytes.iter().rev().fold(0, |count, &byte| count << 8 | i64::from(byte)))
+            .collect();
         // NCCL wants the same length of all: shorter parts are filled up, and the filling is left out afterwards.
         let longest = counts.iter().copied().max().unwrap_or(0);
         let (kind, mut size) = (rows.f_kind()?, rows.size());
