@@ -157,3 +157,22 @@ fn an_override_that_does_not_fit_is_an_error_for_config_resolve_alone() {
     workspace.regun("config seed=many").succeeds();
     workspace.regun("config --resolve seed=many").fails(2, &["`seed`", "many", "an integer"]);
 }
+
+#[test]
+fn a_gpu_that_is_asked_for_and_not_there_is_missing() {
+    let workspace = Workspace::new();
+    let run = |accelerator: &str| {
+        let mut job = workspace.prepare(&format!(
+            "reference --run-idx 1 data=digits model=resnet20 data.debug_subset_size=100 trainer.max_epochs=1 \
+             trainer.accelerator={accelerator}"
+        ));
+        // Also where there is one.
+        job.command.env("CUDA_VISIBLE_DEVICES", "");
+        job.run()
+    };
+    run("gpu").fails(3, &["trainer.accelerator=gpu: no GPU: "]);
+    assert!(!workspace.path("outputs").exists());
+    // Where nobody insists, its absence is nothing to talk about.
+    let on_cpu = run("auto").succeeds();
+    assert!(!on_cpu.stderr.contains("GPU"), "{on_cpu}");
+}

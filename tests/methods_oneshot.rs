@@ -19,6 +19,7 @@ use regun::models::init::Init;
 use regun::models::{Architecture, Forward, Layout, Slot, build, layout};
 use regun::names::{Attack, Names};
 use regun::train::loss::cross_entropy_sum;
+use regun::train::reduce::Reduction;
 use regun::train::{Model, Settings, Trainer};
 use regun::unlearn::amun::{self, Amun};
 use regun::unlearn::fisher::{layers, squared_gradients, vmap};
@@ -66,6 +67,7 @@ fn settings(batch_size: usize) -> Settings {
         sync_batchnorm: true,
         mixed: None,
         cuda_graph: CudaGraph::Off,
+        reduction: Reduction { cuts: (1 << 20).into(), compression: None },
         compat: COMPAT,
         names: None,
         seed: 42,

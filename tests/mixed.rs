@@ -70,7 +70,7 @@ fn train(
     mixed: Option<Mixed>,
     method: &mut dyn Method,
 ) -> Result<(Vec<f64>, Vec<Tensor>)> {
-    let dataset = source::load(&config.data).unwrap();
+    let dataset = source::load(&config.data, source::Means { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
     let parts = split::split(&dataset.train.labels, &config.split).unwrap();
     let corpus = Corpus::new(&dataset, parts, &config.data, kind, Device::Cpu).unwrap();
     let architecture = build(&config.model.model).unwrap().into();

@@ -77,6 +77,9 @@ struct Options {
 
 impl Options {
     fn device(&self) -> Result<Device, Box<dyn Error>> {
+        if self.device.starts_with("cuda") {
+            regun::torch::load_cuda()?;
+        }
         match (self.device.as_str(), self.device.strip_prefix("cuda:").map(str::parse)) {
             ("cpu", _) => Ok(Device::Cpu),
             ("cuda", _) => Ok(Device::Cuda(0)),

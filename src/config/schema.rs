@@ -373,6 +373,30 @@ pub struct Launch {
     pub timeout_seconds: f64,
     /// Compare every collective call between the ranks before it is made.
     pub check_collectives: bool,
+    /// Gradients are summed over the ranks in pieces of at least this size.
+    pub bucket_mib: f64,
+    /// The same for the piece that is ready first.
+    pub first_bucket_mib: f64,
+    pub bucket_order: BucketOrder,
+    /// The element type in which gradients travel (null: their own).
+    pub compress_gradients: Option<Compression>,
+    /// Several ranks may use one GPU.
+    pub share_gpus: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BucketOrder {
+    /// As the backward pass completes them, the last layers first.
+    Ready,
+    /// The first layers first, which is after the backward pass.
+    Layout,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    Bf16,
 }
 
 /// Switches that bring back faults of the Python program whose mending changes numbers.

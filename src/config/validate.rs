@@ -191,6 +191,11 @@ impl Check<'_> {
         self.at_least(trainer.threads.unwrap_or(1), 1, "trainer.threads")?;
         let limit = config.launch.timeout_seconds;
         self.that(limit > 0.0 && limit <= 1e9, "launch.timeout_seconds", "a number of seconds above 0, at most 1e9")?;
+        for (key, size) in
+            [("bucket_mib", config.launch.bucket_mib), ("first_bucket_mib", config.launch.first_bucket_mib)]
+        {
+            self.that(size > 0.0 && size <= 1e6, &join("launch", key), "a number above 0, at most 1e6")?;
+        }
         let is_device = |value: &Value| matches!(value, Value::Int(index) if *index >= 0);
         let devices = match &trainer.devices.node().value {
             Value::Int(count) => *count >= 1 || *count == -1,

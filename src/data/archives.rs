@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::cifar;
+use super::{cifar, tiny_imagenet};
 use crate::config::schema::{Data, DatasetName};
 use crate::dist::launch;
 use crate::error::{Error, Kind, Result};
@@ -43,17 +43,17 @@ pub const CIFAR10: Archive = Archive {
 pub const CIFAR100: Archive = Archive {
     name: "cifar100",
     remote: Remote {
-        url: "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+        url: cifar::CIFAR100.binary.url,
         bytes: Some(168_513_733),
         checksum: Checksum::Md5("03b5dce01913d631647c71ecec9e9cb8"),
     },
     contents: Contents {
         format: Format::TarGz,
-        top: "cifar-100-binary",
+        top: cifar::CIFAR100.binary.folder,
         wanted: |path| path.ends_with(".bin") || path.ends_with(".txt"),
         most_bytes: 200_000_000,
     },
-    instead: &["cifar-100-python", "train.bin", "meta"],
+    instead: &[cifar::CIFAR100.python.folder, "train.bin", "meta"],
 };
 
 /// Published without a checksum; this is the one that everybody's copies have. Its test images have no labels and stay
@@ -61,13 +61,13 @@ pub const CIFAR100: Archive = Archive {
 pub const TINY_IMAGENET: Archive = Archive {
     name: "tiny_imagenet",
     remote: Remote {
-        url: "https://cs231n.stanford.edu/tiny-imagenet-200.zip",
+        url: tiny_imagenet::URL,
         bytes: Some(248_100_043),
         checksum: Checksum::Md5("90528d7ca1a48142e341f4ef8d21d0de"),
     },
     contents: Contents {
         format: Format::Zip,
-        top: "tiny-imagenet-200",
+        top: tiny_imagenet::FOLDER,
         wanted: |path| !path.starts_with("test/"),
         most_bytes: 1_000_000_000,
     },

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use super::listing::{self, Entry, Listing};
 use crate::error::{Error, Result};
 
-const FOLDER: &str = "tiny-imagenet-200";
+pub const FOLDER: &str = "tiny-imagenet-200";
 const ANNOTATIONS: &str = "val/val_annotations.txt";
-const URL: &str = "http://cs231n.stanford.edu/tiny-imagenet-200.zip";
+pub const URL: &str = "https://cs231n.stanford.edu/tiny-imagenet-200.zip";
 
 /// Lists the set that lies in `data_dir`, or in the folder of its own name below it.
 ///

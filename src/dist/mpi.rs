@@ -21,6 +21,7 @@ const MAX_BYTES: usize = 1 << 30;
 pub struct Mpi {
     rank: usize,
     size: usize,
+    local_rank: usize,
     local_size: usize,
     /// Finalizes MPI when it goes.
     _universe: Universe,
@@ -39,8 +40,9 @@ impl Mpi {
             .hint("load another MPI module, or one built with thread support"));
         }
         let [rank, size] = [world().rank(), world().size()].map(|number| number as usize);
-        let local_size = world().split_shared(world().rank()).size() as usize;
-        Ok(Mpi { rank, size, local_size, _universe: universe })
+        let machine = world().split_shared(world().rank());
+        let [local_rank, local_size] = [machine.rank(), machine.size()].map(|number| number as usize);
+        Ok(Mpi { rank, size, local_rank, local_size, _universe: universe })
     }
 }
 
@@ -73,6 +75,10 @@ impl Transport for Mpi {
         self.size
     }
 
+    fn local_rank(&self) -> usize {
+        self.local_rank
+    }
+
     fn local_size(&self) -> usize {
         self.local_size
     }
@@ -82,7 +88,24 @@ impl Transport for Mpi {
             Kind::Float => self.sum::<f32>(tensor),
             Kind::Double => self.sum::<f64>(tensor),
             Kind::Int64 => self.sum::<i64>(tensor),
+            Kind::Half | Kind::BFloat16 => self.sum_narrow(tensor),
             other => Err(Error::new(crate::error::Kind::Bug, format!("no MPI sum of {other:?} tensors"))),
+        }
+    }
+
+    fn reduce_sum(&self, tensor: &mut Tensor) -> Result<()> {
+        match tensor.f_kind()? {
+            Kind::Float => self.sum_at_root::<f32>(tensor),
+            Kind::Double => self.sum_at_root::<f64>(tensor),
+            Kind::Int64 => self.sum_at_root::<i64>(tensor),
+            _ => {
+                let mut sum = tensor.f_detach_copy()?;
+                self.all_reduce_sum(&mut sum)?;
+                if self.rank() == 0 {
+                    tensor.f_copy_(&sum)?;
+                }
+                Ok(())
+            }
         }
     }
 
@@ -93,12 +116,30 @@ impl Transport for Mpi {
         Ok(())
     }
 
+    fn all_gather_rows(&self, rows: &Tensor) -> Result<Tensor> {
+        let world = world();
+        let mut size = rows.size();
+        let counts = row_counts(&world, self.size(), size[0]);
+        size[0] = counts.iter().sum();
+        let all = Tensor::f_empty(&size, (rows.f_kind()?, rows.device()))?;
+        let mut start = 0;
+        for (rank, &count) in counts.iter().enumerate() {
+            let mut place = all.f_narrow(0, start, count)?;
+            if rank == self.rank() {
+                place.f_copy_(rows)?;
+            }
+            let sender = world.process_at_rank(rank as i32);
+            torch::host_bytes_mut(&mut place)?.chunks_mut(MAX_BYTES).for_each(|chunk| sender.broadcast_into(chunk));
+            start += count;
+        }
+        Ok(all)
+    }
+
     fn gather_rows(&self, rows: &Tensor) -> Result<Option<Tensor>> {
         let world = world();
         let rows = rows.f_contiguous()?;
         let size = rows.size();
-        let mut counts = vec![0i64; self.size()];
-        world.all_gather_into(&size[0], &mut counts[..]);
+        let counts = row_counts(&world, self.size(), size[0]);
         if self.rank() != 0 {
             let mut rows = rows;
             let root = world.process_at_rank(0);
@@ -158,4 +199,36 @@ impl Mpi {
         }
         Ok(())
     }
+
+    fn sum_at_root<T: HostElement + Equivalence + Copy>(&self, tensor: &mut Tensor) -> Result<()> {
+        let world = world();
+        let root = world.process_at_rank(0);
+        for chunk in torch::host_slice_mut::<T>(tensor)?.chunks_mut(MAX_BYTES / size_of::<T>()) {
+            if self.rank() == 0 {
+                let mine = chunk.to_vec();
+                root.reduce_into_root(&mine[..], chunk, SystemOperation::sum());
+            } else {
+                root.reduce_into(&chunk[..], SystemOperation::sum());
+            }
+        }
+        Ok(())
+    }
+
+    /// MPI knows no 16-bit floats: every rank gets all, adds them in float32 in the order of ranks, and rounds once.
+    fn sum_narrow(&self, tensor: &mut Tensor) -> Result<()> {
+        let all = self.all_gather_rows(&tensor.f_detach()?.f_reshape([1, -1])?)?.f_to_kind(Kind::Float)?;
+        let sum = all.f_narrow(0, 0, 1)?.f_detach_copy()?;
+        for rank in 1..self.size() {
+            let _ = sum.shallow_clone().f_add_(&all.f_narrow(0, rank as i64, 1)?)?;
+        }
+        tensor.f_copy_(&sum.f_view(&tensor.size()[..])?)?;
+        Ok(())
+    }
+}
+
+/// Rows of each rank.
+fn row_counts(world: &SimpleCommunicator, ranks: usize, rows: i64) -> Vec<i64> {
+    let mut counts = vec![0; ranks];
+    world.all_gather_into(&rows, &mut counts[..]);
+    counts
 }

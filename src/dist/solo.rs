@@ -20,6 +20,10 @@ impl Transport for Solo {
         1
     }
 
+    fn local_rank(&self) -> usize {
+        0
+    }
+
     fn local_size(&self) -> usize {
         1
     }
@@ -32,8 +36,16 @@ impl Transport for Solo {
         Ok(())
     }
 
+    fn reduce_sum(&self, _: &mut Tensor) -> Result<()> {
+        Ok(())
+    }
+
     fn broadcast(&self, _: &mut Tensor) -> Result<()> {
         Ok(())
+    }
+
+    fn all_gather_rows(&self, rows: &Tensor) -> Result<Tensor> {
+        Ok(rows.shallow_clone())
     }
 
     fn gather_rows(&self, rows: &Tensor) -> Result<Option<Tensor>> {

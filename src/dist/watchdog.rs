@@ -11,11 +11,45 @@ use std::time::{Duration, Instant};
 use super::launch;
 use crate::error::Kind;
 
-/// Milliseconds (since the first look) at which the running collective was entered; 0 outside of collectives.
-static ENTERED: AtomicU64 = AtomicU64::new(0);
+/// What this process waits for, and since when.
+struct Clock {
+    /// Milliseconds since the first look; 0 while it waits for nothing.
+    since: AtomicU64,
+    what: Mutex<String>,
+}
+
+impl Clock {
+    const fn new() -> Self {
+        Clock { since: AtomicU64::new(0), what: Mutex::new(String::new()) }
+    }
+
+    fn start(&self, what: String) {
+        START.call_once(|| {
+            now();
+            // Without the thread only the detection of hangs is lost.
+            let _ = std::thread::Builder::new().name("watchdog".into()).spawn(watch);
+        });
+        *self.what.lock().unwrap_or_else(PoisonError::into_inner) = what;
+        self.since.store(now().max(1), Ordering::Release);
+    }
+
+    fn stop(&self) {
+        self.since.store(0, Ordering::Release);
+    }
+
+    fn what(&self) -> String {
+        self.what.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The collective call that this process is in.
+static CALL: Clock = Clock::new();
+/// The collective that the GPU has not finished.
+static DEVICE: Clock = Clock::new();
+/// Where the training is, for messages.
+static PLACE: Mutex<String> = Mutex::new(String::new());
 /// Longest wait in milliseconds.
 static LIMIT: AtomicU64 = AtomicU64::new(DEFAULT_LIMIT.as_millis() as u64);
-static WHAT: Mutex<String> = Mutex::new(String::new());
 static START: Once = Once::new();
 
 /// Before the configuration is known.
@@ -32,24 +66,42 @@ pub fn limit() -> Duration {
     Duration::from_millis(LIMIT.load(Ordering::Relaxed))
 }
 
+/// Where the training is from now on: "base, epoch 3, step 12".
+pub fn set_place(place: String) {
+    *PLACE.lock().unwrap_or_else(PoisonError::into_inner) = place;
+}
+
 /// While it lives, the clock of one collective runs.
 pub struct Waiting(());
 
-/// Enters a collective. `what` reads like "all-reduce number 12 of 4096 bytes".
-pub fn enter(what: String) -> Waiting {
-    START.call_once(|| {
-        now();
-        // Without the thread only the detection of hangs is lost.
-        let _ = std::thread::Builder::new().name("watchdog".into()).spawn(watch);
-    });
-    *WHAT.lock().unwrap_or_else(PoisonError::into_inner) = what;
-    ENTERED.store(now().max(1), Ordering::Release);
+/// Enters a collective. `what` reads like "collective 12, all-reduce of [4096] Float".
+pub fn enter(what: &str) -> Waiting {
+    CALL.start(in_place(what));
     Waiting(())
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        ENTERED.store(0, Ordering::Release);
+        CALL.stop();
+    }
+}
+
+/// The collective that this process entered last, and where the training is.
+pub fn current_call() -> String {
+    CALL.what()
+}
+
+/// `what`, and where the training is.
+pub fn in_place(what: &str) -> String {
+    let place = PLACE.lock().unwrap_or_else(PoisonError::into_inner);
+    if place.is_empty() { what.to_owned() } else { format!("{what} ({place})") }
+}
+
+/// The GPU's oldest unfinished collective is this one, from now on; or there is none.
+pub fn device_waits_for(what: Option<String>) {
+    match what {
+        Some(what) => DEVICE.start(what),
+        None => DEVICE.stop(),
     }
 }
 
@@ -62,16 +114,19 @@ fn now() -> u64 {
 fn watch() {
     loop {
         std::thread::sleep(LOOK_EVERY);
-        let entered = ENTERED.load(Ordering::Acquire);
-        if entered != 0 && u128::from(now().saturating_sub(entered)) > limit().as_millis() {
-            let what = WHAT.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            eprintln!(
-                "error: {} waited {:.1} s in {what}: another rank is lost or stuck",
-                launch::who(),
-                limit().as_secs_f64()
-            );
-            eprintln!("hint: launch.timeout_seconds sets this limit");
-            launch::abort(Kind::Peer.exit_code());
+        let limit = LIMIT.load(Ordering::Relaxed);
+        for clock in [&CALL, &DEVICE] {
+            let since = clock.since.load(Ordering::Acquire);
+            if since != 0 && now().saturating_sub(since) > limit {
+                eprintln!(
+                    "error: {} waited {:.1} s in {}: another rank is lost or stuck",
+                    launch::who(),
+                    limit as f64 / 1000.0,
+                    clock.what()
+                );
+                eprintln!("hint: launch.timeout_seconds sets this limit");
+                launch::abort(Kind::Peer.exit_code());
+            }
         }
     }
 }

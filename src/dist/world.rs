@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
+use super::nccl::{Library, Nccl};
 use super::{Solo, Transport, order, watchdog};
 use crate::error::{Error, Kind, Result};
 use crate::torch;
@@ -37,7 +38,9 @@ const DIFFERENCES_SHOWN: usize = 8;
 pub struct World(Arc<Ranks>);
 
 struct Ranks {
-    transport: Box<dyn Transport>,
+    /// For the memory of GPUs, where the run has some; goes before the other, which it works on.
+    device: OnceLock<Nccl>,
+    host: Arc<dyn Transport>,
     traffic: Mutex<Traffic>,
     work: Mutex<BTreeMap<String, u64>>,
     check_order: AtomicBool,
@@ -57,7 +60,8 @@ fn lock<T>(counters: &Mutex<T>) -> MutexGuard<'_, T> {
 impl World {
     pub fn new(transport: Box<dyn Transport>) -> Self {
         World(Arc::new(Ranks {
-            transport,
+            device: OnceLock::new(),
+            host: transport.into(),
             traffic: Mutex::default(),
             work: Mutex::default(),
             check_order: AtomicBool::new(false),
@@ -69,6 +73,42 @@ impl World {
         Self::new(Box::new(Solo))
     }
 
+    /// From now on tensors on `device` travel through NCCL, at the side of whatever carries the others. A collective
+    /// call. Nothing to do for a single rank, and the second time.
+    pub fn use_nccl(&self, library: &Arc<Library>, device: Device) -> Result<()> {
+        if self.size() == 1 || self.0.device.get().is_some() {
+            return Ok(());
+        }
+        let nccl = {
+            let _waiting = watchdog::enter("the start of NCCL");
+            Nccl::start(library, Arc::clone(&self.0.host), device)?
+        };
+        // Set before by another thread of this rank: that one stays.
+        let _ = self.0.device.set(nccl);
+        Ok(())
+    }
+
+    fn transport(&self) -> &dyn Transport {
+        match self.0.device.get() {
+            Some(nccl) => nccl,
+            None => &*self.0.host,
+        }
+    }
+
+    /// Where the training is from now on, for the message of a rank that waits in vain.
+    pub fn enter_step(&self, place: String) {
+        watchdog::set_place(place);
+    }
+
+    /// The device has been given all of the step. If it does not come to its end (collectives inside a CUDA graph are
+    /// no calls) the job ends as with any other collective.
+    pub fn step_is_queued(&self) -> Result<()> {
+        if self.size() == 1 {
+            return Ok(());
+        }
+        self.transport().watch_queue(&watchdog::in_place("a step"))
+    }
+
     /// How long a rank waits for the others before it ends the job, and whether the order of collectives is checked.
     pub fn configure(&self, timeout: Duration, check_order: bool) {
         watchdog::set_limit(timeout);
@@ -76,25 +116,30 @@ impl World {
     }
 
     pub fn backend(&self) -> &'static str {
-        self.0.transport.name()
+        self.transport().name()
     }
 
     pub fn rank(&self) -> usize {
-        self.0.transport.rank()
+        self.0.host.rank()
     }
 
     pub fn size(&self) -> usize {
-        self.0.transport.size()
+        self.0.host.size()
+    }
+
+    /// This rank among those on its machine.
+    pub fn local_rank(&self) -> usize {
+        self.0.host.local_rank()
     }
 
     /// Ranks on this machine, this one among them.
     pub fn local_size(&self) -> usize {
-        self.0.transport.local_size()
+        self.0.host.local_size()
     }
 
     /// Whether sums of a GPU's tensors are only put into its queue, so that the host goes on at once.
     pub fn is_queued(&self) -> bool {
-        self.0.transport.is_queued()
+        self.transport().is_queued()
     }
 
     /// Whether this rank writes files and speaks to the user.
@@ -165,9 +210,26 @@ impl World {
 
     /// Replaces `tensor` by its element-wise sum over all ranks.
     pub fn sum(&self, tensor: &mut Tensor) -> Result<()> {
-        let bytes = tensor.numel() * tensor.f_kind()?.elt_size_in_bytes();
-        let what = format!("all-reduce of {:?} {:?}", tensor.size(), tensor.f_kind()?);
+        let (bytes, what) = describe("all-reduce", tensor)?;
         self.collective(bytes, what, |transport| transport.all_reduce_sum(tensor))
+    }
+
+    /// Begins to do so. Until [`finish_sums`](Self::finish_sums) the memory of `tensor` stays alive and is neither read
+    /// nor written.
+    pub fn begin_sum(&self, tensor: &mut Tensor) -> Result<()> {
+        let (bytes, what) = describe("all-reduce", tensor)?;
+        self.collective(bytes, what, |transport| transport.begin_all_reduce_sum(tensor))
+    }
+
+    /// Orders all that follows after the sums that were begun. No collective call.
+    pub fn finish_sums(&self) -> Result<()> {
+        self.transport().finish_sums()
+    }
+
+    /// Replaces `tensor` of rank 0 by its element-wise sum over all ranks.
+    pub fn sum_at_root(&self, tensor: &mut Tensor) -> Result<()> {
+        let (bytes, what) = describe("reduce", tensor)?;
+        self.collective(bytes, what, |transport| transport.reduce_sum(tensor))
     }
 
     /// The element-wise sum of `tensor` over all ranks, which autograd differentiates any number of times.
@@ -185,7 +247,13 @@ impl World {
         self.collective(0, what, |transport| transport.broadcast(tensor))
     }
 
-    /// Rows of all ranks in rank order at rank 0; `None` elsewhere.
+    /// Rows of all ranks in rank order on every rank; row counts may differ.
+    pub fn all_gather_rows(&self, rows: &Tensor) -> Result<Tensor> {
+        let what = format!("all-gather of rows {:?}", &rows.size()[1..]);
+        self.collective(0, what, |transport| transport.all_gather_rows(rows))
+    }
+
+    /// Rows of all ranks in rank order at rank 0, maybe in host memory; `None` elsewhere.
     pub fn gather_rows(&self, rows: &Tensor) -> Result<Option<Tensor>> {
         let what = format!("gather of rows {:?}", &rows.size()[1..]);
         self.collective(0, what, |transport| transport.gather_rows(rows))
@@ -287,19 +355,24 @@ impl World {
         };
         let clock = std::time::Instant::now();
         let result = if self.size() == 1 {
-            call(&*self.0.transport)
+            call(self.transport())
         } else {
             let what = format!("collective {number}, {what}");
-            let check = if self.0.check_order.load(Ordering::Relaxed) { Some(what.clone()) } else { None };
-            let _waiting = watchdog::enter(what);
-            if let Some(what) = check {
-                order::check(&*self.0.transport, &what)?;
+            let _waiting = watchdog::enter(&what);
+            if self.0.check_order.load(Ordering::Relaxed) {
+                order::check(self.transport(), &what)?;
             }
-            call(&*self.0.transport)
+            call(self.transport())
         };
         lock(&self.0.traffic).seconds += clock.elapsed().as_secs_f64();
         result
     }
+}
+
+/// Bytes of `tensor`, and what a collective with it is called.
+fn describe(collective: &str, tensor: &Tensor) -> Result<(usize, String)> {
+    let kind = tensor.f_kind()?;
+    Ok((tensor.numel() * kind.elt_size_in_bytes(), format!("{collective} of {:?} {kind:?}", tensor.size())))
 }
 
 /// Share of `rank` among `size` ranks: see [`World::share`].

@@ -11,8 +11,7 @@ use crate::dist::World;
 use crate::error::Result;
 use crate::train::Model;
 
-/// Rows that `compute` makes of the images and labels that this rank is dealt, in order, and the position of the first
-/// of them.
+/// Rows that `compute` makes of the images and labels that this rank is dealt, in order.
 fn local_rows(
     world: &World,
     corpus: &Corpus,
@@ -20,15 +19,12 @@ fn local_rows(
     batch_size: usize,
     what: &str,
     mut compute: impl FnMut(&Tensor, &Tensor) -> Result<Tensor>,
-) -> Result<(usize, Tensor)> {
+) -> Result<Tensor> {
     let indices = corpus.indices(role);
     let batches = indices.len().div_ceil(batch_size);
-    let (mut first, mut rows) = (0, Vec::new());
+    let mut rows = Vec::new();
     for (number, batch) in indices.chunks(batch_size).enumerate() {
         if world.deals(number, batches) {
-            if rows.is_empty() {
-                first = number * batch_size;
-            }
             let (images, labels) = corpus.fetch(role, batch, None)?;
             rows.push(no_grad(|| compute(&images, &labels))?);
             world.tally(&format!("{what}/{}", role.name()), batch.len());
@@ -39,7 +35,7 @@ fn local_rows(
         let (images, labels) = corpus.fetch(role, &indices[..indices.len().min(1)], None)?;
         rows.push(no_grad(|| compute(&images, &labels))?.narrow(0, 0, 0));
     }
-    Ok((first, Tensor::cat(&rows, 0)))
+    Ok(Tensor::cat(&rows, 0))
 }
 
 /// Rows of all samples of a part, [n, D] in the order of its indices, on every rank.
@@ -65,12 +61,7 @@ pub fn labelled_rows_everywhere(
     what: &str,
     compute: impl FnMut(&Tensor, &Tensor) -> Result<Tensor>,
 ) -> Result<Tensor> {
-    let (first, rows) = local_rows(world, corpus, role, batch_size, what, compute)?;
-    // Every row is computed by one rank; adding the others' zeros hands it to all.
-    let mut all = Tensor::zeros([corpus.indices(role).len() as i64, rows.size()[1]], (rows.kind(), rows.device()));
-    all.narrow(0, first as i64, rows.size()[0]).copy_(&rows);
-    world.sum(&mut all)?;
-    Ok(all)
+    world.all_gather_rows(&local_rows(world, corpus, role, batch_size, what, compute)?)
 }
 
 /// Logits of a model on parts of the data, in the order of their indices: at rank 0; `None` elsewhere.
@@ -80,7 +71,7 @@ pub fn logits(world: &World, corpus: &Corpus, model: &Model, role: Role) -> Resu
     }
     let forward = model.folded()?;
     let batch_size = corpus.eval_batch_size();
-    let (_, rows) = local_rows(world, corpus, role, batch_size, "evaluate", |images, _| forward(images))?;
+    let rows = local_rows(world, corpus, role, batch_size, "evaluate", |images, _| forward(images))?;
     let Some(rows) = world.gather_rows(&rows)? else { return Ok(None) };
     let values: Vec<f32> = Vec::try_from(rows.to_kind(Kind::Float).flatten(0, -1))?;
     Logits::new(values, corpus.labels(role), corpus.num_classes()).map(Some)

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tch::{Kind, Tensor, no_grad};
 
 use super::groups::Groups;
+use crate::config::schema::BucketOrder;
 use crate::error::Result;
 use crate::models::{Slot, State};
 use crate::torch;
@@ -55,6 +56,23 @@ pub struct Bucket {
     pub num_params: usize,
 }
 
+/// How buffers are cut into buckets. Small ones start early, large ones carry less overhead.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cuts {
+    /// A bucket is closed when it holds at least so much.
+    pub bytes: usize,
+    /// The same for the one that backward completes first: the sooner it is on its way, the better.
+    pub first_bytes: usize,
+    pub order: BucketOrder,
+}
+
+/// All of at least so many bytes, in the order in which backward completes them.
+impl From<usize> for Cuts {
+    fn from(bytes: usize) -> Self {
+        Cuts { bytes, first_bytes: bytes, order: BucketOrder::Ready }
+    }
+}
+
 /// What a [`FlatLayout`] is made from: the learning parameters, in layout order.
 #[derive(Debug, Clone)]
 pub struct ParamSpec {
@@ -74,9 +92,8 @@ pub struct FlatLayout {
 }
 
 impl FlatLayout {
-    /// Buckets are cut from the back of the buffers, where backward finishes first: one is closed when it holds at
-    /// least `bucket_bytes`. They are numbered in the order in which backward completes them.
-    pub fn new(specs: Vec<ParamSpec>, element_bytes: usize, bucket_bytes: usize) -> Self {
+    /// Buckets are cut from the back of the buffers, where backward finishes first.
+    pub fn new(specs: Vec<ParamSpec>, element_bytes: usize, cuts: Cuts) -> Self {
         let mut buffers: Vec<(f64, i64)> = Vec::new();
         let mut params: Vec<Param> = Vec::with_capacity(specs.len());
         for ParamSpec { slot, name, size, weight_decay } in specs {
@@ -89,7 +106,7 @@ impl FlatLayout {
             buffers[group].1 += (param.num_elements() as usize).next_multiple_of(ALIGNMENT) as i64;
             params.push(param);
         }
-        let buckets = cut_buckets(&mut params, &buffers, element_bytes, bucket_bytes);
+        let buckets = cut_buckets(&mut params, &buffers, element_bytes, cuts);
         FlatLayout { params, buffers, buckets }
     }
 
@@ -98,7 +115,7 @@ impl FlatLayout {
         &self.params
     }
 
-    /// In the order in which backward completes them.
+    /// In the order in which they are reduced.
     pub fn buckets(&self) -> &[Bucket] {
         &self.buckets
     }
@@ -109,7 +126,7 @@ impl FlatLayout {
     }
 }
 
-fn cut_buckets(params: &mut [Param], buffers: &[(f64, i64)], element_bytes: usize, bucket_bytes: usize) -> Vec<Bucket> {
+fn cut_buckets(params: &mut [Param], buffers: &[(f64, i64)], element_bytes: usize, cuts: Cuts) -> Vec<Bucket> {
     let mut buckets: Vec<Bucket> = Vec::new();
     let mut open: Vec<Option<usize>> = vec![None; buffers.len()];
     let mut ends: Vec<i64> = buffers.iter().map(|(_, len)| *len).collect();
@@ -129,12 +146,16 @@ fn cut_buckets(params: &mut [Param], buffers: &[(f64, i64)], element_bytes: usiz
         *offset = param.offset;
         *num_params += 1;
         ends[group] = param.offset;
-        if *len as usize * element_bytes >= bucket_bytes {
+        let enough = if bucket == 0 { cuts.first_bytes } else { cuts.bytes };
+        if *len as usize * element_bytes >= enough {
             open[group] = None;
         }
     }
     let mut order: Vec<usize> = (0..buckets.len()).collect();
-    order.sort_by_key(|&bucket| std::cmp::Reverse(first[bucket]));
+    match cuts.order {
+        BucketOrder::Ready => order.sort_by_key(|&bucket| std::cmp::Reverse(first[bucket])),
+        BucketOrder::Layout => order.sort_by_key(|&bucket| first[bucket]),
+    }
     let mut rank = vec![0; order.len()];
     for (new, &old) in order.iter().enumerate() {
         rank[old] = new;
@@ -169,7 +190,7 @@ impl FlatParams {
     pub fn new(
         state: &mut State,
         groups: Groups,
-        bucket_bytes: usize,
+        cuts: impl Into<Cuts>,
         trainable: impl Fn(Slot) -> bool,
     ) -> Result<Self> {
         let specs: Vec<ParamSpec> = state
@@ -187,7 +208,7 @@ impl FlatParams {
             Some(spec) => (state.get(spec.slot).f_kind()?, state.get(spec.slot).device()),
             None => (Kind::Float, tch::Device::Cpu),
         };
-        let layout = FlatLayout::new(specs, options.0.elt_size_in_bytes(), bucket_bytes);
+        let layout = FlatLayout::new(specs, options.0.elt_size_in_bytes(), cuts.into());
         no_grad(|| Self::move_in(state, layout, options))
     }
 

@@ -46,6 +46,7 @@ pub const PROVENANCE: &[&str] = &[
     "trainer.accumulate_grad_batches",
     "trainer.gradient_clip_val",
     "trainer.sync_batchnorm",
+    "launch.compress_gradients",
     "data.batch_size",
     "data.batch_scope",
     "data.transforms",

@@ -11,14 +11,14 @@ use tch::{Device, Kind};
 use super::folder::RunFolder;
 use super::{identity, print, print_json};
 use crate::checkpoint::Facts;
-use crate::config::schema::{Accelerator, BatchScope, Config, CudaGraph, Precision};
+use crate::config::schema::{BatchScope, Config, CudaGraph, Precision};
 use crate::config::{self, Loaded};
 use crate::data::augment::input_sizes;
 use crate::data::source::{self, Dataset, Means};
 use crate::data::split::{self, Parts};
 use crate::data::{self, Corpus};
 use crate::digest::sha256;
-use crate::dist::{World, launch};
+use crate::dist::{World, launch, placement};
 use crate::error::{Error, Result};
 use crate::models::{self, Architecture};
 use crate::names::Names;
@@ -98,7 +98,7 @@ impl Session {
         world.start_counting();
         models::check(&config.model.model)?;
         models::pretrained::check(&config.model.model)?;
-        let device = device(config)?;
+        let device = placement::choose(&world, config)?;
         let kind = kind(config, device);
         check_graphs(config, device)?;
         set_up_process(config, &world)?;
@@ -122,7 +122,8 @@ impl Session {
         let identity = identity::of_setup(config, &dataset, &parts);
         let flags = data_flags(&dataset);
         let hosts = world.exchange(&launch::host())?;
-        let facts = run_facts(&world, &hosts, config, command, &parts);
+        let devices = world.exchange(&device_name(device))?;
+        let facts = run_facts(&world, &hosts, &devices, config, command, &parts);
         let corpus = Corpus::new(&dataset, parts, &config.data, kind, device)?;
         let folder =
             world.is_root().then(|| RunFolder::create(&loaded.run_dir, &loaded.to_yaml(), facts)).transpose()?;
@@ -221,14 +222,6 @@ impl Session {
     }
 }
 
-fn device(config: &Config) -> Result<Device> {
-    match config.trainer.accelerator {
-        Accelerator::Gpu => Err(Error::usage("trainer.accelerator=gpu: GPUs are not supported yet by this version")
-            .hint("use trainer.accelerator=auto or cpu")),
-        Accelerator::Auto | Accelerator::Cpu => Ok(Device::Cpu),
-    }
-}
-
 /// What weights and images are kept in.
 fn kind(config: &Config, device: Device) -> Kind {
     match config.trainer.precision {
@@ -323,7 +316,22 @@ fn flatten(value: &Value, path: &str, leaves: &mut Vec<(String, String)>) {
     }
 }
 
-fn run_facts(world: &World, hosts: &[String], config: &Config, command: &str, parts: &Parts) -> Map<String, Value> {
+/// As in Python: `cpu`, `cuda:0`.
+fn device_name(device: Device) -> String {
+    match device {
+        Device::Cuda(index) => format!("cuda:{index}"),
+        _ => "cpu".into(),
+    }
+}
+
+fn run_facts(
+    world: &World,
+    hosts: &[String],
+    devices: &[String],
+    config: &Config,
+    command: &str,
+    parts: &Parts,
+) -> Map<String, Value> {
     let facts = json!({
         "command": command,
         "arguments": std::env::args().collect::<Vec<_>>(),
@@ -331,6 +339,7 @@ fn run_facts(world: &World, hosts: &[String], config: &Config, command: &str, pa
         "ranks": world.size(),
         "backend": world.backend(),
         "hosts": hosts,
+        "devices": devices,
         "threads_per_rank": tch::get_num_threads(),
         "seed": config.seed,
         "split_sizes": {

@@ -149,8 +149,8 @@ fn check_finite(title: &str, report: &EpochReport<'_>, validation: Option<(f64, 
 impl Watch<'_> {
     /// A line with the means of the epoch so far; all ranks add theirs.
     fn log_step(&self, report: &StepReport<'_>) -> Result<()> {
-        let means = report.meter.means(self.world)?;
-        let Some(folder) = self.folder else { return Ok(()) };
+        let means = report.meter.means_at_root(self.world)?;
+        let (Some(means), Some(folder)) = (means, self.folder) else { return Ok(()) };
         let mut line = Map::new();
         line.insert("phase".into(), format!("{}/{}", self.title, report.phase).into());
         line.insert("epoch".into(), (report.epoch + 1).into());

@@ -5,7 +5,18 @@ use std::path::PathBuf;
 use std::process::exit;
 
 fn main() {
-    for file in ["build.rs", "autograd.cpp", "guard.h", "memory.cpp", "queue.cpp", "shim.cpp", "shim.h", "vmap.cpp"] {
+    for file in [
+        "build.rs",
+        "autograd.cpp",
+        "guard.h",
+        "memory.cpp",
+        "queue.cpp",
+        "shim.cpp",
+        "shim.h",
+        "stream.cpp",
+        "stream.h",
+        "vmap.cpp",
+    ] {
         println!("cargo:rerun-if-changed=src/torch/{file}");
     }
     println!("cargo:rerun-if-env-changed=DEP_TCH_LIBTORCH_LIB");
@@ -32,7 +43,7 @@ fn main() {
         .flag(&include)
         .flag("-isystem")
         .flag(include.join("torch/csrc/api/include"))
-        .files(["autograd", "memory", "queue", "shim", "vmap"].map(|name| format!("src/torch/{name}.cpp")))
+        .files(["autograd", "memory", "queue", "shim", "stream", "vmap"].map(|name| format!("src/torch/{name}.cpp")))
         .compile("regun_shim");
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
 }

@@ -1,4 +1,4 @@
-//! The memory of a host tensor as a slice, for MPI.
+//! The memory of a tensor: as a slice where it is the host's, for MPI; as an address for NCCL.
 
 use tch::{Device, Kind, Tensor};
 
@@ -27,7 +27,7 @@ pub fn host_slice_mut<T: HostElement>(tensor: &mut Tensor) -> Result<&mut [T]> {
     if tensor.f_kind()? != T::KIND {
         return Err(Error::new(ErrorKind::Bug, format!("a {:?} slice of a {:?} tensor", T::KIND, tensor.f_kind()?)));
     }
-    let (start, count) = dense_memory(tensor)?;
+    let (start, count) = host_memory(tensor)?;
     // SAFETY: the tensor keeps `count` dense elements of T alive at `start` for as long as it is borrowed; libtorch
     // aligns storage to 64 bytes and offsets by whole elements; an empty tensor's null pointer is replaced.
     Ok(unsafe { std::slice::from_raw_parts_mut(start.cast::<T>(), count) })
@@ -36,20 +36,24 @@ pub fn host_slice_mut<T: HostElement>(tensor: &mut Tensor) -> Result<&mut [T]> {
 /// The bytes of a dense host tensor of any kind, in memory order.
 pub fn host_bytes_mut(tensor: &mut Tensor) -> Result<&mut [u8]> {
     let size = tensor.f_kind()?.elt_size_in_bytes();
-    let (start, count) = dense_memory(tensor)?;
+    let (start, count) = host_memory(tensor)?;
     // SAFETY: as above; any byte may be written to memory of the kinds that `HostElement` lists, and the bytes written
     // here are those of a tensor of the same kind.
     Ok(unsafe { std::slice::from_raw_parts_mut(start, count * size) })
 }
 
-/// Start and number of elements of a tensor without gaps in host memory.
-fn dense_memory(tensor: &Tensor) -> Result<(*mut u8, usize)> {
-    if tensor.device() != Device::Cpu || !is_dense(tensor) {
+fn host_memory(tensor: &Tensor) -> Result<(*mut u8, usize)> {
+    match tensor.device() {
+        Device::Cpu => dense_memory(tensor),
+        device => Err(Error::new(ErrorKind::Bug, format!("a slice of a tensor on {device:?}"))),
+    }
+}
+
+/// Start and number of elements of a tensor without gaps, on its device. Not null, also where there is no element.
+pub fn dense_memory(tensor: &Tensor) -> Result<(*mut u8, usize)> {
+    if !is_dense(tensor) {
         let (size, stride) = (tensor.size(), tensor.stride());
-        return Err(Error::new(
-            ErrorKind::Bug,
-            format!("a slice of a tensor on {:?} of size {size:?}, strides {stride:?}", tensor.device()),
-        ));
+        return Err(Error::new(ErrorKind::Bug, format!("the memory of a tensor of size {size:?}, strides {stride:?}")));
     }
     let start = match tensor.numel() {
         0 => std::ptr::NonNull::<f64>::dangling().as_ptr().cast(),

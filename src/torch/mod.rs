@@ -1,14 +1,18 @@
-//! What tch lacks, safely: gradient buffers, fused optimizer steps, process-wide settings, memory layout; and the one
-//! place where libtorch's errors become ours.
+//! What tch lacks, safely: gradient buffers, fused optimizer steps, process-wide settings, memory layout, a second stream
+//! of a GPU; and the one place where libtorch's errors become ours.
 //!
-//! The C++ side is `autograd.cpp`, `memory.cpp`, `queue.cpp`, `shim.cpp` and `vmap.cpp`: every function there catches all
-//! exceptions and returns their text.
+//! The C++ side is `autograd.cpp`, `memory.cpp`, `queue.cpp`, `shim.cpp`, `stream.cpp` and `vmap.cpp`: every function there
+//! catches all exceptions and returns their text.
 
 mod autocast;
 mod autograd;
+mod cuda;
+mod driver;
 mod host;
 mod memory;
 mod queue;
+mod stream;
+pub(crate) mod symbols;
 mod vmap;
 
 use std::ffi::{CStr, c_char};
@@ -21,9 +25,12 @@ use crate::error::{Error, Result};
 
 pub use autocast::Autocast;
 pub use autograd::{AccumulationHook, channel_moments, symmetric_map};
-pub use host::{HostElement, host_bytes_mut, host_slice_mut};
+pub use cuda::{device_count, libtorch_folder, load_cuda};
+pub use driver::{Gpu, gpus, keep_out_of_captures};
+pub use host::{HostElement, dense_memory, host_bytes_mut, host_slice_mut};
 pub use memory::{free_device_memory, tensor_over};
 pub use queue::{Graph, HostCopy, upload};
+pub use stream::{Mark, SideStream, set_device};
 pub use vmap::Vmap;
 
 mod ffi {
@@ -96,6 +103,7 @@ mod ffi {
         pub fn regun_get_numerics(numerics: *mut Numerics) -> *mut c_char;
         pub fn regun_keep_freed_memory();
         pub fn regun_torch_version() -> *const c_char;
+        pub fn regun_default_environment(name: *const c_char, value: *const c_char) -> *mut c_char;
     }
 }
 
@@ -274,6 +282,12 @@ pub fn keep_freed_memory() {
 pub fn version() -> String {
     // SAFETY: the shim returns a string literal.
     unsafe { CStr::from_ptr(ffi::regun_torch_version()) }.to_string_lossy().into_owned()
+}
+
+/// Sets an environment variable, unless it is set, for libraries that start later.
+pub fn default_environment(name: &CStr, value: &CStr) -> Result<()> {
+    // SAFETY: two NUL-terminated strings, copied during the call, under the lock that libtorch's own reads take.
+    check(unsafe { ffi::regun_default_environment(name.as_ptr(), value.as_ptr()) })
 }
 
 /// `tensor` (N, C, H, W) with the channels innermost in memory: strides (HWC, 1, WC, C). The tensor itself where it

@@ -101,6 +101,10 @@ char *regun_get_numerics(RegunNumerics *numerics) {
 
 const char *regun_torch_version(void) { return TORCH_VERSION; }
 
+char *regun_default_environment(const char *name, const char *value) {
+  return guarded([&] { c10::utils::set_env(name, value, /*overwrite=*/false); });
+}
+
 void regun_keep_freed_memory(void) {
 #ifdef __GLIBC__
   mallopt(M_ARENA_MAX, 1);       // one pool for all threads

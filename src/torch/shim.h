@@ -107,6 +107,8 @@ char *regun_get_numerics(RegunNumerics *numerics);
 void regun_keep_freed_memory(void);
 // "2.11.0": of the headers that this file was compiled with. Static memory.
 const char *regun_torch_version(void);
+// An environment variable for libraries that are loaded later; one that is set stays.
+char *regun_default_environment(const char *name, const char *value);
 
 #ifdef __cplusplus
 }

@@ -118,6 +118,12 @@ impl Meter {
         self.read(|term| term.count, |sum| world.sum(sum))
     }
 
+    /// The same for rank 0 alone; `None` elsewhere. A collective call.
+    pub fn means_at_root(&self, world: &World) -> Result<Option<Means>> {
+        let means = self.read(|term| term.count, |sum| world.sum_at_root(sum))?;
+        Ok(world.is_root().then_some(means))
+    }
+
     /// Means of this rank's samples alone, for a progress bar.
     pub fn local_means(&self) -> Result<Means> {
         self.read(|term| term.local_count, |_| Ok(()))

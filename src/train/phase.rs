@@ -69,9 +69,16 @@ impl<'p> PhaseRun<'p> {
                 let place = Place { phase: self.number, pass: pass.name, epoch, micro_steps: self.micro_steps };
                 let (inputs, step_images) = self.draw(trainer, method, &feeders, place, micro)?;
                 self.micro_steps += inputs.len() as u64;
+                trainer.world.enter_step(format!(
+                    "{}, epoch {}, step {}",
+                    trainer.settings.purpose,
+                    epoch + 1,
+                    step + 1
+                ));
                 let done = self.recorder.run(trainer.world, pass.name, recording, &inputs, &mut |inputs| {
                     self.updater.step(trainer, method, &mut self.meter, place, inputs)
                 })?;
+                trainer.world.step_is_queued()?;
                 self.meter.count(&done.counts);
                 images += step_images;
                 let outcome = HostCopy::start(&done.outcome)?;

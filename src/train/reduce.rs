@@ -7,17 +7,39 @@
 //!
 //! Only one pass can be reduced in this way, the last one of an optimizer step. A method that makes its own passes
 //! has its buckets reduced after them.
+//!
+//! On GPUs a bucket is only launched: it travels beside the backward pass, and what follows the last one waits for it on
+//! the device. Compressed, it travels as a bfloat16 copy: half the bytes, 8 bits of precision.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tch::Tensor;
+use tch::{Kind as Dtype, Tensor, no_grad};
 
+use crate::config::schema::{Compression, Launch};
 use crate::dist::World;
 use crate::error::{Error, Kind, Result};
 use crate::models::State;
 use crate::optim::FlatParams;
-use crate::optim::flat::{Bucket, Param};
+use crate::optim::flat::{Bucket, Cuts, Param};
 use crate::torch::AccumulationHook;
+
+/// How gradients travel.
+#[derive(Debug, Clone, Copy)]
+pub struct Reduction {
+    pub cuts: Cuts,
+    pub compression: Option<Compression>,
+}
+
+impl Reduction {
+    pub fn new(launch: &Launch) -> Self {
+        let bytes = |mib: f64| (mib * f64::from(1 << 20)) as usize;
+        let [bytes, first_bytes] = [launch.bucket_mib, launch.first_bucket_mib].map(bytes);
+        Reduction {
+            cuts: Cuts { bytes, first_bytes, order: launch.bucket_order },
+            compression: launch.compress_gradients,
+        }
+    }
+}
 
 pub struct Reducer {
     sums: Arc<Mutex<Sums>>,
@@ -41,6 +63,8 @@ struct Sums {
     world: World,
     /// Views of the gradient buffers.
     buckets: Vec<Tensor>,
+    /// What travels in their place, where they are compressed.
+    compressed: Option<Vec<Tensor>>,
     /// Parameters of each bucket.
     sizes: Vec<usize>,
     /// Those without gradient in the running pass.
@@ -53,14 +77,28 @@ struct Sums {
 impl Reducer {
     /// For the parameters `params` of `state`. None where there is nobody to share with.
     pub fn new(world: &World, params: &FlatParams, state: &State) -> Result<Option<Self>> {
+        Self::compressing(world, params, state, None)
+    }
+
+    /// The same, with gradients that travel in fewer bits.
+    pub fn compressing(
+        world: &World,
+        params: &FlatParams,
+        state: &State,
+        compression: Option<Compression>,
+    ) -> Result<Option<Self>> {
         if world.size() == 1 {
             return Ok(None);
         }
         let layout = params.layout();
         let view = |bucket: &Bucket| Ok(params.groups()[bucket.group].grads.f_narrow(0, bucket.offset, bucket.len)?);
+        let buckets = layout.buckets().iter().map(view).collect::<Result<Vec<_>>>()?;
+        let narrow = |bucket: &Tensor| Ok(Tensor::f_empty(bucket.size(), (Dtype::BFloat16, bucket.device()))?);
+        let compressed = compression.map(|Compression::Bf16| buckets.iter().map(narrow).collect::<Result<_>>());
         let sums = Arc::new(Mutex::new(Sums {
             world: world.clone(),
-            buckets: layout.buckets().iter().map(view).collect::<Result<_>>()?,
+            buckets,
+            compressed: compressed.transpose()?,
             sizes: layout.buckets().iter().map(|bucket| bucket.num_params).collect(),
             missing: Vec::new(),
             next: 0,
@@ -127,9 +165,16 @@ impl Sums {
     }
 
     fn reduce_next(&mut self) -> Result<()> {
-        let bucket = &mut self.buckets[self.next];
+        let number = self.next;
         self.next += 1;
-        self.world.sum(bucket)
+        let travelling = match &mut self.compressed {
+            Some(compressed) => {
+                no_grad(|| compressed[number].f_copy_(&self.buckets[number]))?;
+                &mut compressed[number]
+            }
+            None => &mut self.buckets[number],
+        };
+        self.world.begin_sum(travelling)
     }
 
     fn finish(&mut self) -> Result<()> {
@@ -140,6 +185,10 @@ impl Sums {
         }
         while self.next < self.buckets.len() {
             self.reduce_next()?;
+        }
+        self.world.finish_sums()?;
+        for (bucket, compressed) in self.buckets.iter_mut().zip(self.compressed.iter().flatten()) {
+            no_grad(|| bucket.f_copy_(compressed))?;
         }
         self.stage = Stage::Summed;
         Ok(())

@@ -12,6 +12,7 @@ use super::method::{Method, Phase};
 use super::mixed::{self, Mixed};
 use super::model::Model;
 use super::phase::PhaseRun;
+use super::reduce::Reduction;
 use crate::config::schema::{BatchScope, Compat, Config, CudaGraph};
 use crate::data::Corpus;
 use crate::dist::World;
@@ -37,6 +38,8 @@ pub struct Settings {
     /// In force where the data is on a device that it is meant for.
     pub mixed: Option<Mixed>,
     pub cuda_graph: CudaGraph,
+    /// How the ranks' gradients meet.
+    pub reduction: Reduction,
     pub compat: Compat,
     /// What the files of the experiment are called; none where a method's costly preparations are not kept on disk.
     pub names: Option<Names>,
@@ -60,6 +63,7 @@ impl Settings {
             sync_batchnorm: config.trainer.sync_batchnorm,
             mixed: Mixed::new(config.trainer.precision),
             cuda_graph: config.trainer.cuda_graph,
+            reduction: Reduction::new(&config.launch),
             compat: config.compat.clone(),
             names: Some(Names::of(config)),
             seed,

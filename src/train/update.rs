@@ -11,14 +11,11 @@ use tch::{Device, Kind, Tensor, no_grad};
 use super::meter::{Meter, TermCount};
 use super::method::{Method, MicroStep, Phase, Step};
 use super::mixed::Scaler;
-use super::reduce::Reducer;
+use super::reduce::{Reducer, Reduction};
 use super::trainer::Trainer;
 use crate::error::Result;
 use crate::optim::{self, FlatParams, Groups, Optimizer};
 use crate::torch::Update;
-
-/// Gradients are summed over the ranks in pieces of at least this size, in bytes.
-const BUCKET_BYTES: usize = 25 << 20;
 
 /// Where in a training a step is.
 #[derive(Debug, Clone, Copy)]
@@ -77,8 +74,9 @@ impl Updater {
         let frozen = trainer.settings.freeze_backbone;
         let trainable = |slot| !frozen || head.contains(&slot);
         let groups = Groups::new(&phase.optim, phase.named_parameters);
-        let params = FlatParams::new(&mut trainer.model.state, groups, BUCKET_BYTES, trainable)?;
-        let reducer = Reducer::new(trainer.world, &params, &trainer.model.state)?;
+        let Reduction { cuts, compression } = trainer.settings.reduction;
+        let params = FlatParams::new(&mut trainer.model.state, groups, cuts, trainable)?;
+        let reducer = Reducer::compressing(trainer.world, &params, &trainer.model.state, compression)?;
         let optimizer = optim::build(&phase.optim, &params)?;
         let device = trainer.corpus.device();
         let rule = trainer.mixed().and_then(|mixed| mixed.loss_scale);

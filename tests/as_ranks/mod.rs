@@ -2,7 +2,7 @@
 //! a rank.
 
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 
 use crate::mpirun::{finish, mpirun};
 
@@ -16,8 +16,13 @@ pub fn rank_folder() -> Option<PathBuf> {
 
 /// Runs the test `name` of this program as `n` ranks.
 pub fn run_as_ranks(name: &str, n: usize, folder: &Path) -> Output {
+    finish(rank_command(name, n, folder))
+}
+
+/// The same, not yet started.
+pub fn rank_command(name: &str, n: usize, folder: &Path) -> Command {
     let program = std::env::current_exe().unwrap();
     let mut command = mpirun(n);
     command.arg(program).args(["--exact", name, "--nocapture", "--test-threads", "1"]).env(CHILD, folder);
-    finish(command)
+    command
 }

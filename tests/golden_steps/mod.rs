@@ -13,6 +13,7 @@ use regun::data::split::Parts;
 use regun::dist::World;
 use regun::error::Result;
 use regun::models::{Architecture, build};
+use regun::train::reduce::Reduction;
 use regun::train::{Method, Model, Observer, Phase, Settings, StepReport, Trainer};
 use serde_json::Value;
 use tch::{Kind, Tensor};
@@ -210,6 +211,7 @@ impl Golden<'_> {
             sync_batchnorm: true,
             mixed: None,
             cuda_graph: CudaGraph::Off,
+            reduction: Reduction { cuts: (1 << 20).into(), compression: None },
             compat,
             names: None,
             seed: 42,

@@ -192,7 +192,8 @@ fn joined(tensors: &[Tensor]) -> Result<Tensor> {
 fn threshold(saliency: &Tensor, sparsity: f64) -> Result<f64> {
     let n = saliency.numel() as i64;
     let k = ((sparsity * n as f64) as i64).min(n - 1).max(1);
-    let threshold = saliency.f_kthvalue(k, 0, false)?.0.f_double_value(&[])?;
+    // Sorted in full: the selection of one value has no deterministic algorithm on GPUs.
+    let threshold = saliency.f_sort(0, false)?.0.f_double_value(&[k - 1])?;
     let (least, greatest) = (saliency.f_min()?.f_double_value(&[])?, saliency.f_max()?.f_double_value(&[])?);
     let degenerate = (threshold - least).abs() <= DEGENERATE || (threshold - greatest).abs() <= DEGENERATE;
     Ok(if degenerate { (greatest - least) / 2.0 } else { threshold })

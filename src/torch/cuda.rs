@@ -1,0 +1,62 @@
+//! libtorch's part for NVIDIA GPUs, loaded when it is needed.
+//!
+//! `libtorch_cuda.so` is not linked: loading it, cuDNN and NCCL takes a second and some hundred megabytes that no run on
+//! a CPU needs. Loaded later, it registers its kernels as it would at the start.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LAZY};
+use tch::Cuda;
+
+use super::symbols::reason;
+
+/// Loads the GPU part. Must come before anything else asks libtorch for GPUs: it remembers the first answer. Says why
+/// where it cannot.
+pub fn load_cuda() -> Result<(), String> {
+    static LOADED: OnceLock<Result<(), String>> = OnceLock::new();
+    let load = || {
+        let folder = libtorch_folder().ok_or("libtorch's folder is not known")?;
+        let path = folder.join("libtorch_cuda.so");
+        if !path.exists() {
+            return Err(format!(
+                "this libtorch is built for CPUs only: {} holds no libtorch_cuda.so",
+                folder.display()
+            ));
+        }
+        // SAFETY: a part of the libtorch that this process runs, made to be loaded beside it.
+        let library = unsafe { Library::open(Some(&path), RTLD_LAZY | RTLD_GLOBAL) };
+        // It stays for good: libtorch keeps pointers into it.
+        let unloadable = |error| format!("libtorch_cuda.so cannot be loaded: {}", reason(&error));
+        std::mem::forget(library.map_err(unloadable)?);
+        Ok(())
+    };
+    LOADED.get_or_init(load).clone()
+}
+
+/// GPUs that libtorch can use; 0 before [`load_cuda`].
+pub fn device_count() -> usize {
+    Cuda::device_count().max(0) as usize
+}
+
+/// The folder of the libtorch that this process runs.
+pub fn libtorch_folder() -> Option<PathBuf> {
+    // The last field of a line is the path of the mapped file.
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let path = maps.lines().filter_map(|line| line.find('/').map(|start| &line[start..]));
+    path.map(PathBuf::from).find(|path| path.ends_with("libtorch_cpu.so"))?.parent().map(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gpu_part_loads_at_run_time_or_says_why_not() {
+        match load_cuda() {
+            // Its parts have registered themselves: nobody else knows that number.
+            Ok(()) => assert!(tch::utils::version_cudnn() > 0),
+            Err(why) => assert!(why.contains("built for CPUs only"), "{why}"),
+        }
+    }
+}

@@ -1,0 +1,38 @@
+// A second queue of work beside a GPU's current stream, and points in it. A device is a GPU's index, or -1 for the CPU,
+// which has no streams: there everything is done at once, and ordering does nothing.
+//
+// Functions return NULL or the text of an error, as in shim.h.
+
+#pragma once
+#include <stdbool.h>
+
+#ifdef __cplusplus
+#include <c10/core/Event.h>
+#include <c10/core/Stream.h>
+typedef c10::Stream *RegunStream;
+typedef c10::Event *RegunMark;
+extern "C" {
+#else
+typedef void *RegunStream;
+typedef void *RegunMark;
+#endif
+
+// Makes a GPU the current device of this thread.
+char *regun_set_device(int device);
+
+// A stream of high priority from libtorch's pool; *handle = its cudaStream_t, NULL for the CPU. It is not the current
+// stream of any thread.
+char *regun_stream_new(RegunStream *result, void **handle, int device);
+void regun_stream_free(RegunStream stream);
+// The stream's next work waits for all that this thread's current stream was given so far; and the other way round.
+char *regun_stream_follow_current(RegunStream stream);
+char *regun_stream_join_current(RegunStream stream);
+
+// The point in the stream's work that is now its end; and whether the device has come there. From any thread.
+char *regun_mark_new(RegunMark *result, RegunStream stream);
+char *regun_mark_reached(bool *result, RegunMark mark);
+void regun_mark_free(RegunMark mark);
+
+#ifdef __cplusplus
+}
+#endif

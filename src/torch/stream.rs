@@ -1,0 +1,135 @@
+//! A second stream of a GPU, ordered against the current one by events.
+//!
+//! The host never waits: `follow_current` and `join_current` make one stream wait for the other on the device. A CPU has
+//! no streams: what it was given is done, and ordering does nothing.
+
+use std::ffi::{c_char, c_int, c_void};
+use std::ptr;
+
+use tch::Device;
+
+use super::{check, driver};
+use crate::error::Result;
+
+mod ffi {
+    use super::{c_char, c_int, c_void};
+
+    unsafe extern "C" {
+        pub fn regun_set_device(device: c_int) -> *mut c_char;
+        pub fn regun_stream_new(result: *mut *mut c_void, handle: *mut *mut c_void, device: c_int) -> *mut c_char;
+        pub fn regun_stream_free(stream: *mut c_void);
+        pub fn regun_stream_follow_current(stream: *mut c_void) -> *mut c_char;
+        pub fn regun_stream_join_current(stream: *mut c_void) -> *mut c_char;
+        pub fn regun_mark_new(result: *mut *mut c_void, stream: *mut c_void) -> *mut c_char;
+        pub fn regun_mark_reached(result: *mut bool, mark: *mut c_void) -> *mut c_char;
+        pub fn regun_mark_free(mark: *mut c_void);
+    }
+}
+
+/// The shim's number of a device.
+fn index_of(device: Device) -> c_int {
+    match device {
+        Device::Cuda(index) => index as c_int,
+        _ => -1,
+    }
+}
+
+/// Makes `device` the one that this thread uses where nothing else is said.
+pub fn set_device(device: Device) -> Result<()> {
+    // SAFETY: no pointers; libtorch checks the index.
+    check(unsafe { ffi::regun_set_device(index_of(device)) })
+}
+
+/// A stream beside the current one.
+pub struct SideStream {
+    stream: *mut c_void,
+    handle: *mut c_void,
+}
+
+// SAFETY: the shim only reads the stream object; CUDA's functions on streams may be called from any thread.
+unsafe impl Send for SideStream {}
+// SAFETY: as above.
+unsafe impl Sync for SideStream {}
+
+impl SideStream {
+    pub fn new(device: Device) -> Result<Self> {
+        let (mut stream, mut handle) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: the shim writes a new stream and its handle where it succeeds.
+        check(unsafe { ffi::regun_stream_new(&mut stream, &mut handle, index_of(device)) })?;
+        Ok(SideStream { stream, handle })
+    }
+
+    /// Its `cudaStream_t`; null on a CPU. libtorch owns it, for good.
+    pub fn handle(&self) -> *mut c_void {
+        self.handle
+    }
+
+    /// Work given to it from now on waits for all that this thread's current stream was given so far.
+    pub fn follow_current(&self) -> Result<()> {
+        // SAFETY: a live stream of the shim.
+        check(unsafe { ffi::regun_stream_follow_current(self.stream) })
+    }
+
+    /// Work given to this thread's current stream from now on waits for all that this one was given so far.
+    pub fn join_current(&self) -> Result<()> {
+        // SAFETY: a live stream of the shim.
+        check(unsafe { ffi::regun_stream_join_current(self.stream) })
+    }
+
+    /// Whether what it is given goes into a CUDA graph instead of running.
+    pub fn is_capturing(&self) -> bool {
+        !self.handle.is_null() && driver::is_capturing(self.handle)
+    }
+
+    /// The end of all that it was given so far. Not while it [is capturing](Self::is_capturing).
+    pub fn mark(&self) -> Result<Mark> {
+        let mut mark = ptr::null_mut();
+        // SAFETY: a live stream of the shim, which writes a new mark where it succeeds.
+        check(unsafe { ffi::regun_mark_new(&mut mark, self.stream) })?;
+        Ok(Mark(mark))
+    }
+}
+
+impl Drop for SideStream {
+    fn drop(&mut self) {
+        // SAFETY: made by `new`, freed once.
+        unsafe { ffi::regun_stream_free(self.stream) };
+    }
+}
+
+/// A point in the work of a stream.
+pub struct Mark(*mut c_void);
+
+// SAFETY: CUDA's functions on events may be called from any thread; a mark has one owner.
+unsafe impl Send for Mark {}
+
+impl Mark {
+    /// Whether the device has come here; does not wait.
+    pub fn reached(&self) -> Result<bool> {
+        let mut reached = false;
+        // SAFETY: a live mark of the shim.
+        check(unsafe { ffi::regun_mark_reached(&mut reached, self.0) })?;
+        Ok(reached)
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        // SAFETY: made by `SideStream::mark`, freed once.
+        unsafe { ffi::regun_mark_free(self.0) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cpu_needs_no_order() {
+        let stream = SideStream::new(Device::Cpu).unwrap();
+        stream.follow_current().unwrap();
+        stream.join_current().unwrap();
+        assert!(stream.handle().is_null() && !stream.is_capturing());
+        assert!(stream.mark().unwrap().reached().unwrap());
+    }
+}

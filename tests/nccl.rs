@@ -1,0 +1,350 @@
+//! The NCCL transport over a stand-in for the library that works on host memory (`fake_nccl`): the same sums as MPI's,
+//! the order of calls, and what happens when something fails. No GPU is needed; none is tested.
+
+mod as_ranks;
+mod fake_nccl;
+mod mpirun;
+
+use std::ffi::OsStr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use as_ranks::{rank_folder, run_as_ranks};
+use fake_nccl::{build, calls, run_over_fake};
+use mpirun::said;
+use regun::config::{Request, load};
+use regun::data::{Corpus, source, split};
+use regun::dist::nccl::Library;
+use regun::dist::{World, launch};
+use regun::error::{Kind as ErrorKind, Result};
+use regun::models::build as build_model;
+use regun::train::{Model, Observer, Settings, StepReport, Trainer};
+use regun::unlearn;
+use tch::{Device, Kind, Tensor};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Joins the ranks over MPI.
+fn join(patience: Duration) -> World {
+    launch::end_on_panic();
+    let world = launch::start().unwrap();
+    regun::log::init(0, world.is_root());
+    world.configure(patience, false);
+    tch::set_num_threads(1);
+    world
+}
+
+/// From here on host tensors travel through the stand-in.
+fn use_nccl(world: &World) -> Result<()> {
+    world.use_nccl(&Arc::new(Library::find()?), Device::Cpu)
+}
+
+/// Values that differ between ranks, and whose sums are rounded.
+fn numbers(world: &World, kind: Kind) -> Tensor {
+    let line = Tensor::arange(3000, (Kind::Double, Device::Cpu)) * 0.37 - 500.0;
+    (line * (1.0 + 0.1 * world.rank() as f64)).to_kind(kind).view([300, 10])
+}
+
+/// What each collective makes of these, one after the other.
+fn all_collectives(world: &World) -> Vec<(String, Tensor)> {
+    let mut results = Vec::new();
+    for kind in [Kind::Float, Kind::Double, Kind::Half, Kind::BFloat16, Kind::Int64] {
+        let mut keep = |what: &str, tensor: &Tensor| results.push((format!("{what} of {kind:?}"), tensor.copy()));
+        let mut sum = numbers(world, kind);
+        world.sum(&mut sum).unwrap();
+        keep("sum", &sum);
+        let [mut first, mut second] = [numbers(world, kind), numbers(world, kind).neg()];
+        world.begin_sum(&mut first).unwrap();
+        world.begin_sum(&mut second).unwrap();
+        world.finish_sums().unwrap();
+        keep("sums that were begun", &(first - second));
+        let mut at_root = numbers(world, kind);
+        world.sum_at_root(&mut at_root).unwrap();
+        keep("sum at the root", &at_root);
+        let mut from_root = numbers(world, kind);
+        world.from_root(&mut from_root).unwrap();
+        keep("broadcast", &from_root);
+        // Rank 0 has no row, the others more and more.
+        let rows = numbers(world, kind).narrow(0, 0, 3 * world.rank() as i64);
+        keep("all rows", &world.all_gather_rows(&rows).unwrap());
+        if let Some(rows) = world.gather_rows(&rows).unwrap() {
+            keep("rows at the root", &rows);
+        }
+    }
+    let mut large = Tensor::arange(700_000, (Kind::Double, Device::Cpu)) * (world.rank() as f64 + 0.1);
+    world.sum(&mut large).unwrap();
+    results.push(("a sum in pieces".into(), large));
+    let mut nothing = Tensor::zeros([0, 4], (Kind::Float, Device::Cpu));
+    world.sum(&mut nothing).unwrap();
+    world.from_root(&mut nothing).unwrap();
+    results.push(("nothing".into(), world.all_gather_rows(&nothing).unwrap()));
+    results
+}
+
+#[test]
+fn rank_collectives() {
+    let Some(_) = rank_folder() else { return };
+    let world = join(PATIENCE);
+    let over_mpi = all_collectives(&world);
+    assert_eq!(world.backend(), "mpi");
+    use_nccl(&world).unwrap();
+    assert_eq!(world.backend(), "nccl");
+    use_nccl(&world).unwrap(); // nothing to do any more
+    for ((what, got), (_, wanted)) in all_collectives(&world).iter().zip(&over_mpi) {
+        assert_eq!((got.size(), got.kind()), (wanted.size(), wanted.kind()), "{what}");
+        if got.numel() > 0 {
+            // Order of summation: one unit in the last place; 16-bit sums are rounded once on both ways.
+            let tolerance = match got.kind() {
+                Kind::Float => 2e-7,
+                Kind::Double => 4e-16,
+                _ => 0.0,
+            };
+            let [got, wanted] = [got, wanted].map(|tensor| tensor.to_kind(Kind::Double));
+            let distance = ((&got - &wanted).abs() / wanted.abs().clamp_min(1.0)).max().double_value(&[]);
+            assert!(distance <= tolerance, "{what}: {distance:e} apart");
+        }
+    }
+    let error = world.sum(&mut Tensor::zeros([2], (Kind::Bool, Device::Cpu))).unwrap_err();
+    assert!(error.message().contains("no NCCL sum of Bool"), "{error}");
+    world.barrier().unwrap();
+}
+
+#[test]
+fn collectives_are_those_of_mpi_and_calls_come_in_their_order() {
+    for n in [2, 4] {
+        let folder = tempfile::tempdir().unwrap();
+        let output = run_over_fake("rank_collectives", n, folder.path(), "");
+        assert!(output.status.success(), "{n} ranks: {}", said(&output));
+        let calls = calls(folder.path());
+        assert_eq!(calls.len(), n);
+        let with_id = calls.iter().filter(|calls| calls[0] == "ncclGetUniqueId").count();
+        assert_eq!(with_id, 1, "one rank makes the identity");
+        for calls in &calls {
+            let calls: Vec<&str> = calls.iter().map(String::as_str).filter(|call| *call != "ncclGetUniqueId").collect();
+            let [first, middle @ .., before_last, last] = &calls[..] else { panic!("{calls:?}") };
+            assert_eq!(
+                [*first, *before_last, *last],
+                ["ncclCommInitRankConfig", "ncclCommFinalize", "ncclCommDestroy"]
+            );
+            let count = |name: &str| middle.iter().filter(|call| **call == name).count();
+            // Of each dtype three sums; besides a large one, and one of nothing that is not launched.
+            assert_eq!([count("ncclAllReduce"), count("ncclReduce"), count("ncclBroadcast")], [16, 5, 5]);
+            assert_eq!((count("ncclAllGather"), middle.len()), (5, 31));
+        }
+    }
+}
+
+/// Losses after each step.
+struct Losses<'a>(&'a World, Vec<f64>);
+
+impl Observer for Losses<'_> {
+    fn step(&mut self, report: &StepReport<'_>) -> Result<()> {
+        self.1.push(report.meter.means(self.0)?.loss);
+        Ok(())
+    }
+}
+
+/// A short ReGUn run: SyncBatchNorm, gradients summed during backward, the distribution over all ranks.
+fn unlearn(world: &World, more: &str) -> (Vec<f64>, Tensor) {
+    let setup = "data=digits model=resnet20 unlearn=regun unlearn.trainer.max_epochs=2 trainer.precision=64 \
+        unlearn.regun.fixed_reference=false data.debug_subset_size=200 data.batch_size=15 split.forget_frac=0.2 \
+        split.retain_frac=0.6 launch.bucket_mib=0.3 launch.first_bucket_mib=0.05";
+    let overrides: Vec<String> = setup.split_whitespace().chain(more.split_whitespace()).map(String::from).collect();
+    let config = load(&Request { overrides: &overrides, ..Request::default() }).unwrap().config;
+    let dataset = source::load(&config.data, source::Means { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
+    let parts = split::split(&dataset.train.labels, &config.split).unwrap();
+    let corpus = Corpus::new(&dataset, parts, &config.data, Kind::Double, Device::Cpu).unwrap();
+    let architecture = build_model(&config.model.model).unwrap().into();
+    let mut model = Model::initialise(&architecture, 42, "base", Kind::Double, Device::Cpu).unwrap();
+    let settings = Settings { names: None, ..Settings::new(&config, world, "test", 42) };
+    let mut method = unlearn::build(config.unlearn.as_ref().unwrap()).unwrap();
+    let mut losses = Losses(world, Vec::new());
+    Trainer { world, corpus: &corpus, model: &mut model, settings }.run(&mut *method, &mut losses).unwrap();
+    let weights: Vec<Tensor> = model.state.parameters().map(|(.., tensor)| tensor.flatten(0, -1)).collect();
+    (losses.1, Tensor::cat(&weights, 0))
+}
+
+fn distance(a: &Tensor, b: &Tensor) -> f64 {
+    (a - b).abs().max().double_value(&[])
+}
+
+#[test]
+fn rank_training() {
+    let Some(_) = rank_folder() else { return };
+    let world = join(PATIENCE);
+    let (losses, weights) = unlearn(&world, "");
+    let (_, reordered) = unlearn(&world, "launch.bucket_order=layout launch.bucket_mib=25");
+    assert_eq!(distance(&reordered, &weights), 0.0, "buckets are no part of the result");
+    let (compressed_losses, compressed) = unlearn(&world, "launch.compress_gradients=bf16");
+    use_nccl(&world).unwrap();
+    let (losses_over_nccl, over_nccl) = unlearn(&world, "");
+    for (got, wanted) in losses_over_nccl.iter().zip(&losses) {
+        assert!((got - wanted).abs() <= 1e-12 * wanted.abs(), "loss {got}, wanted {wanted}");
+    }
+    assert!(distance(&over_nccl, &weights) < 1e-11);
+    // Compressed gradients are rounded, alike on both ways: an effect, but a small one.
+    let (_, compressed_over_nccl) = unlearn(&world, "launch.compress_gradients=bf16");
+    assert!(distance(&compressed_over_nccl, &compressed) < 1e-11);
+    let moved = distance(&compressed, &weights);
+    assert!(moved > 1e-7 && moved < 0.1 * weights.abs().max().double_value(&[]), "{moved}");
+    for (got, wanted) in compressed_losses.iter().zip(&losses) {
+        assert!((got - wanted).abs() <= 0.02 * wanted.abs(), "loss {got} with compression, {wanted} without");
+    }
+    world.barrier().unwrap();
+}
+
+#[test]
+fn training_is_that_over_mpi() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run_over_fake("rank_training", 2, folder.path(), "");
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+/// Sums until something happens, as a training does.
+#[test]
+fn rank_summing() {
+    let Some(_) = rank_folder() else { return };
+    let world = join(Duration::from_secs(2));
+    world.enter_step("base, epoch 3, step 7".into());
+    let failed = use_nccl(&world).and_then(|()| {
+        for _ in 0..5 {
+            world.sum(&mut Tensor::from_slice(&[1.0f64, 2.0]))?;
+        }
+        // Computing, until the watching thread finds something.
+        std::thread::sleep(Duration::from_secs(20));
+        Ok(())
+    });
+    if let Err(error) = failed {
+        launch::fail(&error);
+    }
+}
+
+#[track_caller]
+fn fails_with(fault: &str, wanted: &[&str]) -> Vec<Vec<String>> {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Instant::now();
+    let output = run_over_fake("rank_summing", 2, folder.path(), fault);
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(71), "{fault}: {text}");
+    for part in wanted.iter().chain(&[" of 2 on "]) {
+        assert!(text.contains(part), "{fault}: no `{part}` in {text}");
+    }
+    assert!(clock.elapsed() < Duration::from_secs(15), "{fault}: what ends later was ended by something else");
+    calls(folder.path())
+}
+
+#[test]
+fn a_rank_that_never_joins_ends_the_start() {
+    let calls = fails_with("init_hangs:1", &["NCCL's start did not come to its end within 2.0 s", "NCCL_DEBUG"]);
+    assert!(calls.iter().flatten().any(|call| call == "ncclCommAbort"));
+}
+
+#[test]
+fn an_error_that_comes_later_ends_the_job_and_names_the_collective_and_the_step() {
+    let wanted = [
+        "remote process exited (code 6); the fake was told to fail",
+        "all-reduce of [2] Double",
+        "base, epoch 3, step 7",
+    ];
+    let calls = fails_with("async_error:5", &wanted);
+    assert!(calls.iter().flatten().any(|call| call == "ncclCommAbort"));
+}
+
+#[test]
+fn a_collective_that_is_never_done_ends_the_job() {
+    fails_with("stuck:3", &["waited 2.0 s in collective", "all-reduce of [2] Double (base, epoch 3, step 7)"]);
+}
+
+#[test]
+fn a_refused_call_ends_the_job() {
+    let calls = fails_with("call_error:2", &["ncclAllReduce: some error (code 3)", "step 7"]);
+    assert!(calls.iter().flatten().any(|call| call == "ncclCommAbort"));
+}
+
+#[test]
+fn rank_dying() {
+    let Some(_) = rank_folder() else { return };
+    let world = join(PATIENCE);
+    use_nccl(&world).unwrap();
+    if world.rank() == 1 {
+        let _ = std::process::Command::new("kill").args(["-KILL", &std::process::id().to_string()]).status();
+    }
+    loop {
+        world.sum(&mut Tensor::from_slice(&[1.0f64])).unwrap();
+    }
+}
+
+#[test]
+fn a_killed_rank_takes_the_others_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Instant::now();
+    let output = run_over_fake("rank_dying", 3, folder.path(), "");
+    assert_eq!(output.status.code(), Some(137), "{}", said(&output));
+    assert!(clock.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn libraries_that_do_not_fit_are_refused_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |path: &OsStr, wanted: &str| {
+        let error = Library::open(path).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Missing);
+        assert!(error.message().contains(wanted), "no `{wanted}` in {error}");
+        assert!(error.hint_text().is_some_and(|hint| hint.contains("REGUN_NCCL_LIB")), "{error}");
+    };
+    refused(OsStr::new("/nowhere/libnccl.so.2"), "/nowhere/libnccl.so.2: cannot open shared object file");
+    let incomplete = build(folder.path(), &["-DWITHOUT_FINALIZE"]);
+    refused(incomplete.as_os_str(), "it has no ncclCommFinalize");
+    std::fs::create_dir(folder.path().join("old")).unwrap();
+    let old = build(&folder.path().join("old"), &["-DVERSION=2708"]);
+    refused(old.as_os_str(), "it is version 2.7.8");
+    let ours = build(folder.path(), &[]);
+    // The same name as before: the first one is forgotten by now.
+    assert_eq!(Library::open(ours.as_os_str()).unwrap().version().to_string(), "2.28.9");
+}
+
+/// In the layout of the Python wheels NCCL lies beside libtorch: no variable is needed.
+#[test]
+fn the_library_beside_libtorch_is_found() {
+    let beside = regun::torch::libtorch_folder().unwrap().join("../../nvidia/nccl/lib/libnccl.so.2");
+    if std::env::var_os("REGUN_NCCL_LIB").is_none() && beside.exists() {
+        let version = Library::find().unwrap().version().to_string();
+        assert!(version.starts_with("2."), "{version}");
+    }
+}
+
+#[test]
+fn rank_without_a_library() {
+    let Some(_) = rank_folder() else { return };
+    let _world = join(PATIENCE);
+    launch::fail(&Library::open(OsStr::new("/nowhere/libnccl.so.2")).unwrap_err());
+}
+
+#[test]
+fn an_absent_library_is_told_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run_as_ranks("rank_without_a_library", 2, folder.path());
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("NCCL cannot be opened") && text.contains("REGUN_NCCL_LIB chooses the file"), "{text}");
+}
+
+/// One rank is no special case: nothing is launched.
+#[test]
+fn rank_alone() {
+    let Some(_) = rank_folder() else { return };
+    let world = join(PATIENCE);
+    use_nccl(&world).unwrap();
+    assert_eq!((world.size(), world.backend()), (1, "solo"));
+    let mut tensor = Tensor::from_slice(&[1.0f64]);
+    world.sum(&mut tensor).unwrap();
+    assert_eq!(tensor.double_value(&[0]), 1.0);
+}
+
+#[test]
+fn a_single_rank_needs_no_nccl() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run_over_fake("rank_alone", 1, folder.path(), "");
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(calls(folder.path()).is_empty());
+}
