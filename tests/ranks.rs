@@ -81,10 +81,16 @@ const VARIANTS: &[(&str, &str)] = &[
     // Three samples of forget in the last step, of which one of four ranks has none.
     ("lur, empty share", "unlearn=lur unlearn.pruning.enabled=false unlearn.trainer.max_epochs=1 data.batch_size=57"),
     // A small Swin: residual branches are left out at random.
-    ("swin", "trainer.max_epochs=2 model.optim.name=adamw model.optim.lr=0.001"),
-    ("swin, regun, moving reference", "unlearn=regun unlearn.regun.fixed_reference=false unlearn.trainer.max_epochs=2"),
-    ("swin, lur", "unlearn=lur unlearn.pruning.auto=false unlearn.pruning.sparsity=0.9 unlearn.trainer.max_epochs=1"),
-    ("swin, ssd", "unlearn=ssd unlearn.alpha=1.2 unlearn.fim_microbatch_size=16"),
+    ("swin", "data.debug_subset_size=150 trainer.max_epochs=2 model.optim.name=adamw model.optim.lr=0.001"),
+    (
+        "swin, regun, moving reference",
+        "data.debug_subset_size=150 unlearn=regun unlearn.regun.fixed_reference=false unlearn.trainer.max_epochs=1",
+    ),
+    (
+        "swin, lur",
+        "data.debug_subset_size=150 unlearn=lur unlearn.pruning.auto=false unlearn.pruning.sparsity=0.9 unlearn.trainer.max_epochs=1",
+    ),
+    ("swin, ssd", "data.debug_subset_size=150 unlearn=ssd unlearn.alpha=1.2 unlearn.fim_microbatch_size=16"),
     ("lur, pruned", "unlearn=lur unlearn.pruning.auto=false unlearn.pruning.sparsity=0.9 unlearn.trainer.max_epochs=2"),
 ];
 
