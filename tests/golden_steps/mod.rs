@@ -41,6 +41,7 @@ pub fn architecture() -> Arc<dyn Architecture> {
         name: "resnet18".into(),
         num_classes: 10,
         pretrained: false,
+        pretrained_path: None,
         stem: Some(Stem::Cifar),
         freeze_backbone: false,
         label_smoothing: None,
