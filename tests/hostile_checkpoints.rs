@@ -313,7 +313,8 @@ fn mutations_neither_panic_nor_fill_the_memory() {
     };
     let as_it_is = |file: &[u8]| file.to_vec();
     // A pickle within an archive (whose checksums would notice any change), a file of before 1.6, an archive.
-    let targets: [(Vec<u8>, &dyn Fn(&[u8]) -> Vec<u8>); 3] = [
+    type Wrap<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
+    let targets: [(Vec<u8>, Wrap); 3] = [
         (pickles[0].1.clone(), &repacked),
         (fs::read(fixture("legacy.pth")).unwrap(), &as_it_is),
         (fs::read(fixture("zip.pth")).unwrap(), &as_it_is),

@@ -26,7 +26,7 @@ const IDENTITY: &[&str] = &[
 const FORGET_CLASSES: &str = "split.forget_classes";
 /// Of references the Python program may have noted either the common seed or their own.
 const SEED: &str = "seed";
-/// References may refer to references: so often at most.
+/// `${...}` may stand for another one: so often at most.
 const MAX_HOPS: usize = 8;
 
 /// An error unless the model is what the session needs: of `role` with its seed, or of any.
