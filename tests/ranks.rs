@@ -41,8 +41,8 @@ const VARIANTS: &[(&str, &str)] = &[
     ("base, clipped", "trainer.max_epochs=2 trainer.gradient_clip_val=0.5"),
     (
         "base, every transform",
-        "trainer.max_epochs=2 data.transforms.imagenet_resize.enabled=true data.transforms.imagenet_resize.train_size=20 \
-         data.transforms.imagenet_resize.eval_resize=18 data.transforms.imagenet_resize.eval_crop=16 \
+        "trainer.max_epochs=1 data.transforms.imagenet_resize.enabled=true data.transforms.imagenet_resize.train_size=12 \
+         data.transforms.imagenet_resize.eval_resize=14 data.transforms.imagenet_resize.eval_crop=12 \
          data.transforms.horizontal_flip.enabled=true +data.transforms.randaugment.enabled=true \
          +data.transforms.randaugment.num_ops=2 +data.transforms.randaugment.magnitude=9 \
          +data.transforms.randaugment.num_magnitude_bins=31 +data.transforms.color_jitter.enabled=true \

@@ -131,7 +131,7 @@ impl Check<'_> {
             for (key, value) in
                 [("brightness", jitter.brightness), ("contrast", jitter.contrast), ("saturation", jitter.saturation)]
             {
-                self.that(value >= 0.0, &join(path, key), "a number, at least 0")?;
+                self.that(value >= 0.0 && value.is_finite(), &join(path, key), "a number, at least 0")?;
             }
             self.that((0.0..=0.5).contains(&jitter.hue), &join(path, "hue"), "a number from 0 to 0.5")?;
         }
@@ -145,7 +145,8 @@ impl Check<'_> {
         if let Some(erasing) = &transforms.random_erasing {
             let path = "data.transforms.random_erasing";
             self.fraction(erasing.p, &join(path, "p"))?;
-            let is_range = |range: &[f64]| matches!(range, [low, high] if 0.0 < *low && low <= high);
+            let is_range =
+                |range: &[f64]| matches!(range, [low, high] if 0.0 < *low && low <= high && high.is_finite());
             self.that(
                 is_range(&erasing.scale) && erasing.scale[1] <= 1.0,
                 &join(path, "scale"),
@@ -154,7 +155,8 @@ impl Check<'_> {
             self.that(is_range(&erasing.ratio), &join(path, "ratio"), "two rising numbers above 0")?;
             let is_fill = match &erasing.value.node().value {
                 Value::Str(text) => text == "random",
-                value => matches!(value, Value::Int(_) | Value::Float(_)),
+                Value::Float(value) => value.is_finite(),
+                value => matches!(value, Value::Int(_)),
             };
             self.that(is_fill, &join(path, "value"), "a number or `random`")?;
         }
