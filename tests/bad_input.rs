@@ -41,6 +41,8 @@ fn a_wrong_setting_is_named_with_what_is_wanted() {
         ("data.num_classes=9", &["data.num_classes", "9", "at least 10"]),
         ("model.optim.lr=fast", &["model.optim.lr", "fast", "a number"]),
         ("trainer.precision=8", &["trainer.precision", "8", "bf16-mixed"]),
+        ("trainer.cuda_graph=maybe", &["trainer.cuda_graph", "maybe", "auto, true, false"]),
+        ("trainer.cuda_graph=true trainer.accelerator=cpu", &["trainer.cuda_graph=true", "CPU", "hint: "]),
         ("trainer.threads=100000", &["trainer.threads", "100000", "at most"]),
         ("split.forget_frac=1.5", &["split.forget_frac", "1.5", "from 0 to 1"]),
         ("split.heldout_frac=-0.1", &["split.heldout_frac", "-0.1", "from 0 to 1"]),
