@@ -76,7 +76,7 @@ fn tiny_imagenet_trains_and_unlearns_on_two_ranks_as_on_one() {
     }
     // Few images; the class of the forgotten ones is the first of them.
     let setup = "data=tiny_imagenet data.data_dir=data data.debug_subset_size=96 model=resnet20 \
-        data.transforms.color_jitter.enabled=false trainer.max_epochs=1 mul_eval.mia_num_models=1 split.forget_frac=0.2 \
+        trainer.max_epochs=1 mul_eval.mia_num_models=1 split.forget_frac=0.2 \
         split.retain_frac=0.7 trainer.precision=64 trainer.threads=1";
     let results = [1, 2].map(|ranks| {
         let run = |arguments: &str| {
