@@ -44,6 +44,20 @@ fn all_ranks_are_seen_and_their_sums_are_right() {
 }
 
 #[test]
+fn a_gpu_that_is_asked_for_and_not_there_is_broken() {
+    for ranks in [1, 2] {
+        let (output, report) = doctor(ranks, &["trainer.accelerator=gpu"]);
+        if report["ranks"][0]["gpus"]["Ok"].as_array().is_some_and(|gpus| !gpus.is_empty()) {
+            continue; // a machine with GPUs
+        }
+        assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+        assert_eq!(check(&report, "GPUs")["status"], "broken");
+        // The rest was looked at all the same.
+        assert_eq!(check(&report, "all-reduce")["status"], "ok");
+    }
+}
+
+#[test]
 fn more_threads_than_processors_are_a_warning() {
     let (output, report) = doctor(1, &["trainer.threads=1000"]);
     assert!(output.status.success(), "{}", said(&output));

@@ -102,22 +102,21 @@ mod tests {
 
     #[test]
     fn regions_nest_and_end_whatever_happens() {
+        let inside = |dtype| autocast(dtype).run(|| Ok(product())).unwrap();
         autocast(Kind::BFloat16)
             .run(|| {
-                autocast(Kind::Float).run(|| Ok(assert_eq!(product(), Kind::Float)))?;
-                assert_eq!(product(), Kind::BFloat16);
-                autocast(Kind::Half).run(|| Ok(assert_eq!(product(), Kind::Half)))?;
-                Ok(assert_eq!(product(), Kind::BFloat16))
+                assert_eq!((inside(Kind::Float), product()), (Kind::Float, Kind::BFloat16));
+                assert_eq!((inside(Kind::Half), product()), (Kind::Half, Kind::BFloat16));
+                // Another thread is outside.
+                assert_eq!(std::thread::spawn(product).join().unwrap(), Kind::Float);
+                Ok(())
             })
             .unwrap();
         let failed: Result<()> = autocast(Kind::BFloat16).run(|| Err(Error::usage("no")));
         assert!(failed.is_err() && product() == Kind::Float);
-        // Another type of device, another thread: outside.
+        // Another type of device is outside.
         let elsewhere = Autocast { cuda: true, dtype: Kind::BFloat16 };
-        elsewhere.run(|| Ok(assert_eq!(product(), Kind::Float))).unwrap();
-        autocast(Kind::BFloat16)
-            .run(|| Ok(assert_eq!(std::thread::spawn(product).join().unwrap(), Kind::Float)))
-            .unwrap();
+        assert_eq!(elsewhere.run(|| Ok(product())).unwrap(), Kind::Float);
     }
 
     /// A cast that outlived its region would be that of old weights.

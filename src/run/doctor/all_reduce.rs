@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Instant;
 
 use serde::Serialize;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::checks::{Check, Status};
 use crate::dist::World;
@@ -31,21 +31,21 @@ pub struct Found {
     pub timings: Vec<Timing>,
 }
 
-/// A collective call. One rank has nothing to move: no timings.
-pub fn measure(world: &World) -> Result<Found> {
+/// Of tensors on `device`, which all ranks have. A collective call. One rank has nothing to move: no timings.
+pub fn measure(world: &World, device: Device) -> Result<Found> {
     let mut wrong = Vec::new();
     for kind in [Kind::Float, Kind::Double, Kind::Int64] {
-        if !adds_up(world, kind)? {
+        if !adds_up(world, kind, device)? {
             wrong.push(format!("{kind:?}"));
         }
     }
-    let timings = if world.size() == 1 { Vec::new() } else { timings(world)? };
+    let timings = if world.size() == 1 { Vec::new() } else { timings(world, device)? };
     Ok(Found { wrong, timings })
 }
 
 /// Whether small whole numbers, which no rounding can touch, are added up right on all ranks.
-fn adds_up(world: &World, kind: Kind) -> Result<bool> {
-    let numbers = Tensor::f_arange(1000, (kind, tch::Device::Cpu))?.f_remainder(7)?;
+fn adds_up(world: &World, kind: Kind, device: Device) -> Result<bool> {
+    let numbers = Tensor::f_arange(1000, (kind, device))?.f_remainder(7)?;
     let mut sum = numbers.f_mul_scalar(world.rank() as i64 + 1)?;
     world.sum(&mut sum)?;
     let factor = world.size() * (world.size() + 1) / 2;
@@ -55,16 +55,17 @@ fn adds_up(world: &World, kind: Kind) -> Result<bool> {
     Ok(everywhere.f_int64_value(&[0])? == 0)
 }
 
-fn timings(world: &World) -> Result<Vec<Timing>> {
+fn timings(world: &World, device: Device) -> Result<Vec<Timing>> {
     let mut timings = Vec::new();
     for (bytes, times) in MESSAGES {
-        let mut message = Tensor::f_zeros([(bytes / size_of::<f32>()) as i64], (Kind::Float, tch::Device::Cpu))?;
+        let mut message = Tensor::f_zeros([(bytes / size_of::<f32>()) as i64], (Kind::Float, device))?;
         world.sum(&mut message)?; // the first one sets up connections
         let mut seconds = Vec::with_capacity(times);
         for _ in 0..times {
             world.barrier()?;
             let clock = Instant::now();
             world.sum(&mut message)?;
+            let _arrived = message.f_double_value(&[0])?; // a GPU's sums are only queued
             seconds.push(clock.elapsed().as_secs_f64());
         }
         seconds.sort_by(f64::total_cmp);

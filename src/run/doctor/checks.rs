@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde::Serialize;
+use tch::Device;
 
 use super::facts::Facts;
-use crate::config::schema::{Accelerator, Config};
+use crate::error::Result;
+use crate::torch::Gpu;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -40,9 +42,13 @@ impl Check {
     }
 }
 
+/// The ranks of each host.
+type Hosts<'a> = BTreeMap<&'a str, Vec<(usize, &'a Facts)>>;
+
 /// In the order of a reader's questions. `ranks` in rank order, at least one.
-pub fn of_ranks(ranks: &[Facts], config: &Config) -> Vec<Check> {
-    let mut hosts: BTreeMap<&str, Vec<(usize, &Facts)>> = BTreeMap::new();
+/// `device`: what rank 0 would compute on, or why a run would not start.
+pub fn of_ranks(ranks: &[Facts], device: &Result<Device>) -> Vec<Check> {
+    let mut hosts = Hosts::new();
     for (rank, facts) in ranks.iter().enumerate() {
         hosts.entry(&facts.host).or_default().push((rank, facts));
     }
@@ -54,7 +60,8 @@ pub fn of_ranks(ranks: &[Facts], config: &Config) -> Vec<Check> {
         Check::ok("ranks", launched(ranks).into_iter().chain(per_host(&|ranks| rank_list(ranks))).collect()),
         processors(&hosts, per_host(&|ranks| processors_of(ranks))),
         Check::ok("memory", per_host(&|ranks| memory_of(ranks[0].1))),
-        gpus(ranks, config, per_host(&|ranks| format!("{} visible", ranks[0].1.gpus))),
+        gpus(device, per_host(&|ranks| gpus_of(ranks[0].1))),
+        nccl(device, per_host(&|ranks| ranks[0].1.nccl.clone().unwrap_or_else(|why| why))),
         folders(ranks),
     ]
 }
@@ -78,7 +85,7 @@ fn rank_list(ranks: &[(usize, &Facts)]) -> String {
     format!("rank {}", numbers.join(", "))
 }
 
-fn processors(hosts: &BTreeMap<&str, Vec<(usize, &Facts)>>, found: Vec<String>) -> Check {
+fn processors(hosts: &Hosts<'_>, found: Vec<String>) -> Check {
     let check = Check::ok("processors", found);
     let crowded = |ranks: &Vec<(usize, &Facts)>| {
         let unbound = ranks.iter().filter(|(_, facts)| facts.cores == facts.machine_cores);
@@ -100,22 +107,43 @@ fn processors_of(ranks: &[(usize, &Facts)]) -> String {
 }
 
 fn memory_of(facts: &Facts) -> String {
-    let gib =
-        |bytes: Option<u64>| bytes.map_or("?".into(), |bytes| format!("{:.1}", bytes as f64 / (1u64 << 30) as f64));
-    format!("{} GiB, {} GiB available", gib(facts.memory), gib(facts.memory_available))
+    let text = |bytes: Option<u64>| bytes.map_or("?".into(), |bytes| format!("{:.1}", gib(bytes)));
+    format!("{} GiB, {} GiB available", text(facts.memory), text(facts.memory_available))
 }
 
-fn gpus(ranks: &[Facts], config: &Config, found: Vec<String>) -> Check {
-    let check = Check::ok("GPUs", found);
-    let wanted = config.trainer.accelerator == Accelerator::Gpu;
-    if wanted && ranks.iter().any(|facts| facts.gpus == 0) {
-        return check.but(
-            Status::Broken,
-            "trainer.accelerator=gpu needs a GPU for every rank: check the allocation (nvidia-smi), the driver and \
-             CUDA_VISIBLE_DEVICES",
-        );
+fn gib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 30)
+}
+
+fn gpus_of(facts: &Facts) -> String {
+    let gpu = |gpu: &Gpu| format!("{} ({:.0} GiB, {})", gpu.name, gib(gpu.memory_bytes), gpu.bus_id);
+    match &facts.gpus {
+        Ok(gpus) if gpus.is_empty() => "none".into(),
+        Ok(gpus) => gpus.iter().map(gpu).collect::<Vec<_>>().join(", "),
+        Err(why) => format!("none: {why}"),
     }
-    check
+}
+
+fn gpus(device: &Result<Device>, mut found: Vec<String>) -> Check {
+    let (status, hint) = match device {
+        Ok(Device::Cuda(_)) => {
+            found.push("a run computes on them".into());
+            return Check::ok("GPUs", found);
+        }
+        Ok(_) => {
+            found.push("a run computes on processors".into());
+            return Check::ok("GPUs", found);
+        }
+        Err(error) => (Status::Broken, error.hint_text().unwrap_or("check the allocation and the driver").to_owned()),
+    };
+    found.extend(device.as_ref().err().map(|error| error.message().to_owned()));
+    Check::ok("GPUs", found).but(status, hint)
+}
+
+/// What is wrong with it is told under `GPUs`, where a run needs it.
+fn nccl(device: &Result<Device>, found: Vec<String>) -> Check {
+    let needed = matches!(device, Ok(Device::Cuda(_)));
+    Check::ok("NCCL", if needed { found } else { found.into_iter().map(|line| line + " (not needed)").collect() })
 }
 
 fn folders(ranks: &[Facts]) -> Check {

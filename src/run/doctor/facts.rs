@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use tch::Cuda;
 
 use crate::config::schema::Config;
+use crate::dist::nccl::Library;
 use crate::dist::{World, launch};
 use crate::error::{Error, Kind, Result};
 use crate::files::check_writable;
-use crate::torch;
+use crate::torch::{self, Gpu};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Facts {
@@ -23,8 +23,10 @@ pub struct Facts {
     pub machine_cores: usize,
     pub cores: usize,
     pub threads: usize,
-    /// GPUs that libtorch sees.
-    pub gpus: usize,
+    /// What the driver shows of GPUs; or why nothing.
+    pub gpus: Result<Vec<Gpu>, String>,
+    /// NCCL and where it was found; or why not.
+    pub nccl: Result<String, String>,
     /// Bytes of main memory; none where the system does not say.
     pub memory: Option<u64>,
     pub memory_available: Option<u64>,
@@ -48,13 +50,14 @@ impl Facts {
         Facts {
             host: launch::host(),
             regun: env!("CARGO_PKG_VERSION").into(),
-            libtorch: torch::version().into(),
+            libtorch: torch::version(),
             mpi: (world.size() > 1).then(launch::mpi_version),
             transport: world.backend().into(),
             machine_cores: processors.lines().filter(|line| line.starts_with("processor")).count().max(cores),
             cores,
             threads: tch::get_num_threads().max(1) as usize,
-            gpus: usize::try_from(Cuda::device_count()).unwrap_or(0),
+            gpus: torch::gpus(),
+            nccl: Library::find().map(|library| format!("{library:?}")).map_err(|error| error.message().to_owned()),
             memory: meminfo_bytes(&memory, "MemTotal"),
             memory_available: meminfo_bytes(&memory, "MemAvailable"),
             folders: folders.map(|folder| (folder.display().to_string(), trouble_with(folder))).into(),

@@ -8,9 +8,11 @@ mod checks;
 mod facts;
 
 use serde_json::json;
+use tch::Device;
 
 use super::session::{Options, set_up_process};
 use super::{print, print_json};
+use crate::dist::placement;
 use crate::error::{Error, Result};
 use checks::Status;
 use facts::Facts;
@@ -20,11 +22,13 @@ pub fn run(options: &Options, overrides: &[String]) -> Result<()> {
     let (world, config) = (&*options.world, &loaded.config);
     set_up_process(config, world)?;
     let ranks = Facts::gather(world, config)?;
-    let reduced = all_reduce::measure(world)?;
+    // All ranks have a device, or all have the same error.
+    let device = placement::choose(world, config);
+    let reduced = all_reduce::measure(world, *device.as_ref().unwrap_or(&Device::Cpu))?;
     if !world.is_root() {
         return Ok(());
     }
-    let mut found = checks::of_ranks(&ranks, config);
+    let mut found = checks::of_ranks(&ranks, &device);
     found.push(all_reduce::judge(world, &reduced));
     let worst = found.iter().map(|check| check.status).max().unwrap_or(Status::Ok);
     if options.json {
