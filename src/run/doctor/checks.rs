@@ -42,8 +42,9 @@ impl Check {
     }
 }
 
-/// The ranks of each host.
-type Hosts<'a> = BTreeMap<&'a str, Vec<(usize, &'a Facts)>>;
+/// A rank's number and what it found out.
+type Ranked<'a> = (usize, &'a Facts);
+type Hosts<'a> = BTreeMap<&'a str, Vec<Ranked<'a>>>;
 
 /// In the order of a reader's questions. `ranks` in rank order, at least one.
 /// `device`: what rank 0 would compute on, or why a run would not start.
@@ -52,7 +53,7 @@ pub fn of_ranks(ranks: &[Facts], device: &Result<Device>) -> Vec<Check> {
     for (rank, facts) in ranks.iter().enumerate() {
         hosts.entry(&facts.host).or_default().push((rank, facts));
     }
-    let per_host = |line: &dyn Fn(&[(usize, &Facts)]) -> String| -> Vec<String> {
+    let per_host = |line: &dyn Fn(&[Ranked<'_>]) -> String| -> Vec<String> {
         hosts.iter().map(|(host, ranks)| format!("{host}: {}", line(ranks))).collect()
     };
     vec![
@@ -80,14 +81,14 @@ fn launched(ranks: &[Facts]) -> Vec<String> {
     }
 }
 
-fn rank_list(ranks: &[(usize, &Facts)]) -> String {
+fn rank_list(ranks: &[Ranked<'_>]) -> String {
     let numbers: Vec<String> = ranks.iter().map(|(rank, _)| rank.to_string()).collect();
     format!("rank {}", numbers.join(", "))
 }
 
 fn processors(hosts: &Hosts<'_>, found: Vec<String>) -> Check {
     let check = Check::ok("processors", found);
-    let crowded = |ranks: &Vec<(usize, &Facts)>| {
+    let crowded = |ranks: &Vec<Ranked<'_>>| {
         let unbound = ranks.iter().filter(|(_, facts)| facts.cores == facts.machine_cores);
         let shared: usize = unbound.map(|(_, facts)| facts.threads).sum();
         shared > ranks[0].1.machine_cores || ranks.iter().any(|(_, facts)| facts.threads > facts.cores)
@@ -101,7 +102,7 @@ fn processors(hosts: &Hosts<'_>, found: Vec<String>) -> Check {
     check
 }
 
-fn processors_of(ranks: &[(usize, &Facts)]) -> String {
+fn processors_of(ranks: &[Ranked<'_>]) -> String {
     let (cores, threads) = (ranks[0].1.cores, ranks[0].1.threads);
     format!("{cores} for {} rank(s) of {threads} thread(s)", ranks.len())
 }
