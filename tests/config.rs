@@ -530,7 +530,7 @@ fn errors_say_what_where_wanted_and_how() {
         (&["split.forget_frac=1.5"], &["`split.forget_frac` is 1.5: wanted a number from 0 to 1"]),
         (&["split.scheme=class", "split.forget_classes=[3,10]"], &["`split.forget_classes` is [3, 10]", "from 0 to 9"]),
         (&["model.optim.lr=0"], &["`model.optim.lr` is 0", "a number above 0"]),
-        (&["~model.optim.lr"], &["sgd needs `model.optim.lr`"]),
+        (&["~model.optim.lr"], &["`model.optim.lr` is missing", "a number above 0", "++model.optim.lr="]),
         (&["model.optim.betas=[0.9]"], &["`model.optim.betas` is a list of 1: wanted a list of 2"]),
         (&["model.optim.betas=[0.9,1]"], &["two numbers from 0 to below 1"]),
         (&["model.scheduler.t_max=0"], &["`model.scheduler.t_max` is 0"]),

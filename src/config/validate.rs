@@ -13,7 +13,8 @@ pub(super) fn rejection(path: &str, node: &Node, key: &str, wanted: &str) -> Err
         Some(found) => {
             Error::usage(format!("{}: `{full}` is {}: wanted {wanted}", found.origin, described(&found.value)))
         }
-        None => Error::usage(format!("{}: `{full}` is missing: wanted {wanted}", node.origin)),
+        None => Error::usage(format!("{}: `{full}` is missing: wanted {wanted}", node.origin))
+            .hint(format!("add `++{full}=...`")),
     }
 }
 

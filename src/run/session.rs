@@ -69,6 +69,9 @@ impl Options {
     }
 }
 
+/// Commands that make models from nothing.
+const TRAINING: [&str; 2] = ["reference", "base"];
+
 pub struct Session {
     pub loaded: Loaded,
     pub world: Rc<World>,
@@ -97,7 +100,9 @@ impl Session {
         let world = Rc::clone(&options.world);
         world.start_counting();
         models::check(&config.model.model)?;
-        models::pretrained::check(&config.model.model)?;
+        if TRAINING.contains(&command) {
+            models::pretrained::check(&config.model.model)?;
+        }
         let device = placement::choose(&world, config)?;
         let kind = kind(config, device);
         check_graphs(config, device)?;
