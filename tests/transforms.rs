@@ -142,14 +142,52 @@ fn color_jitter_is_torchvisions() {
         _ => Change::Hue(factor),
     };
     let jitters: Vec<Jitter> = entries.iter().map(|entry| pairs(&entry[1]).map(change).collect()).collect();
-    let mut images = picked(&golden.corners(), entries);
-    color_jitter::apply(&mut images, &jitters).unwrap();
-    let distance = (images - golden.tensor("jitters")).abs().amax([1, 2, 3].as_slice(), false);
-    let distance: Vec<f32> = distance.try_into().unwrap();
-    for (distance, entry) in distance.iter().zip(entries) {
-        // Factors above 1 stretch the rounding errors of what came before them.
-        let gain: f64 = pairs(&entry[1]).map(|(_, factor)| factor.max(1.0)).product();
-        assert!(f64::from(*distance) <= 1e-6 * gain, "{distance:e}: {entry}");
+    for (path, apply) in COLOR_JITTER_PATHS {
+        let mut images = picked(&golden.corners(), entries);
+        apply(&mut images, &jitters).unwrap();
+        let distance = (images - golden.tensor("jitters")).abs().amax([1, 2, 3].as_slice(), false);
+        let distance: Vec<f32> = distance.try_into().unwrap();
+        for (distance, entry) in distance.iter().zip(entries) {
+            // Factors above 1 stretch the rounding errors of what came before them.
+            let gain: f64 = pairs(&entry[1]).map(|(_, factor)| factor.max(1.0)).product();
+            assert!(f64::from(*distance) <= 1e-6 * gain, "{path}, {distance:e}: {entry}");
+        }
+    }
+}
+
+type ApplyJitters = fn(&mut Tensor, &[Jitter]) -> regun::error::Result<()>;
+const COLOR_JITTER_PATHS: [(&str, ApplyJitters); 2] =
+    [("host", color_jitter::host::apply), ("tensor", color_jitter::tensor::apply)];
+
+/// Random pixels, greys, primaries and black, by jitters as configurations draw them; enough for several threads, of
+/// either float type, and of any layout in memory.
+#[test]
+fn color_jitter_is_the_same_on_host_and_device() {
+    let transforms = transforms(&["color_jitter.hue=0.5"]);
+    let jitter = color_jitter::ColorJitter::new(transforms.color_jitter.as_ref()).unwrap();
+    let stream = Stream::new(5, "jitters");
+    let jitters: Vec<Jitter> = (0..48).map(|sample| jitter.draw(&mut stream.at(0, sample))).collect();
+    let pixels: Vec<u8> = (0..48 * 3 * 33 * 31).map(|i| stream.at(1, i).below(256) as u8).collect();
+    let pixels = Tensor::from_slice(&pixels).view([48, 3, 33, 31]);
+    pixels.narrow(2, 0, 2).copy_(&pixels.narrow(2, 0, 2).narrow(1, 0, 1).copy());
+    let _ = pixels.narrow(2, 2, 4).bitwise_and_tensor_(&Tensor::from(128u8));
+    // Of float64 too, the tensors' mean grey has 32 fraction bits.
+    for (kind, tolerance) in [(Kind::Float, 1e-6), (Kind::Double, 1e-10)] {
+        let images = pixels.to_kind(kind) * (1.0 / 255.0);
+        let mut host = images.copy();
+        color_jitter::apply(&mut host, &jitters).unwrap();
+        let mut tensor = images.copy();
+        color_jitter::tensor::apply(&mut tensor, &jitters).unwrap();
+        let distance = (&host - tensor).abs().max().double_value(&[]);
+        assert!(distance <= tolerance, "{kind:?}: {distance:e}");
+        let mut channels_last = regun::torch::to_channels_last(&images).unwrap();
+        color_jitter::apply(&mut channels_last, &jitters).unwrap();
+        assert_eq!(channels_last, host);
+        for (sample, jitter) in jitters.iter().enumerate() {
+            let mut alone = images.narrow(0, sample as i64, 1).copy();
+            color_jitter::apply(&mut alone, std::slice::from_ref(jitter)).unwrap();
+            assert_eq!(alone, host.narrow(0, sample as i64, 1), "{kind:?}: sample {sample}");
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use tch::{Kind, Tensor};
 use crate::error::Result;
 
 /// Weights of red, green and blue in grey (ITU-R BT.601).
-const GREY: [f64; 3] = [0.2989, 0.587, 0.114];
+pub(super) const GREY: [f64; 3] = [0.2989, 0.587, 0.114];
 
 /// [N, 3, H, W] to [N, 1, H, W].
 pub(super) fn grey(images: &Tensor) -> Result<Tensor> {

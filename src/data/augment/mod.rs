@@ -9,9 +9,9 @@
 //! | | normalise | normalise |
 //!
 //! Semantics are torchvision v2's. What is random is drawn first, sample by sample, into a [`Plan`]; applying a plan is
-//! arithmetic on tensors without a loop over images. A sample's draws depend only on the stream (seed and purpose), the
-//! epoch and the sample's index in the data set, so neither batch nor rank changes them. Each transform has a lane of
-//! the stream for itself: switching one on does not change what the others draw.
+//! arithmetic on tensors without a loop over images (but for colour jitter on a CPU). A sample's draws depend only on
+//! the stream (seed and purpose), the epoch and the sample's index in the data set, so neither batch nor rank changes
+//! them. Each transform has a lane of the stream for itself: switching one on does not change what the others draw.
 //!
 //! Letters: N batch, C channel, H and W input sides, S side of the output.
 
