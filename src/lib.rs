@@ -18,7 +18,8 @@
 //! | [`random`] | keyed randomness, and CPython's |
 //! | [`fetch`] | files from elsewhere: downloads, archives |
 //! | [`pickle`] | Python pickles as data, never executed |
-//! | [`error`], [`files`], [`digest`], [`log`] | messages with exit codes, atomic files, checksums, the log |
+//! | [`error`], [`files`], [`digest`] | messages with exit codes, atomic files, checksums |
+//! | [`log`], [`progress`], [`memory`] | the log, bars and lines for long work, how much memory there is |
 
 pub mod checkpoint;
 pub mod cli;
@@ -31,10 +32,12 @@ pub mod eval;
 pub mod fetch;
 pub mod files;
 pub mod log;
+pub mod memory;
 pub mod models;
 pub mod names;
 pub mod optim;
 pub mod pickle;
+pub mod progress;
 pub mod random;
 pub mod report;
 pub mod run;

@@ -251,7 +251,6 @@ fn note_idle_keys(config: &Config, tree: &Node, warnings: &mut Vec<String>) {
             .push("logging.enable=true has no effect: no tracker is built in; metrics.jsonl has the numbers".into());
     }
     if config.trainer.enable_checkpointing {
-        warnings
-            .push("trainer.enable_checkpointing=true has no effect yet: the final model is saved in any case".into());
+        warnings.push("trainer.enable_checkpointing=true has no effect: the final model is saved in any case".into());
     }
 }

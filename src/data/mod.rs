@@ -16,7 +16,6 @@ pub mod obtain;
 pub mod pack;
 pub mod pixels;
 mod placement;
-mod progress;
 pub mod resident;
 pub mod source;
 pub mod split;

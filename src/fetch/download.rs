@@ -11,9 +11,9 @@ use std::path::Path;
 use ureq::http::{Response, StatusCode, header};
 use ureq::{Agent, Body};
 
-use super::progress::Progress;
 use super::{Patience, Remote, client};
 use crate::error::{Error, Result};
+use crate::progress::{Progress, Unit};
 
 /// Downloads `remote` from `url` to `partial`, which then has its checksum.
 pub(super) fn download(remote: &Remote, url: &str, partial: &Path, patience: &Patience) -> Result<()> {
@@ -23,7 +23,8 @@ pub(super) fn download(remote: &Remote, url: &str, partial: &Path, patience: &Pa
         0 => tracing::info!("downloading {url}"),
         bytes => tracing::info!("downloading {url}, from byte {bytes} on"),
     }
-    let mut download = Download { agent, remote, url, partial, patience, progress: Progress::new(remote.name()) };
+    let progress = Progress::new(remote.name(), Unit::Bytes);
+    let mut download = Download { agent, remote, url, partial, patience, progress };
     download.receive()?;
     let Some(difference) = remote.checksum.difference(partial)? else { return Ok(()) };
     download.progress.warn(&format!("{url} arrived damaged ({difference}): downloading all of it once more"));

@@ -9,7 +9,6 @@ mod checksum;
 mod client;
 mod download;
 mod lock;
-mod progress;
 mod proxy;
 pub mod unpack;
 

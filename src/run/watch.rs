@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use serde_json::Map;
 
 use super::folder::RunFolder;
@@ -12,13 +12,12 @@ use crate::error::{Error, Kind, Result};
 use crate::eval::Metrics;
 use crate::eval::collect;
 use crate::eval::performance::MacroAccuracy;
+use crate::progress::{self, LINE_EVERY};
 use crate::report::json::number;
 use crate::train::{EpochReport, Model, Observer, StepReport};
 
 /// On a terminal the bar shows new numbers this often; reading them waits for the device.
 const REFRESH: Duration = Duration::from_millis(500);
-/// Off a terminal there is one line this often.
-const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// Evaluates a model after an epoch; `None` where nobody asks for it. Called on all ranks, answers at rank 0.
 pub type EpochEvaluation<'a> = Box<dyn FnMut(&Model) -> Result<Option<Metrics>> + 'a>;
@@ -189,13 +188,7 @@ struct Progress {
 
 impl Progress {
     fn new(wanted: bool) -> Self {
-        let bar = wanted.then(|| {
-            let style = ProgressStyle::with_template("{prefix} [{bar:24}] {pos}/{len} {msg} ETA {eta}")
-                .unwrap_or_else(|_| ProgressStyle::default_bar());
-            ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr()).with_style(style)
-        });
-        // Off a terminal indicatif draws nothing: the lines stand in.
-        let bar = bar.filter(|bar| !bar.is_hidden());
+        let bar = wanted.then(|| progress::bar("{prefix} [{bar:24}] {pos}/{len} {msg} ETA {eta}")).flatten();
         Progress { bar, shown: Instant::now(), pass_began: Instant::now(), told: Instant::now(), images: 0 }
     }
 
@@ -256,13 +249,5 @@ impl Progress {
             None => tracing::info!("{line}"),
         }
         self.told = Instant::now();
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
     }
 }

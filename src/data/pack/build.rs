@@ -10,9 +10,9 @@ use super::file::Writer;
 use super::{Settings, corrupt};
 use crate::data::decode::{Image, decode, to_square};
 use crate::data::listing::{Entry, Listing};
-use crate::data::progress::Progress;
 use crate::error::{Error, Kind, Result};
 use crate::files;
+use crate::progress::{Progress, Unit};
 
 /// Decoded pixels that wait to be written, roughly.
 const CHUNK_BYTES: usize = 32 << 20;
@@ -24,7 +24,8 @@ pub fn build(listing: &Listing, settings: &Settings<'_>, path: &Path) -> Result<
     let files = listing.train.len() + listing.test.len();
     let title = format!("packing {} ({files} images, {} threads)", settings.name, settings.threads);
     tracing::info!("{title} into {}", path.display());
-    let mut progress = Progress::new(&title, files as u64, "images");
+    let mut progress = Progress::new(&title, Unit::Items("images"));
+    let mut done = 0;
     files::write_atomic_with(path, |out| {
         let fail = |error| Error::storage("cannot write", path, &error);
         let mut writer = Writer::new(out).map_err(fail)?;
@@ -33,7 +34,8 @@ pub fn build(listing: &Listing, settings: &Settings<'_>, path: &Path) -> Result<
         let mut labels = [Vec::new(), Vec::new()];
         for (part, labels) in [&listing.train, &listing.test].into_iter().zip(&mut labels) {
             decode_all(&listing.root, part, settings, |entry, image| {
-                progress.advance(1);
+                done += 1;
+                progress.at(done, Some(files as u64));
                 match image {
                     Ok(image) => {
                         check_size(&mut size, entry, &image)?;

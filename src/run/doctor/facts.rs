@@ -9,6 +9,7 @@ use crate::dist::nccl::Library;
 use crate::dist::{World, launch};
 use crate::error::{Error, Kind, Result};
 use crate::files::check_writable;
+use crate::memory::HostMemory;
 use crate::torch::{self, Gpu};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -43,7 +44,7 @@ impl Facts {
     }
 
     fn of_this_rank(world: &World, config: &Config) -> Facts {
-        let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let memory = HostMemory::now();
         let processors = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let folders = [&config.paths.cache_dir, &config.paths.outputs_dir];
@@ -58,8 +59,8 @@ impl Facts {
             threads: tch::get_num_threads().max(1) as usize,
             gpus: torch::gpus(),
             nccl: Library::find().map(|library| format!("{library:?}")).map_err(|error| error.message().to_owned()),
-            memory: meminfo_bytes(&memory, "MemTotal"),
-            memory_available: meminfo_bytes(&memory, "MemAvailable"),
+            memory: memory.map(|memory| memory.total),
+            memory_available: memory.map(|memory| memory.available),
             folders: folders.map(|folder| (folder.display().to_string(), trouble_with(folder))).into(),
         }
     }
@@ -69,10 +70,4 @@ impl Facts {
 fn trouble_with(folder: &Path) -> Option<String> {
     let above = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
     check_writable(above).err().map(|error| error.message().to_owned())
-}
-
-/// A line like `MemAvailable:   12345 kB`.
-fn meminfo_bytes(meminfo: &str, name: &str) -> Option<u64> {
-    let value = meminfo.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    value.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
 }

@@ -1,0 +1,53 @@
+//! How much main memory there is for this process.
+
+use std::fs;
+use std::path::Path;
+
+/// Bytes of main memory.
+#[derive(Debug, Clone, Copy)]
+pub struct HostMemory {
+    /// Of the machine, or what the control group (a container's or a job's) allows of it.
+    pub total: u64,
+    /// What a process may still take of it without the system swapping.
+    pub available: u64,
+}
+
+impl HostMemory {
+    /// `None` where the system does not say.
+    pub fn now() -> Option<Self> {
+        let text = fs::read_to_string("/proc/meminfo").ok()?;
+        let limit = group_limit().unwrap_or(u64::MAX);
+        let field = |name| meminfo_bytes(&text, name).map(|bytes| bytes.min(limit));
+        Some(HostMemory { total: field("MemTotal")?, available: field("MemAvailable")? })
+    }
+}
+
+/// A line like `MemAvailable:   12345 kB`.
+fn meminfo_bytes(text: &str, field: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// The smallest limit of this process's control group (version 2) and those above it.
+fn group_limit() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let limit = |folder: &Path| {
+        let text = fs::read_to_string(Path::new("/sys/fs/cgroup").join(folder).join("memory.max")).ok()?;
+        text.trim().parse::<u64>().ok() // `max`: no limit
+    };
+    Path::new(group).ancestors().filter_map(limit).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_as_the_kernel_writes_it() {
+        let text = "MemTotal:       24 kB\nMemFree:         1 kB\nMemAvailable:   16 kB\nHugePages_Total:  0\n";
+        assert_eq!(meminfo_bytes(text, "MemAvailable"), Some(16384));
+        assert_eq!(meminfo_bytes(text, "HugePages_Total"), None);
+        assert_eq!(meminfo_bytes(text, "Mem"), None);
+    }
+}
