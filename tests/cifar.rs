@@ -1,5 +1,5 @@
-//! CIFAR-10 and CIFAR-100 from both of their layouts: damaged and missing files, and, where `REGUN_TEST_DATA` names a folder that has
-//! both layouts, the whole set. The pickles: `tests/fixtures/make_pickles.py`.
+//! CIFAR-10 and CIFAR-100 from both of their layouts: damaged and missing files, and, where `REGUN_TEST_DATA` names a
+//! folder that has both layouts, the whole set. The pickles: `tests/fixtures/make_pickles.py`.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

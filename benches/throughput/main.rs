@@ -5,9 +5,9 @@
 //!     cargo bench --bench throughput -- --device cuda:0 --precision bf16-mixed --batch 1024 --steps 50 --peak-tflops 989
 //!
 //! Every contender holds the same network (ResNet-18 with the CIFAR stem, or torchvision's Swin-T or ViT-B/16 on images
-//! of 224 pixels) and fixed random images, and does the same steps. In each round all of them run once, one after the other, starting with another one each time: slow changes of the
-//! machine (heat, neighbours) hit all alike. The figure of a contender is images per round over the median of its
-//! rounds. Augmentation of resident images is compared with torchvision's transforms behind a DataLoader of two
+//! of 224 pixels) and fixed random images, and does the same steps. In each round all of them run once, one after the
+//! other, starting with another one each time: slow changes of the machine (heat, neighbours) hit all alike. The figure
+//! of a contender is images per round over the median of its rounds. Augmentation of resident images is compared with torchvision's transforms behind a DataLoader of two
 //! workers, decoding Tiny ImageNet (where `--images` says where that is) with Pillow, and training on two ranks with
 //! training on one, in the same way. On a GPU (or with `--engine`) whole steps of the real engine, augmentation included,
 //! are compared with hand-tuned programs too. The table goes to stdout, the same numbers to `target/bench.json`.
@@ -58,7 +58,7 @@ struct Options {
     /// Whole steps of the engine, on a CPU too.
     #[arg(long)]
     engine: bool,
-    /// What the device could do at most, in TFLOP/s: the engine's share of it is printed (dense bfloat16 of an H100 SXM: 989).
+    /// What the device could do at most, in TFLOP/s: the engine's share of it is printed (dense bfloat16 of an H100: 989).
     #[arg(long)]
     peak_tflops: Option<f64>,
     /// A Python with PyTorch and torchvision.

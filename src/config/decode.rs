@@ -1,7 +1,8 @@
 //! A resolved tree into typed structs: a serde deserializer that knows where it is.
 //!
 //! Every error names the full key, the value found, what is wanted, and the place where the value was written. Integers
-//! serve as floats, numbers as text and as names of choices (`precision: 32`), true and false as such names; nothing else is converted.
+//! serve as floats, numbers as text and as names of choices (`precision: 32`), true and false as such names; nothing else
+//! is converted.
 
 use serde::de::value::StrDeserializer;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, Visitor};

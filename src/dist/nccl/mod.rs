@@ -9,8 +9,8 @@
 //!
 //! The bindings are our own, a table of thirteen functions, in three layers: [`raw`] is the library as it is,
 //! [`library`] makes errors of its codes, [`comm`] makes it safe to call from libtorch's threads; [`find`] opens it at run
-//! time. There is no crate to take instead: `nccl-rs` does not exist, and `cudarc` panics where there is no library or a symbol lacks,
-//! and does not look for `libnccl.so.2`, the only name that NCCL's packages install.
+//! time. There is no crate to take instead: `nccl-rs` does not exist, and `cudarc` panics where there is no library or a
+//! symbol lacks, and does not look for `libnccl.so.2`, the only name that NCCL's packages install.
 
 mod comm;
 mod find;
