@@ -11,11 +11,13 @@ TEST_ARGS ?=
 DEMO_ARGS ?=
 # Unlearning methods of the demo: names separated by commas, or all.
 METHODS ?= regun
+# For gpu-check: a .tar.gz of train/<class>/* and test/<class>/* with image files.
+IMAGES ?=
 
 target := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test slow-test lint bench demo
+.PHONY: help setup build test slow-test lint bench gpu-check demo
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -38,6 +40,11 @@ lint: setup ## formatting and clippy, warnings as errors
 
 bench: setup ## training and inference speed, side by side with PyTorch
 	$(CARGO) bench $(CARGO_ARGS) --bench throughput
+
+gpu-check: build ## a bundle that checks everything on another machine, with a GPU and without a compiler (IMAGES=)
+	$(CARGO) test --release $(CARGO_ARGS) --no-run --test gpu
+	$(CARGO) bench $(CARGO_ARGS) --no-run --bench throughput
+	@./scripts/gpu-check/bundle.sh $(target) $(IMAGES)
 
 demo: build ## base, retrained and reference models, unlearning and evaluation on a small data set (METHODS=all)
 	$(target)/release/regun pipeline experiment=demo --methods $(METHODS) $(DEMO_ARGS)
