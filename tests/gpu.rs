@@ -5,6 +5,7 @@
 
 mod as_ranks;
 mod mpirun;
+mod training;
 
 use std::ffi::CString;
 use std::path::Path;
@@ -24,10 +25,10 @@ use regun::eval::collect;
 use regun::models::build;
 use regun::random::Stream;
 use regun::torch::{self, Numerics};
-use regun::train::supervised::Supervised;
-use regun::train::{Method, Model, Observer, Phase, Settings, StepReport, Trainer};
+use regun::train::{Model, Observer, Settings, StepReport, Trainer};
 use regun::unlearn;
 use tch::{Device, Kind, Tensor};
+use training::method;
 
 const GPU: Device = Device::Cuda(0);
 const PLAIN: Numerics = Numerics { deterministic: false, tf32: false, benchmark: false };
@@ -82,23 +83,6 @@ fn methods() -> Vec<String> {
     unlearn::REGISTRY.iter().map(|method| format!("unlearn={} {}", method.name, brief(method.name))).collect()
 }
 
-fn method(config: &Config) -> Box<dyn Method> {
-    match &config.unlearn {
-        Some(chosen) => unlearn::build(chosen).unwrap(),
-        None => Box::new(Supervised {
-            role: Role::Train,
-            label_smoothing: 0.0,
-            phase: Phase {
-                name: "train",
-                epochs: config.trainer.max_epochs,
-                optim: config.model.optim.clone(),
-                scheduler: None,
-                named_parameters: false,
-            },
-        }),
-    }
-}
-
 /// Mean loss of the epoch so far after every step, over all ranks.
 struct Losses<'a>(&'a World, Vec<f64>);
 
@@ -129,7 +113,9 @@ fn train(world: &World, config: &Config, kind: Kind, device: Device) -> Trained 
     let mut model = Model::initialise(&architecture, 42, "base", kind, device).unwrap();
     let mut losses = Losses(world, Vec::new());
     let settings = Settings { names: None, ..Settings::new(config, world, "test", 42) };
-    Trainer { world, corpus: &corpus, model: &mut model, settings }.run(&mut *method(config), &mut losses).unwrap();
+    Trainer { world, corpus: &corpus, model: &mut model, settings }
+        .run(&mut *method(config, None), &mut losses)
+        .unwrap();
     let flat = |tensor: &Tensor| tensor.to_device(Device::Cpu).to_kind(Kind::Double).flatten(0, -1);
     let weights: Vec<Tensor> = model.state.parameters().map(|(.., tensor)| flat(tensor)).collect();
     let logits = logits(world, &corpus, &model);

@@ -3,21 +3,21 @@
 
 mod as_ranks;
 mod mpirun;
+mod training;
 
 use as_ranks::{rank_folder, run_as_ranks};
 use mpirun::said;
 use regun::config::{Config, Request, load};
-use regun::data::{Corpus, Role, source, split};
+use regun::data::{Corpus, source, split};
 use regun::dist::{World, launch};
 use regun::error::{Kind as ErrorKind, Result};
 use regun::models::build;
 use regun::optim::FlatParams;
 use regun::torch::Autocast;
 use regun::train::mixed::LossScale;
-use regun::train::supervised::Supervised;
 use regun::train::{Drawn, EpochReport, Method, Mixed, Model, Observer, Pass, Phase, Settings, Step, Term, Trainer};
-use regun::unlearn;
 use tch::{Device, Kind, Tensor};
+use training::method;
 
 /// 6 batches an epoch.
 const SETUP: &str = "data=digits model=resnet20 data.debug_subset_size=160 data.batch_size=24 split.heldout_frac=0.1 \
@@ -26,23 +26,6 @@ const SETUP: &str = "data=digits model=resnet20 data.debug_subset_size=160 data.
 fn configure(variant: &str) -> Config {
     let overrides: Vec<String> = SETUP.split_whitespace().chain(variant.split_whitespace()).map(String::from).collect();
     load(&Request { overrides: &overrides, ..Request::default() }).unwrap().config
-}
-
-fn method(config: &Config) -> Box<dyn Method> {
-    match &config.unlearn {
-        Some(chosen) => unlearn::build(chosen).unwrap(),
-        None => Box::new(Supervised {
-            role: Role::Train,
-            label_smoothing: 0.0,
-            phase: Phase {
-                name: "train",
-                epochs: config.trainer.max_epochs,
-                optim: config.model.optim.clone(),
-                scheduler: None,
-                named_parameters: false,
-            },
-        }),
-    }
 }
 
 /// A loss scale without narrow products, so that it can be seen alone.
@@ -93,7 +76,7 @@ fn a_loss_scale_changes_no_bit_of_a_finite_training() {
         "unlearn=lur unlearn.pruning.enabled=false unlearn.trainer.max_epochs=2",
     ] {
         let config = configure(variant);
-        let run = |mixed| train(&World::solo(), &config, Kind::Double, mixed, &mut *method(&config)).unwrap();
+        let run = |mixed| train(&World::solo(), &config, Kind::Double, mixed, &mut *method(&config, None)).unwrap();
         let (losses, weights) = run(None);
         // It grows on the way, too.
         let (same, scaled) = run(Some(scaled(65536.0, 2)));
@@ -105,7 +88,7 @@ fn a_loss_scale_changes_no_bit_of_a_finite_training() {
 #[test]
 fn bfloat16_trains_nearly_as_float32() {
     let config = configure("");
-    let run = |mixed| train(&World::solo(), &config, Kind::Float, mixed, &mut *method(&config)).unwrap();
+    let run = |mixed| train(&World::solo(), &config, Kind::Float, mixed, &mut *method(&config, None)).unwrap();
     let ((plain, weights), (narrow, narrow_weights)) = (run(None), run(Some(BFLOAT16)));
     assert!(narrow_weights.iter().all(|tensor| [Kind::Float, Kind::Int64].contains(&tensor.kind())));
     // Narrow products, or nothing would have been tested.
@@ -156,7 +139,7 @@ impl Method for Spoiled {
 }
 
 fn spoiled(config: &Config, step: u64, rank: usize) -> Spoiled {
-    Spoiled { method: method(config), step, rank, seen: Vec::new() }
+    Spoiled { method: method(config, None), step, rank, seen: Vec::new() }
 }
 
 /// Momentum included: the step after the bad one is what it would have been without it.
@@ -210,7 +193,7 @@ fn rank_in_mixed_precision() {
     world.agree(|| vec![("sums of the weights".into(), format!("{sums:?}"))]).unwrap();
 
     // Statistics of all ranks, from narrow activations: nearly those of float32.
-    let run = |mixed| train(&world, &config, Kind::Float, mixed, &mut *method(&config)).unwrap().0;
+    let run = |mixed| train(&world, &config, Kind::Float, mixed, &mut *method(&config, None)).unwrap().0;
     for (plain, narrow) in run(None).iter().zip(run(Some(BFLOAT16))) {
         assert!((plain - narrow).abs() < 0.05 * plain, "{plain} in float32, {narrow} in bfloat16");
     }

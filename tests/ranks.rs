@@ -5,6 +5,7 @@
 
 mod as_ranks;
 mod mpirun;
+mod training;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,16 +15,15 @@ use as_ranks::{rank_folder, run_as_ranks};
 use mpirun::said;
 use regun::checkpoint::{self, Manifest};
 use regun::config::{Config, Request, load};
-use regun::data::{Corpus, Role, source, split};
+use regun::data::{Corpus, source, split};
 use regun::dist::{World, launch};
 use regun::error::Result;
 use regun::models::swin::{self, Swin};
 use regun::models::{Architecture, build};
-use regun::train::supervised::Supervised;
-use regun::train::{Method, Model, Observer, Phase, Settings, StepReport, Trainer};
-use regun::unlearn;
+use regun::train::{Model, Observer, Settings, StepReport, Trainer};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
+use training::method;
 
 /// 482 images: 391 of them train the base model, so that with batches of 97 the last one has three samples, fewer than
 /// four ranks.
@@ -114,23 +114,6 @@ impl Observer for Losses<'_> {
     }
 }
 
-fn method(config: &Config) -> Box<dyn Method> {
-    match &config.unlearn {
-        Some(chosen) => unlearn::build(chosen).unwrap(),
-        None => Box::new(Supervised {
-            role: Role::Train,
-            label_smoothing: 0.0,
-            phase: Phase {
-                name: "train",
-                epochs: config.trainer.max_epochs,
-                optim: config.model.optim.clone(),
-                scheduler: Some(config.model.scheduler.clone()),
-                named_parameters: false,
-            },
-        }),
-    }
-}
-
 /// Trains one variant on the ranks of `world`: its losses, and at rank 0 its weights in `folder`.
 fn train(world: &World, name: &str, config: &Config, folder: &Path) -> Vec<f64> {
     let kind = if name.contains("float32") { Kind::Float } else { Kind::Double };
@@ -145,7 +128,7 @@ fn train(world: &World, name: &str, config: &Config, folder: &Path) -> Vec<f64> 
     let mut losses = Losses { world, losses: Vec::new() };
     let settings = Settings { names: None, ..Settings::new(config, world, "test", 42) };
     let mut trainer = Trainer { world, corpus: &corpus, model: &mut model, settings };
-    trainer.run(&mut *method(config), &mut losses).unwrap();
+    trainer.run(&mut *method(config, Some(config.model.scheduler.clone())), &mut losses).unwrap();
     if world.is_root() {
         let tensors: Vec<(String, Tensor)> =
             model.state.named().map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone())).collect();

@@ -1,0 +1,26 @@
+//! What a configuration trains, for tests that drive the engine themselves.
+
+use regun::config::Config;
+use regun::config::schema::Scheduler;
+use regun::data::Role;
+use regun::train::supervised::Supervised;
+use regun::train::{Method, Phase};
+use regun::unlearn;
+
+/// The unlearning method of the configuration; where it has none the base model's training, under this schedule.
+pub fn method(config: &Config, scheduler: Option<Scheduler>) -> Box<dyn Method> {
+    match &config.unlearn {
+        Some(chosen) => unlearn::build(chosen).unwrap(),
+        None => Box::new(Supervised {
+            role: Role::Train,
+            label_smoothing: 0.0,
+            phase: Phase {
+                name: "train",
+                epochs: config.trainer.max_epochs,
+                optim: config.model.optim.clone(),
+                scheduler,
+                named_parameters: false,
+            },
+        }),
+    }
+}
