@@ -170,6 +170,16 @@ fn float64_training_is_that_of_the_cpu() {
 }
 
 #[test]
+fn an_upload_brings_values_and_leaves_alone_what_is_there_already() {
+    let Some(_turn) = gpu(PLAIN) else { return };
+    let host = Tensor::arange(1000, (Kind::Int64, Device::Cpu));
+    let there = torch::upload(&host, Device::Cuda(0)).unwrap();
+    let again = torch::upload(&there, Device::Cuda(0)).unwrap();
+    assert_eq!((there.device(), again.data_ptr()), (Device::Cuda(0), there.data_ptr()));
+    assert_eq!(torch::upload(&again, Device::Cpu).unwrap(), host);
+}
+
+#[test]
 fn logits_are_those_of_the_cpu() {
     let Some(_turn) = gpu(PLAIN) else { return };
     let config = configure("");

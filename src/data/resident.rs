@@ -174,6 +174,6 @@ impl Corpus {
             (Some(augment), None) => augment.eval(&pixels)?,
             (None, _) => to_channels_last(&pixels)?,
         };
-        Ok((images, set.labels.f_index_select(0, &rows.f_to_device(self.device)?)?))
+        Ok((images, set.labels.f_index_select(0, &upload(&rows, self.device)?)?))
     }
 }

@@ -8,6 +8,7 @@ use tch::Tensor;
 
 use super::forward::{Forward, Mode};
 use crate::error::{self, Error, Result};
+use crate::torch::upload;
 
 /// The branches of a network, in their order.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ impl StochasticDepth {
         }
         let branches = self.drop.len() as i64;
         let all =
-            Tensor::f_from_slice(&factors)?.f_view([n, branches])?.f_to_device(x.device())?.f_to_kind(x.f_kind()?)?;
+            upload(&Tensor::f_from_slice(&factors)?.f_view([n, branches])?, x.device())?.f_to_kind(x.f_kind()?)?;
         let of_branch = |(branch, &drop): (usize, &f64)| {
             (drop > 0.0).then(|| Ok(all.f_select(1, branch as i64)?.f_view([n, 1, 1, 1])?)).transpose()
         };

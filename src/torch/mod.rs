@@ -18,7 +18,7 @@ mod vmap;
 use std::ffi::{CStr, c_char};
 use std::ptr::{self, NonNull};
 
-use tch::{Kind, TchError, Tensor};
+use tch::{TchError, Tensor};
 use torch_sys::C_tensor;
 
 use crate::error::{Error, Result};
@@ -321,14 +321,9 @@ fn channels_last_strides(size: &[i64]) -> Vec<i64> {
     vec![h * w * c, 1, w * c, c]
 }
 
-/// Whether `kind` is a floating-point dtype.
-pub fn is_floating_point(kind: Kind) -> bool {
-    matches!(kind, Kind::Half | Kind::BFloat16 | Kind::Float | Kind::Double)
-}
-
 #[cfg(test)]
 mod tests {
-    use tch::Device;
+    use tch::{Device, Kind};
 
     use super::*;
 

@@ -10,10 +10,10 @@ use tch::{Device, Tensor};
 use super::{check, ffi, raw};
 use crate::error::Result;
 
-/// A host tensor on `device`. The host does not wait: the copy starts from page-locked memory, and is in the queue
-/// before whatever is called next.
+/// A tensor on `device`: itself where it is there already. From host to GPU the host does not wait: the copy starts from
+/// page-locked memory, and is in the queue before whatever is called next.
 pub fn upload(tensor: &Tensor, device: Device) -> Result<Tensor> {
-    let Device::Cuda(index) = device else { return Ok(tensor.f_to_device(device)?) };
+    let (Device::Cpu, Device::Cuda(index)) = (tensor.device(), device) else { return Ok(tensor.f_to_device(device)?) };
     let mut result = ptr::null_mut();
     // SAFETY: live tensor; the shim writes a new tensor to `result` where it succeeds.
     check(unsafe { ffi::regun_upload(&mut result, raw(tensor), index as i32) })?;
