@@ -8,14 +8,13 @@ use regun::data::source::{Dataset, Images};
 use regun::data::split::Parts;
 use regun::data::{Corpus, Role};
 use regun::dist::World;
-use regun::error::Error as RegunError;
 use regun::models;
 use regun::train::supervised::Supervised;
 use regun::train::{EpochReport, Model, Observer, Phase, Settings, Trainer};
 use tch::{Device, Kind};
 
 use crate::Options;
-use crate::peer::Peer;
+use crate::peer::Peers;
 use crate::report::{Row, median};
 
 /// The row.
@@ -46,29 +45,25 @@ pub fn compare(options: &Options, device: Device) -> Result<Vec<Row>, Box<dyn Er
         _ => &["eager"],
     };
     let arguments = options.peer_arguments(options.steps, options.batch_size);
-    let start = |mode: &&str| Peer::start(&options.python, PEERS, mode, &arguments);
-    let peers = modes.iter().map(start).collect::<Result<Vec<_>, _>>()?;
-    let seconds = vec![Vec::new(); peers.len()];
-    let mut rounds = Rounds { peers, seconds, ours: Vec::new(), rounds: options.rounds };
+    let peers = Peers::start(&options.python, PEERS, modes, &arguments);
+    let mut rounds = Rounds { peers, ours: Vec::new(), rounds: options.rounds };
     train(options, device, &mut rounds)?;
 
     let images = (options.steps * options.batch_size) as f64;
     let ours = images / median(rounds.ours);
-    if let Some(peak) = options.peak_tflops {
-        let share = 100.0 * ours * flops_per_image() / (peak * 1e12);
-        println!("train_engine_resnet18: {share:.1} % of {peak} TFLOP/s");
-    }
-    let row = |(mode, seconds): (&&str, Vec<f64>)| {
+    let share = options.peak_tflops.map(|peak| ours * flops_per_image() / (peak * 1e12));
+    let of_peak = share.map_or(String::new(), |share| format!(", {:.1} % of the peak", 100.0 * share));
+    println!("{NAME}: regun {ours:.1} images/s{of_peak}");
+    let row = |(mode, seconds): (&&str, f64)| {
         let baseline = format!("PyTorch {mode}, {}", options.setting(options.batch_size));
-        Row::faster(NAME, ours, images / median(seconds), &baseline, "images/s")
+        Row { share_of_peak: share, ..Row::faster(NAME, ours, images / seconds, &baseline, "images/s") }
     };
-    Ok(modes.iter().zip(rounds.seconds).map(row).collect())
+    Ok(modes.iter().zip(rounds.peers.medians()).map(row).collect())
 }
 
 /// The peers have their turns between our epochs.
 struct Rounds {
-    peers: Vec<Peer>,
-    seconds: Vec<Vec<f64>>,
+    peers: Peers,
     ours: Vec<f64>,
     rounds: usize,
 }
@@ -80,11 +75,8 @@ impl Observer for Rounds {
             return Ok(());
         }
         self.ours.push(report.seconds);
-        for (peer, seconds) in self.peers.iter_mut().zip(&mut self.seconds) {
-            let took = peer.seconds().map_err(|e| RegunError::new(regun::error::Kind::Other, e.to_string()))?;
-            seconds.push(took);
-        }
-        eprintln!("train_engine_resnet18: round {} of {}", self.ours.len(), self.rounds);
+        (0..self.peers.len()).for_each(|place| self.peers.ask(place));
+        eprintln!("{NAME}: round {} of {}", self.ours.len(), self.rounds);
         Ok(())
     }
 }

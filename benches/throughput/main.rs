@@ -7,8 +7,9 @@
 //! Every contender holds the same network (ResNet-18 with the CIFAR stem, or torchvision's Swin-T or ViT-B/16 on images
 //! of 224 pixels) and fixed random images, and does the same steps. In each round all of them run once, one after the
 //! other, starting with another one each time: slow changes of the machine (heat, neighbours) hit all alike. The figure
-//! of a contender is images per round over the median of its rounds. Augmentation of resident images is compared with torchvision's transforms behind a DataLoader of two
-//! workers, decoding Tiny ImageNet (where `--images` says where that is) with Pillow, and training on two ranks with
+//! of a contender is images per round over the median of its rounds; `-` where a program of PyTorch could not run, which
+//! stops nothing else. Augmentation of resident images is compared with torchvision's transforms behind a DataLoader of
+//! two workers, decoding Tiny ImageNet (where `--images` says where that is) with Pillow, and training on two ranks with
 //! training on one, in the same way. On a GPU (or with `--engine`) whole steps of the real engine, augmentation included,
 //! are compared with hand-tuned programs too. The table goes to stdout, the same numbers to `target/bench.json`.
 
@@ -28,7 +29,7 @@ use clap::Parser;
 use tch::Device;
 
 use ours::Ours;
-use peer::Peer;
+use peer::Peers;
 use regun::config::schema::Precision;
 use regun::torch::Numerics;
 use regun::train::Mixed;
@@ -219,27 +220,25 @@ fn compare(options: &Options, comparison: &Comparison) -> Result<Vec<Row>, Box<d
     ours.seconds(steps.min(2))?;
     let mut arguments = options.peer_arguments(steps, batch_size);
     arguments.extend([format!("--warmup={}", steps.min(2)), format!("--model={}", comparison.model)]);
-    let start = |mode: &&str| Peer::start(&options.python, peer::BASELINE, mode, &arguments);
-    let mut peers = comparison.baselines.iter().map(start).collect::<Result<Vec<_>, _>>()?;
+    let mut peers = Peers::start(&options.python, peer::BASELINE, comparison.baselines, &arguments);
 
     let contenders = 1 + peers.len();
-    let mut seconds = vec![Vec::with_capacity(options.rounds); contenders];
+    let mut own = Vec::with_capacity(options.rounds);
     for round in 0..options.rounds {
         for turn in 0..contenders {
-            let contender = (round + turn) % contenders;
-            seconds[contender].push(match contender {
-                0 => ours.seconds(steps)?,
-                peer => peers[peer - 1].seconds()?,
-            });
+            match (round + turn) % contenders {
+                0 => own.push(ours.seconds(steps)?),
+                peer => peers.ask(peer - 1),
+            }
         }
         eprintln!("{name}: round {} of {}", round + 1, options.rounds);
     }
 
     let images = (steps * batch_size * comparison.batches_per_step) as f64;
-    let rates: Vec<f64> = seconds.into_iter().map(|seconds| images / report::median(seconds)).collect();
+    let rate = images / report::median(own);
     let setting = options.setting(batch_size);
-    let row = |(mode, &rate): (&&str, &f64)| {
-        Row::faster(name, rates[0], rate, &format!("PyTorch {mode}, {setting}"), "images/s")
+    let row = |(mode, seconds): (&&str, f64)| {
+        Row::faster(name, rate, images / seconds, &format!("PyTorch {mode}, {setting}"), "images/s")
     };
-    Ok(comparison.baselines.iter().zip(&rates[1..]).map(row).collect())
+    Ok(comparison.baselines.iter().zip(peers.medians()).map(row).collect())
 }

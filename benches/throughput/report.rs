@@ -5,11 +5,14 @@ use std::path::Path;
 
 use serde::Serialize;
 
-/// One comparison. A ratio above 1 means that ours is better.
+/// One comparison. A ratio above 1 means that ours is better; NaN is what could not be measured, `null` in JSON.
 #[derive(Debug, Serialize)]
 pub struct Row {
     pub name: String,
     pub ours: f64,
+    /// How much of what the device can do at most ours does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share_of_peak: Option<f64>,
     pub baseline: f64,
     pub baseline_name: String,
     pub unit: String,
@@ -20,7 +23,7 @@ impl Row {
     /// Rates: more is better, ratio = ours / baseline.
     pub fn faster(name: &str, ours: f64, baseline: f64, baseline_name: &str, unit: &str) -> Self {
         let (name, baseline_name, unit) = (name.to_owned(), baseline_name.to_owned(), unit.to_owned());
-        Row { name, ours, baseline, baseline_name, unit, ratio: ours / baseline }
+        Row { name, ours, share_of_peak: None, baseline, baseline_name, unit, ratio: ours / baseline }
     }
 
     /// Costs: less is better, ratio = baseline / ours.
@@ -46,16 +49,20 @@ pub fn table(rows: &[Row]) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "{:name$}  regun {:>9.1} {unit}  {:baseline$} {:>9.1} {unit}  ratio {:.3}",
+            "{:name$}  regun {:>9} {unit}  {:baseline$} {:>9} {unit}  ratio {}",
             row.name,
-            row.ours,
+            number(row.ours, 1),
             row.baseline_name,
-            row.baseline,
-            row.ratio,
+            number(row.baseline, 1),
+            number(row.ratio, 3),
             unit = row.unit,
         );
         text
     })
+}
+
+fn number(value: f64, digits: usize) -> String {
+    if value.is_nan() { "-".into() } else { format!("{value:.digits$}") }
 }
 
 /// Writes the list of rows, making the folder where it is missing.

@@ -13,7 +13,7 @@ target=$1
 images=${2:-}
 bundle=$target/gpu-check
 rm -rf "$bundle" "$bundle.tar.gz"
-mkdir -p "$bundle"/{bin,lib,benches,mpi/bin,mpi/share}
+mkdir -p "$bundle"/{bin,lib/spare,benches,mpi/bin,mpi/share}
 
 # --- our programs -----------------------------------------------------------------------------------------------------
 
@@ -26,7 +26,7 @@ strip -o "$bundle/bin/regun" "$target/release/regun"
 strip -o "$bundle/bin/gpu-tests" "$(built gpu)"
 strip -o "$bundle/bin/throughput" "$(built throughput)"
 cp benches/*.py "$bundle/benches/"
-cp scripts/gpu-check/check.py "$bundle/"
+cp scripts/gpu-check/*.py "$bundle/"
 
 # --- Open MPI, made to be moved (OPAL_PREFIX) -------------------------------------------------------------------------
 
@@ -61,6 +61,10 @@ find "$bundle/bin" "$bundle/mpi" -type f \( -perm -u+x -o -name '*.so' \) -exec 
     grep -vE '/(libc|libm|libdl|librt|libpthread|libutil|libgcc_s|libstdc\+\+|ld-linux[^/]*)\.so' |
     grep -vE '/(torch|nvidia)/' |
     xargs -r cp -L -t "$bundle/lib"
+# Nearly every Linux has these: check.py uses ours only where one is missing.
+for name in libz libudev; do
+    find "$bundle/lib" -maxdepth 1 -name "$name.so*" -exec mv -t "$bundle/lib/spare" {} +
+done
 
 # --- images -----------------------------------------------------------------------------------------------------------
 
