@@ -1,4 +1,4 @@
-//! How much main memory there is for this process.
+//! How much main memory there is for this process, and how much it took.
 
 use std::fs;
 use std::path::Path;
@@ -37,6 +37,12 @@ fn group_limit() -> Option<u64> {
         text.trim().parse::<u64>().ok() // `max`: no limit
     };
     Path::new(group).ancestors().filter_map(limit).min()
+}
+
+/// The most memory that this process ever held, in bytes; none where there is no /proc.
+pub fn peak() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    meminfo_bytes(&status, "VmHWM")
 }
 
 #[cfg(test)]

@@ -125,7 +125,7 @@ impl Architecture for Tied {
         std::slice::from_ref(&self.matrix)
     }
 
-    fn forward(&self, ctx: &mut Forward<'_>, images: &Tensor) -> regun::error::Result<Tensor> {
+    fn logits(&self, ctx: &mut Forward<'_>, images: &Tensor) -> regun::error::Result<Tensor> {
         let matrix = ctx.weight(self.matrix);
         Ok(images.f_flatten(1, -1)?.f_matmul(matrix)?.f_tanh()?.f_matmul(matrix)?)
     }

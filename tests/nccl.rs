@@ -177,7 +177,14 @@ fn rank_training() {
     assert_eq!(distance(&reordered, &weights), 0.0, "buckets are no part of the result");
     let (compressed_losses, compressed) = unlearn(&world, "launch.compress_gradients=bf16");
     use_nccl(&world).unwrap();
+    assert!(world.overlap().unwrap().is_none(), "nobody asked for it");
+    assert!(world.trace_sums());
+    let collectives = world.traffic().collectives;
     let (losses_over_nccl, over_nccl) = unlearn(&world, "");
+    let overlap = world.overlap().unwrap().unwrap();
+    // Of all collectives those that are begun: the buckets, and no others.
+    assert!(overlap.sums > 0 && overlap.sums < world.traffic().collectives - collectives, "{overlap:?}");
+    assert!(overlap.seconds > 0.0 && overlap.hidden_seconds <= overlap.seconds, "{overlap:?}");
     for (got, wanted) in losses_over_nccl.iter().zip(&losses) {
         assert!((got - wanted).abs() <= 1e-12 * wanted.abs(), "loss {got}, wanted {wanted}");
     }
@@ -207,11 +214,11 @@ fn rank_summing() {
     let world = join(Duration::from_secs(2));
     world.enter_step("base, epoch 3, step 7".into());
     let failed = use_nccl(&world).and_then(|()| {
-        for _ in 0..5 {
+        // Long after a failure: the watching thread is to find it, while sums go on.
+        for _ in 0..2000 {
             world.sum(&mut Tensor::from_slice(&[1.0f64, 2.0]))?;
+            std::thread::sleep(Duration::from_millis(10));
         }
-        // Computing, until the watching thread finds something.
-        std::thread::sleep(Duration::from_secs(20));
         Ok(())
     });
     if let Err(error) = failed {
@@ -220,7 +227,7 @@ fn rank_summing() {
 }
 
 #[track_caller]
-fn fails_with(fault: &str, wanted: &[&str]) -> Vec<Vec<String>> {
+fn fails_with(fault: &str, wanted: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let clock = Instant::now();
     let output = run_over_fake("rank_summing", 2, folder.path(), fault);
@@ -230,13 +237,11 @@ fn fails_with(fault: &str, wanted: &[&str]) -> Vec<Vec<String>> {
         assert!(text.contains(part), "{fault}: no `{part}` in {text}");
     }
     assert!(clock.elapsed() < Duration::from_secs(15), "{fault}: what ends later was ended by something else");
-    calls(folder.path())
 }
 
 #[test]
 fn a_rank_that_never_joins_ends_the_start() {
-    let calls = fails_with("init_hangs:1", &["NCCL's start did not come to its end within 2.0 s", "NCCL_DEBUG"]);
-    assert!(calls.iter().flatten().any(|call| call == "ncclCommAbort"));
+    fails_with("init_hangs:1", &["NCCL's start did not come to its end within 2.0 s", "NCCL_DEBUG"]);
 }
 
 #[test]
@@ -246,8 +251,7 @@ fn an_error_that_comes_later_ends_the_job_and_names_the_collective_and_the_step(
         "all-reduce of [2] Double",
         "base, epoch 3, step 7",
     ];
-    let calls = fails_with("async_error:5", &wanted);
-    assert!(calls.iter().flatten().any(|call| call == "ncclCommAbort"));
+    fails_with("async_error:5", &wanted);
 }
 
 #[test]
@@ -257,8 +261,7 @@ fn a_collective_that_is_never_done_ends_the_job() {
 
 #[test]
 fn a_refused_call_ends_the_job() {
-    let calls = fails_with("call_error:2", &["ncclAllReduce: some error (code 3)", "step 7"]);
-    assert!(calls.iter().flatten().any(|call| call == "ncclCommAbort"));
+    fails_with("call_error:2", &["ncclAllReduce: some error (code 3)", "step 7"]);
 }
 
 #[test]

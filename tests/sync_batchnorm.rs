@@ -253,8 +253,9 @@ fn rank_gradients() {
         tch::manual_seed(5);
         let images = Tensor::randn([batch, 3, 8, 8], (Kind::Double, Device::Cpu));
         let labels = Tensor::randint(10, [batch], (Kind::Int64, Device::Cpu));
-        let alone = Network::new(frozen);
+        let mut alone = Network::new(frozen);
         alone.loss(&images, &labels, Statistics::Batch).unwrap().backward();
+        alone.params.accumulate().unwrap();
 
         let (images, labels) = (share(&world, &images), share(&world, &labels));
         let (mut network, statistics) = (Network::new(frozen), Statistics::Global(&world));

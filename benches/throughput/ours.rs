@@ -78,6 +78,7 @@ pub fn train(batch_size: i64, device: Device, narrow: Option<Mixed>) -> Result<O
         let logits = mixed::forward(narrow, pass)?;
         let loss = cross_entropy_sum(&logits, &labels, 0.0).f_div_scalar(batch_size)?;
         loss.f_backward()?;
+        params.accumulate()?;
         sgd.step(&mut params, rate)
     };
     Ok(Ours::new(device, step))

@@ -380,6 +380,8 @@ pub struct Launch {
     pub bucket_order: BucketOrder,
     /// The element type in which gradients travel (null: their own).
     pub compress_gradients: Option<Compression>,
+    /// Take the time of gradient sums on the GPU, and how much of it the backward pass hides.
+    pub trace_sums: bool,
     /// Several ranks may use one GPU.
     pub share_gpus: bool,
 }

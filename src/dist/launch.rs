@@ -4,7 +4,7 @@
 //! many processes it meant to start. That catches N processes that each believe to be rank 0 of 1.
 
 use std::env;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::mpi::{self, Mpi};
 use super::{Solo, World};
@@ -90,10 +90,13 @@ pub fn end_on_panic() {
     }));
 }
 
-/// Prints an error that ends the run, and ends all ranks with its code.
+/// Prints an error that ends the run, and ends all ranks with its code. The first thread that comes here: what another one
+/// meets meanwhile only follows from it.
 ///
 /// An error that all ranks have (a misspelt key, say) is printed once: the others give rank 0 a moment to say it.
 pub fn fail(error: &Error) -> ! {
+    static FIRST: Mutex<()> = Mutex::new(());
+    let _first = FIRST.lock().unwrap_or_else(PoisonError::into_inner);
     if !has_peers() {
         tracing::error!("{error}");
     } else {

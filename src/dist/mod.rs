@@ -21,6 +21,7 @@ use tch::Tensor;
 
 use crate::error::Result;
 
+pub use nccl::Overlap;
 pub use solo::Solo;
 pub use world::{Counts, Traffic, World};
 
@@ -54,6 +55,15 @@ pub trait Transport: Send + Sync {
     /// What was begun is there for all that the calling thread computes from here on.
     fn finish_sums(&self) -> Result<()> {
         Ok(())
+    }
+    /// From now on the time of sums that are begun is taken, from nothing. Whether this transport has any: on host memory
+    /// a sum that is begun is done.
+    fn trace_sums(&self) -> bool {
+        false
+    }
+    /// Of the traced sums that are done.
+    fn overlap(&self) -> Result<Option<Overlap>> {
+        Ok(None)
     }
     /// The calling thread has put a piece of work, with collectives or without, into the device's queue. It should come
     /// to its end as a collective should.

@@ -22,6 +22,8 @@ use crate::torch::{self, Gpu};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Sight {
     host: String,
+    /// Tells machines of one name apart, and is one for containers of several names: the kernel's boot.
+    machine: String,
     local_rank: usize,
     /// GPUs that the driver shows.
     visible: usize,
@@ -62,6 +64,7 @@ pub fn choose(world: &World, config: &Config) -> Result<Device> {
     let library = (world.size() > 1 && gpus.is_ok()).then(Library::find);
     let sight = Sight {
         host: launch::host(),
+        machine: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_else(|_| launch::host()),
         local_rank: world.local_rank(),
         visible,
         gpus,
@@ -174,7 +177,7 @@ fn decide(sights: &[Sight], wanted: Accelerator, bound: &Bound, share: bool) -> 
         let index = pool[sight.local_rank % pool.len()];
         let bus_id = gpus[index].bus_id.as_str();
         if let Some((.., other)) =
-            owners.iter().find(|(host, bus, _)| (*host, *bus) == (&sight.host, bus_id)).filter(|_| !share)
+            owners.iter().find(|(machine, bus, _)| (*machine, *bus) == (&sight.machine, bus_id)).filter(|_| !share)
         {
             return Err(Error::usage(format!(
                 "ranks {other} and {rank} would share GPU {bus_id} on {}: it has {} GPU(s) for its ranks",
@@ -186,7 +189,7 @@ fn decide(sights: &[Sight], wanted: Accelerator, bound: &Bound, share: bool) -> 
                  trainer.accelerator=cpu leaves GPUs alone, launch.share_gpus=true allows it",
             ));
         }
-        owners.push((&sight.host, bus_id, rank));
+        owners.push((&sight.machine, bus_id, rank));
         indices.push(index);
     }
     Ok(Decision::Gpus(indices))
@@ -239,7 +242,14 @@ mod tests {
     /// A rank that sees the GPUs at these bus addresses.
     fn rank(host: &str, local_rank: usize, buses: &[usize]) -> Sight {
         let gpus = Ok(buses.iter().map(|&bus| gpu(bus)).collect());
-        Sight { host: host.into(), local_rank, visible: buses.len(), gpus, nccl: Some(Ok("2.28.9".into())) }
+        Sight {
+            host: host.into(),
+            machine: host.into(),
+            local_rank,
+            visible: buses.len(),
+            gpus,
+            nccl: Some(Ok("2.28.9".into())),
+        }
     }
 
     fn blind(host: &str, local_rank: usize) -> Sight {

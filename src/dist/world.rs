@@ -10,7 +10,7 @@ use std::time::Duration;
 use tch::{Device, Tensor};
 
 use super::nccl::{Library, Nccl};
-use super::{Solo, Transport, order, watchdog};
+use super::{Overlap, Solo, Transport, order, watchdog};
 use crate::error::{Error, Kind, Result};
 use crate::torch;
 
@@ -86,6 +86,17 @@ impl World {
         // Set before by another thread of this rank: that one stays.
         let _ = self.0.device.set(nccl);
         Ok(())
+    }
+
+    /// From now on, and from nothing, [`overlap`](Self::overlap) tells what sums that are begun take. Whether there is
+    /// anything to tell.
+    pub fn trace_sums(&self) -> bool {
+        self.transport().trace_sums()
+    }
+
+    /// How much of the time of the traced sums was hidden, as far as they are done; none where they are not traced.
+    pub fn overlap(&self) -> Result<Option<Overlap>> {
+        self.transport().overlap()
     }
 
     fn transport(&self) -> &dyn Transport {

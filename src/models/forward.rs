@@ -15,6 +15,7 @@ use super::state::State;
 use crate::data::augment::SampleKeys;
 use crate::dist::World;
 use crate::error::Result;
+use crate::torch;
 
 /// The tap of the head's input, N x features: what the penultimate layer says about an image.
 pub const FEATURES: &str = "features";
@@ -55,6 +56,10 @@ pub struct Forward<'a> {
     keys: Option<SampleKeys<'a>>,
     twice_differentiable: bool,
     taps: Taps,
+    /// Samples of the joined batch of all ranks, where the caller says so.
+    joined: Option<usize>,
+    /// BatchNorm's counters of batches that this pass moves on.
+    counters: RefCell<Vec<Tensor>>,
     /// None where layers are not recorded.
     layers: Option<RefCell<Vec<LayerPass>>>,
 }
@@ -69,6 +74,8 @@ impl<'a> Forward<'a> {
             keys: None,
             twice_differentiable: false,
             taps: Taps::default(),
+            joined: None,
+            counters: RefCell::default(),
             layers: None,
         }
     }
@@ -92,6 +99,12 @@ impl<'a> Forward<'a> {
     /// Says who the samples are: layers that draw at random in train mode draw by it.
     pub fn drawing(mut self, keys: SampleKeys<'a>) -> Self {
         self.keys = Some(keys);
+        self
+    }
+
+    /// Says how many samples the joined batch of all ranks has.
+    pub fn joining(mut self, samples: usize) -> Self {
+        self.joined = Some(samples);
         self
     }
 
@@ -146,6 +159,16 @@ impl<'a> Forward<'a> {
         Ok(copy)
     }
 
+    /// Called by BatchNorm layers whose running averages this pass moves.
+    pub fn count_batch(&self, counter: Slot) {
+        self.counters.borrow_mut().push(self.weight(counter).shallow_clone());
+    }
+
+    /// Moves all of these counters on, at once: one kernel on a GPU instead of one for each layer.
+    pub fn count_batches(&mut self) -> Result<()> {
+        torch::add_one(&std::mem::take(self.counters.get_mut()))
+    }
+
     pub fn weight(&self, slot: Slot) -> &'a Tensor {
         &self.weights[slot.index()]
     }
@@ -153,6 +176,11 @@ impl<'a> Forward<'a> {
     /// Absent where the caller did not say who the samples are.
     pub fn keys(&self) -> Option<&SampleKeys<'a>> {
         self.keys.as_ref()
+    }
+
+    /// Absent where the caller did not say.
+    pub fn joined(&self) -> Option<usize> {
+        self.joined
     }
 
     pub fn is_twice_differentiable(&self) -> bool {

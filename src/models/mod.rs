@@ -72,8 +72,15 @@ pub trait Architecture: Debug + Send + Sync {
         false
     }
 
+    /// What [`forward`](Self::forward) does, apart from what is done once for all layers.
+    fn logits(&self, ctx: &mut Forward<'_>, images: &Tensor) -> Result<Tensor>;
+
     /// Images (N, 3, H, W), normalised, of the weights' dtype and device, to logits (N, K).
-    fn forward(&self, ctx: &mut Forward<'_>, images: &Tensor) -> Result<Tensor>;
+    fn forward(&self, ctx: &mut Forward<'_>, images: &Tensor) -> Result<Tensor> {
+        let logits = self.logits(ctx, images)?;
+        ctx.count_batches()?;
+        Ok(logits)
+    }
 }
 
 type Build = fn(&Model) -> Result<Box<dyn Architecture>>;

@@ -54,7 +54,7 @@ impl BatchNorm {
             Statistics::Global(world) if world.size() > 1 => self.synchronised(ctx, x, world),
             Statistics::Batch | Statistics::Global(_) => {
                 if x.numel() > 0 {
-                    self.count_batch(ctx)?;
+                    ctx.count_batch(self.num_batches_tracked);
                 }
                 self.native(ctx, x, true)
             }
@@ -76,16 +76,12 @@ impl BatchNorm {
 
     fn synchronised(&self, ctx: &Forward<'_>, x: &Tensor, world: &World) -> Result<Tensor> {
         let moments = Moments::of(world, x)?;
-        self.count_batch(ctx)?;
-        if moments.move_running(ctx.weight(self.running_mean), ctx.weight(self.running_var))? {
+        ctx.count_batch(self.num_batches_tracked);
+        moments.move_running(ctx.weight(self.running_mean), ctx.weight(self.running_var))?;
+        if ctx.joined() == Some(1) && x.size()[2..] == [1, 1] {
             warn_of_single_value();
         }
         moments.normalise(x, ctx.weight(self.weight), ctx.weight(self.bias))
-    }
-
-    fn count_batch(&self, ctx: &Forward<'_>) -> Result<()> {
-        let _ = ctx.weight(self.num_batches_tracked).shallow_clone().f_add_scalar_(1)?;
-        Ok(())
     }
 }
 

@@ -144,7 +144,7 @@ impl Architecture for ResNet {
         &self.head
     }
 
-    fn forward(&self, ctx: &mut Forward<'_>, images: &Tensor) -> Result<Tensor> {
+    fn logits(&self, ctx: &mut Forward<'_>, images: &Tensor) -> Result<Tensor> {
         let mut x = self.stem.forward(ctx, &torch::to_channels_last(images)?)?.f_relu_()?;
         if self.max_pool {
             x = x.f_max_pool2d(3, 2, 1, 1, false)?;

@@ -98,7 +98,7 @@ impl Architecture for ResNet20 {
         &self.head
     }
 
-    fn forward(&self, ctx: &mut Forward<'_>, images: &Tensor) -> Result<Tensor> {
+    fn logits(&self, ctx: &mut Forward<'_>, images: &Tensor) -> Result<Tensor> {
         let mut x = self.stem.forward(ctx, &torch::to_channels_last(images)?)?.f_relu_()?;
         for (name, blocks) in &self.stages {
             for block in blocks {

@@ -29,8 +29,6 @@ pub struct Moments {
     mean: Tensor,
     /// Biased: M2 / count. [C].
     var: Tensor,
-    /// This rank has so few values that all together may be a single one per channel.
-    few: bool,
 }
 
 impl Moments {
@@ -49,21 +47,18 @@ impl Moments {
         let mean = over_ranks(means.f_mul(&counts.f_div(&count)?)?)?;
         let between = means.f_sub(&mean)?.f_square()?.f_mul(&counts)?;
         let var = over_ranks(m2s.f_add(&between)?)?.f_div(&count)?;
-        Ok(Moments { count, mean, var, few: x.numel() as i64 <= channels })
+        Ok(Moments { count, mean, var })
     }
 
     /// Moves the running averages, in place, the variance in its unbiased form. A single value per channel has none:
-    /// then `running_var` stays as it is, and the answer is true (on ranks that have no more than that themselves).
-    pub fn move_running(&self, running_mean: &Tensor, running_var: &Tensor) -> Result<bool> {
+    /// then `running_var` stays as it is.
+    pub fn move_running(&self, running_mean: &Tensor, running_var: &Tensor) -> Result<()> {
         no_grad(|| {
-            // Asked of the device only where it can be: reading the count waits for it.
-            let single = self.few && self.count.f_double_value(&[])? <= 1.0;
             // 0 instead of the momentum where count is 1.
             let degrees = self.count.f_sub_scalar(1.0)?.f_clamp(0.0, 1.0)?;
             let unbiased = self.var.f_mul(&self.count)?.f_div(&self.count.f_sub_scalar(1.0)?.f_clamp_min(1.0)?)?;
             approach(running_mean, &self.mean, &degrees.f_ones_like()?)?;
-            approach(running_var, &unbiased, &degrees)?;
-            Ok(single)
+            approach(running_var, &unbiased, &degrees)
         })
     }
 

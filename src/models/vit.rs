@@ -186,7 +186,7 @@ impl Architecture for ViT {
         .hint("leave model.model.image_size out: it follows the size of the images after the transforms"))
     }
 
-    fn forward(&self, ctx: &mut Forward<'_>, images: &Tensor) -> Result<Tensor> {
+    fn logits(&self, ctx: &mut Forward<'_>, images: &Tensor) -> Result<Tensor> {
         let (_, _, height, width) = images.size4()?;
         self.accepts(height, width)?;
         let mut x = self.tokens(ctx, images)?;

@@ -1,18 +1,19 @@
 //! Parameters and gradients as views of flat buffers, one pair of buffers for each weight decay.
 //!
 //! The optimizer, clipping and the all-reduce between ranks then work on a few long vectors instead of many tensors.
-//! Backward accumulates into the gradient buffers in place; a parameter that got no gradient counts as zero. Where
-//! each parameter lies, and how the buffers are cut into buckets, is a pure function of the sizes.
+//! What backward leaves at the parameters is added to the gradient buffers ([`FlatParams::accumulate`]); a parameter that
+//! got no gradient counts as zero. Where each parameter lies, and how the buffers are cut into buckets, is a pure function
+//! of the sizes.
 
 use std::sync::Arc;
 
-use tch::{Kind, Tensor, no_grad};
+use tch::{Device, Kind, Tensor, no_grad};
 
 use super::groups::Groups;
 use crate::config::schema::BucketOrder;
 use crate::error::Result;
 use crate::models::{Slot, State};
-use crate::torch;
+use crate::torch::{self, GradSums};
 
 /// Parameters start at multiples of so many elements (64 bytes of float32): kernels read aligned memory. The gaps hold
 /// zeros, in gradients and moments too, and no update changes them.
@@ -121,7 +122,7 @@ impl FlatLayout {
     }
 
     /// New flat buffers of zeros, one for each group.
-    pub fn zeros(&self, options: (Kind, tch::Device)) -> Result<Vec<Tensor>> {
+    pub fn zeros(&self, options: (Kind, Device)) -> Result<Vec<Tensor>> {
         self.buffers.iter().map(|(_, len)| Ok(Tensor::f_zeros([*len], options)?)).collect()
     }
 }
@@ -181,12 +182,13 @@ pub struct Group {
 pub struct FlatParams {
     layout: Arc<FlatLayout>,
     groups: Vec<Group>,
+    /// Of the parameters in each bucket.
+    grads: Vec<GradSums>,
 }
 
 impl FlatParams {
     /// Moves the parameters of `state` for which `trainable` holds into flat buffers: afterwards the state's tensors
-    /// are leaves that share memory with [`Group::values`] and whose gradients share memory with [`Group::grads`]. All
-    /// other tensors stay where they are and need no gradient.
+    /// are leaves that share memory with [`Group::values`]. All other tensors stay where they are and need no gradient.
     pub fn new(
         state: &mut State,
         groups: Groups,
@@ -206,25 +208,26 @@ impl FlatParams {
             .collect();
         let options = match specs.first() {
             Some(spec) => (state.get(spec.slot).f_kind()?, state.get(spec.slot).device()),
-            None => (Kind::Float, tch::Device::Cpu),
+            None => (Kind::Float, Device::Cpu),
         };
         let layout = FlatLayout::new(specs, options.0.elt_size_in_bytes(), cuts.into());
         no_grad(|| Self::move_in(state, layout, options))
     }
 
-    fn move_in(state: &mut State, layout: FlatLayout, options: (Kind, tch::Device)) -> Result<Self> {
+    fn move_in(state: &mut State, layout: FlatLayout, options: (Kind, Device)) -> Result<Self> {
         let buffers = layout.buffers.iter().zip(layout.zeros(options)?.into_iter().zip(layout.zeros(options)?));
         let groups: Vec<Group> =
             buffers.map(|(&(weight_decay, _), (values, grads))| Group { weight_decay, values, grads }).collect();
+        let mut sums: Vec<GradSums> = layout.buckets.iter().map(|_| GradSums::default()).collect();
         for param in &layout.params {
             let Group { values, grads, .. } = &groups[param.group];
             let mut leaf = param.view(values)?.f_detach()?;
             leaf.f_copy_(&state.get(param.slot).f_detach()?)?;
             let leaf = leaf.f_set_requires_grad(true)?;
-            torch::set_grad(&leaf, &param.view(grads)?)?;
+            sums[param.bucket].push(&leaf, param.view(grads)?);
             state.replace(param.slot, leaf);
         }
-        Ok(FlatParams { layout: Arc::new(layout), groups })
+        Ok(FlatParams { layout: Arc::new(layout), groups, grads: sums })
     }
 
     pub fn layout(&self) -> &Arc<FlatLayout> {
@@ -239,6 +242,16 @@ impl FlatParams {
         &mut self.groups
     }
 
+    /// Adds the gradients that backward passes have left at the parameters to the buffers.
+    pub fn accumulate(&mut self) -> Result<()> {
+        self.grads.iter().try_for_each(GradSums::add)
+    }
+
+    /// The same for the parameters of each bucket, in the order of [`FlatLayout::buckets`].
+    pub fn grad_sums(&self) -> &[GradSums] {
+        &self.grads
+    }
+
     /// The gradient of one parameter, as a view.
     pub fn grad(&self, param: &Param) -> Result<Tensor> {
         param.view(&self.groups[param.group].grads)
@@ -251,10 +264,14 @@ impl FlatParams {
         Ok(())
     }
 
-    /// Euclidean norm of the whole gradient: a float64 scalar on the parameters' device, summed in float64.
+    /// Euclidean norm of the whole gradient: a float64 scalar on the parameters' device. Summed in float64 on a CPU, in
+    /// the gradient's own dtype on a GPU, where sums are trees and a wider copy of the whole gradient costs more.
     pub fn grad_norm(&self) -> Result<Tensor> {
         no_grad(|| {
-            let norm = |group: &Group| group.grads.f_norm_scalaropt_dtype(2, Kind::Double);
+            let norm = |group: &Group| match group.grads.device() {
+                Device::Cpu => group.grads.f_norm_scalaropt_dtype(2, Kind::Double),
+                _ => group.grads.f_norm()?.f_to_kind(Kind::Double),
+            };
             let norms = self.groups.iter().map(norm).collect::<Result<Vec<_>, _>>()?;
             Ok(Tensor::f_stack(&norms, 0)?.f_norm_scalaropt_dtype(2, Kind::Double)?)
         })

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::models::{self, Architecture};
 use crate::names::Names;
 use crate::torch::Numerics;
-use crate::{log, torch};
+use crate::{log, memory, torch};
 
 /// What the command line says besides command and overrides, and who runs it.
 #[derive(Clone)]
@@ -104,6 +104,13 @@ impl Session {
             models::pretrained::check(&config.model.model)?;
         }
         let device = placement::choose(&world, config)?;
+        if config.launch.trace_sums && !world.trace_sums() {
+            tracing::warn!(
+                "launch.trace_sums=true: here no sum runs beside the backward pass ({}, {} rank(s))",
+                world.backend(),
+                world.size()
+            );
+        }
         let kind = kind(config, device);
         check_graphs(config, device)?;
         set_up_process(config, &world)?;
@@ -193,15 +200,26 @@ impl Session {
 
     /// Ends the run: `run.json`, then `results.json`, then the result on standard output.
     pub fn finish(&self, mut results: Map<String, Value>, text: &str) -> Result<()> {
+        let overlap = self.world.overlap()?;
         let ranks = self.world.exchange(
             &json!({
                 "rank": self.world.rank(),
                 "images": self.world.work(),
                 "traffic": self.world.traffic(),
+                "gradient_sums": overlap,
+                "peak_memory_bytes": memory::peak(),
+                "peak_gpu_memory_bytes": torch::peak_device_memory(self.device)?,
             })
             .to_string(),
         )?;
         let Some(folder) = &self.folder else { return Ok(()) };
+        if let Some(overlap) = overlap {
+            tracing::info!(
+                "gradient sums: {:.1} % of {:.3} s hidden beneath the backward pass",
+                100.0 * overlap.share(),
+                overlap.seconds
+            );
+        }
         results.insert("flags".into(), json!(self.flags));
         let work = ranks.iter().map(|text| serde_json::from_str(text).unwrap_or_default()).collect();
         folder.note("work", Value::Array(work));

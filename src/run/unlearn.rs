@@ -11,8 +11,10 @@ use crate::checkpoint::Checkpoint;
 use crate::config::schema::{Config, Unlearn};
 use crate::error::{Error, Result};
 use crate::eval::privacy::over_unlearning_flags;
+use crate::memory;
 use crate::names::Names;
 use crate::report::{Column, json, summary};
+use crate::torch::peak_device_memory;
 use crate::train::{Model, Settings, Trainer};
 use crate::unlearn;
 
@@ -93,19 +95,12 @@ pub fn execute(session: &mut Session) -> Result<Column> {
     if images > 0 {
         metrics.insert("images_per_second", images as f64 / seconds.max(1e-9));
     }
-    metrics.extend(peak_memory().map(|bytes| ("peak_memory_bytes", bytes)));
+    metrics.extend(memory::peak().map(|bytes| ("peak_memory_bytes", bytes as f64)));
+    metrics.extend(peak_device_memory(session.device())?.map(|peak| ("peak_gpu_memory_bytes", peak.allocated as f64)));
     session.flag(flags);
     let column = Column { title: title.into(), metrics, seconds: Some(seconds) };
     session.finish(json::to_json(&column.metrics), &summary(std::slice::from_ref(&column)))?;
     Ok(column)
-}
-
-/// The most memory that this process ever held: VmHWM of /proc, in bytes; none where there is no /proc.
-fn peak_memory() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: f64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(kib * 1024.0)
 }
 
 /// A method that changed no weight at all did nothing, whatever the metrics say.

@@ -26,4 +26,13 @@ char *regun_cuda_memory(int device, uint64_t *free, uint64_t *total) {
   });
 }
 
+char *regun_cuda_peak_memory(int device, uint64_t *allocated, uint64_t *reserved) {
+  return guarded([&] {
+    const auto stats = at::getDeviceAllocator(at::kCUDA)->getDeviceStats(static_cast<c10::DeviceIndex>(device));
+    constexpr auto ALL = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+    *allocated = static_cast<uint64_t>(stats.allocated_bytes[ALL].peak);
+    *reserved = static_cast<uint64_t>(stats.reserved_bytes[ALL].peak);
+  });
+}
+
 } // extern "C"

@@ -43,6 +43,24 @@ pub fn free_device_memory(device: Device) -> Result<Option<u64>> {
     Ok(Some(free))
 }
 
+/// The most memory of a GPU that this process ever held, in bytes.
+#[derive(Debug, Clone, Copy, serde::Serialize)]
+pub struct PeakDeviceMemory {
+    /// In tensors.
+    pub allocated: u64,
+    /// What libtorch's allocator took for them.
+    pub reserved: u64,
+}
+
+/// `None` for the CPU.
+pub fn peak_device_memory(device: Device) -> Result<Option<PeakDeviceMemory>> {
+    let Device::Cuda(index) = device else { return Ok(None) };
+    let (mut allocated, mut reserved) = (0, 0);
+    // SAFETY: the shim writes both numbers; it checks the index.
+    check(unsafe { ffi::regun_cuda_peak_memory(index as i32, &mut allocated, &mut reserved) })?;
+    Ok(Some(PeakDeviceMemory { allocated, reserved }))
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;

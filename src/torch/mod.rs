@@ -28,7 +28,7 @@ pub use autograd::{AccumulationHook, channel_moments, symmetric_map};
 pub use cuda::{device_count, libtorch_folder, load_cuda};
 pub use driver::{Gpu, gpus, keep_out_of_captures};
 pub use host::{HostElement, dense_memory, host_bytes_mut, host_slice_mut};
-pub use memory::{free_device_memory, tensor_over};
+pub use memory::{free_device_memory, peak_device_memory, tensor_over};
 pub use queue::{Graph, HostCopy, upload};
 pub use stream::{Mark, SideStream, set_device};
 pub use vmap::Vmap;
@@ -43,6 +43,12 @@ mod ffi {
     unsafe extern "C" {
         pub fn regun_free_error(error: *mut c_char);
         pub fn regun_set_grad(leaf: *mut C_tensor, grad: *mut C_tensor) -> *mut c_char;
+        pub fn regun_accumulate_grads(
+            leaves: *const *mut C_tensor,
+            sums: *const *mut C_tensor,
+            count: usize,
+        ) -> *mut c_char;
+        pub fn regun_add_one(tensors: *const *mut C_tensor, count: usize) -> *mut c_char;
         pub fn regun_fused_sgd(
             values: *mut C_tensor,
             grads: *mut C_tensor,
@@ -83,12 +89,10 @@ mod ffi {
             context: *mut c_void,
         ) -> *mut c_char;
         pub fn regun_cuda_memory(device: i32, free: *mut u64, total: *mut u64) -> *mut c_char;
+        pub fn regun_cuda_peak_memory(device: i32, allocated: *mut u64, reserved: *mut u64) -> *mut c_char;
         pub fn regun_enter_autocast(cuda: bool, dtype: i32, before: *mut State) -> *mut c_char;
         pub fn regun_leave_autocast(before: State) -> *mut c_char;
         pub fn regun_upload(result: *mut *mut C_tensor, host: *mut C_tensor, device: i32) -> *mut c_char;
-        pub fn regun_record_event(event: *mut *mut c_void, on: *mut C_tensor) -> *mut c_char;
-        pub fn regun_wait_event(event: *mut c_void) -> *mut c_char;
-        pub fn regun_free_event(event: *mut c_void);
         pub fn regun_has_graphs() -> bool;
         pub fn regun_record_graph(
             graph: *mut *mut c_void,
@@ -125,9 +129,10 @@ fn from_torch(text: &str) -> Error {
     let message = text.split("\nException raised from").next().unwrap_or(text).trim();
     let error = Error::new(crate::error::Kind::Other, format!("libtorch: {message}"));
     match message.to_ascii_lowercase() {
-        text if text.contains("out of memory") || text.contains("not enough memory") => {
-            error.hint("lower `data.batch_size` and `data.eval_batch_size`, or raise `trainer.accumulate_grad_batches`")
-        }
+        text if text.contains("out of memory") || text.contains("not enough memory") => error.hint(
+            "lower `data.batch_size` and `data.eval_batch_size`, or raise `trainer.accumulate_grad_batches`; on a GPU \
+                 `trainer.cuda_graph=false` takes less",
+        ),
         _ => error,
     }
 }
@@ -149,12 +154,53 @@ fn raw(tensor: &Tensor) -> *mut C_tensor {
     tensor.as_ptr().cast_mut()
 }
 
-/// Makes `grad` the tensor that backward accumulates the gradient of `leaf` into, in place. Both have the same shape,
-/// strides, dtype and device.
+/// Leaves `grad` at `leaf`, as a backward pass would. Both have the same shape, dtype and device.
 pub fn set_grad(leaf: &Tensor, grad: &Tensor) -> Result<()> {
     // SAFETY: both pointers come from live tensors that outlive the call; the shim checks what autograd demands and
     // takes a reference of its own to `grad`.
     check(unsafe { ffi::regun_set_grad(raw(leaf), raw(grad)) })
+}
+
+/// Leaves, and where their gradients are added up.
+///
+/// Backward leaves a new tensor at each leaf. Taken from there together, they cost a GPU a few kernels; a pass that adds
+/// to a tensor that is there already launches one for each leaf.
+#[derive(Debug, Default)]
+pub struct GradSums {
+    leaves: Vec<Tensor>,
+    sums: Vec<Tensor>,
+}
+
+impl GradSums {
+    /// `sum` has the shape, dtype and device of the leaf.
+    pub fn push(&mut self, leaf: &Tensor, sum: Tensor) {
+        self.leaves.push(leaf.shallow_clone());
+        self.sums.push(sum);
+    }
+
+    /// The same leaves and sums, for another thread.
+    pub fn shallow_clone(&self) -> Self {
+        let clone = |tensors: &[Tensor]| tensors.iter().map(Tensor::shallow_clone).collect();
+        GradSums { leaves: clone(&self.leaves), sums: clone(&self.sums) }
+    }
+
+    /// Adds what backward has left at the leaves, and takes it away. A leaf without a gradient adds nothing.
+    pub fn add(&self) -> Result<()> {
+        let (leaves, sums) = (pointers(&self.leaves), pointers(&self.sums));
+        // SAFETY: as many pointers to live tensors in each, which outlive the call.
+        check(unsafe { ffi::regun_accumulate_grads(leaves.as_ptr(), sums.as_ptr(), leaves.len()) })
+    }
+}
+
+/// Adds 1 to each of these, in place.
+pub fn add_one(tensors: &[Tensor]) -> Result<()> {
+    let tensors = pointers(tensors);
+    // SAFETY: pointers to live tensors, which outlive the call.
+    check(unsafe { ffi::regun_add_one(tensors.as_ptr(), tensors.len()) })
+}
+
+fn pointers(tensors: &[Tensor]) -> Vec<*mut C_tensor> {
+    tensors.iter().map(raw).collect()
 }
 
 fn raw_or_null(tensor: Option<&Tensor>) -> *mut C_tensor {
@@ -261,6 +307,15 @@ impl Numerics {
         check(unsafe { ffi::regun_set_numerics(self) })
     }
 
+    /// Runs `body` without timing cuDNN's algorithms: for shapes that come once, that takes longer than any of them.
+    pub fn without_benchmark<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+        let before = Self::current()?;
+        Numerics { benchmark: false, ..before }.apply()?;
+        let result = body();
+        before.apply()?;
+        result
+    }
+
     /// What is in force.
     pub fn current() -> Result<Self> {
         let mut numerics = Numerics { deterministic: false, tf32: false, benchmark: false };
@@ -338,11 +393,23 @@ mod tests {
         assert!(message(&leaf, &zeros(&[3, 2])).contains("gradient of [3, 2]"));
         assert!(message(&leaf, &zeros(&[2, 3]).to_kind(Kind::Double)).contains("Double"));
         assert!(message(&zeros(&[2, 3]), &zeros(&[2, 3])).contains("leaf"));
+    }
 
-        let grad = zeros(&[2, 3]);
-        set_grad(&leaf, &grad).unwrap();
-        (&leaf * 3.0).sum(Kind::Float).backward();
-        assert_eq!(grad.sum(Kind::Double).double_value(&[]), 18.0);
+    #[test]
+    fn gradients_are_added_up_once_whoever_left_them() {
+        let [used, unused, given] = [(); 3].map(|()| zeros(&[2, 3]).set_requires_grad(true));
+        let mut grads = GradSums::default();
+        let sums: Vec<Tensor> = (1..=3).map(|start| zeros(&[2, 3]) + start).collect();
+        for (leaf, sum) in [&used, &unused, &given].into_iter().zip(&sums) {
+            grads.push(leaf, sum.shallow_clone());
+        }
+        (&used * 3.0).sum(Kind::Float).backward();
+        set_grad(&given, &(zeros(&[3, 2]) + 7).transpose(0, 1)).unwrap();
+        grads.add().unwrap();
+        grads.add().unwrap(); // nothing is left
+        let got: Vec<f64> = sums.iter().map(|sum| sum.mean(Kind::Double).double_value(&[])).collect();
+        assert_eq!(got, [4.0, 2.0, 10.0]);
+        assert!(!used.grad().defined() && !given.grad().defined());
     }
 
     // One test: the settings are those of the process, and tests share it.

@@ -1,20 +1,16 @@
-// What runs on a device while the host goes on: autocast regions, events, recorded graphs.
+// What runs on a device while the host goes on: autocast regions, uploads, recorded graphs.
 
 #include "guard.h"
 #include "shim.h"
 
 #include <ATen/autocast_mode.h>
 #include <c10/core/CachingDeviceAllocator.h>
-#include <c10/core/Event.h>
 #include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <dlfcn.h>
 
+#include <map>
 #include <memory>
-
-struct RegunEvent {
-  c10::Event event;
-};
 
 namespace {
 
@@ -58,6 +54,17 @@ private:
 // cudaStreamCaptureModeThreadLocal: other threads (NCCL's, libtorch's backward pass) may do what would spoil a recording
 // of this one.
 constexpr int THREAD_LOCAL = 1;
+
+// The default stream cannot be recorded. Always the same one: cuBLAS keeps a workspace for each that it ever met.
+c10::Stream recording_stream(c10::DeviceIndex index) {
+  static std::map<c10::DeviceIndex, c10::Stream> streams;
+  auto known = streams.find(index);
+  if (known == streams.end()) {
+    const c10::impl::VirtualGuardImpl guard(at::kCUDA);
+    known = streams.emplace(index, guard.getStreamFromGlobalPool(c10::Device(at::kCUDA, index))).first;
+  }
+  return known->second;
+}
 
 } // namespace
 
@@ -105,21 +112,6 @@ char *regun_upload(Tensor *result, Tensor host, int device) {
   });
 }
 
-char *regun_record_event(RegunEvent **event, Tensor on) {
-  return guarded([&] {
-    const c10::Device device = on->device();
-    auto made = std::make_unique<RegunEvent>(RegunEvent{c10::Event(device.type())});
-    made->event.record(c10::impl::VirtualGuardImpl(device.type()).getStream(device));
-    *event = made.release();
-  });
-}
-
-char *regun_wait_event(RegunEvent *event) {
-  return guarded([&] { event->event.synchronize(); });
-}
-
-void regun_free_event(RegunEvent *event) { delete event; }
-
 bool regun_has_graphs(void) { return GraphClass::get().complete; }
 
 char *regun_record_graph(RegunGraph **graph, int device, RegunGraph *shares, bool (*body)(void *), void *context) {
@@ -132,11 +124,11 @@ char *regun_record_graph(RegunGraph **graph, int device, RegunGraph *shares, boo
     guard.synchronizeDevice(index);
     c10::getDeviceAllocator(at::kCUDA)->emptyCache();
     auto made = std::make_unique<RegunGraph>(shares ? shares->pool : graphs.pool_handle());
-    // The default stream cannot be recorded.
-    c10::StreamGuard on_stream(guard.getStreamFromGlobalPool(c10::Device(at::kCUDA, index)));
-    graphs.capture_begin(made->object, made->pool, THREAD_LOCAL);
-    const bool done = body(context);
+    c10::StreamGuard on_stream(recording_stream(index));
+    bool done = false;
     try {
+      graphs.capture_begin(made->object, made->pool, THREAD_LOCAL);
+      done = body(context);
       graphs.capture_end(made->object);
     } catch (...) {
       // The allocator may go on asking this object whether it still records: it is never freed.

@@ -7,7 +7,7 @@ use std::ptr::{self, NonNull};
 
 use tch::{Device, Tensor};
 
-use super::{check, ffi, raw};
+use super::{Mark, check, ffi, raw};
 use crate::error::Result;
 
 /// A tensor on `device`: itself where it is there already. From host to GPU the host does not wait: the copy starts from
@@ -25,7 +25,7 @@ pub fn upload(tensor: &Tensor, device: Device) -> Result<Tensor> {
 pub struct HostCopy {
     values: Tensor,
     /// None where the values were there at once.
-    arrival: Option<Event>,
+    arrival: Option<Mark>,
 }
 
 impl HostCopy {
@@ -33,7 +33,7 @@ impl HostCopy {
     pub fn start(tensor: &Tensor) -> Result<Self> {
         let kind = tensor.f_kind()?;
         let values = tensor.f_detach()?.f_to_device_(Device::Cpu, kind, true, true)?;
-        let arrival = if tensor.device().is_cuda() { Some(Event::record(tensor)?) } else { None };
+        let arrival = if tensor.device().is_cuda() { Some(Mark::now(tensor.device())?) } else { None };
         Ok(HostCopy { values, arrival })
     }
 
@@ -44,30 +44,6 @@ impl HostCopy {
             arrival.wait()?;
         }
         Ok(self.values)
-    }
-}
-
-/// A point in the queue of a device.
-struct Event(NonNull<c_void>);
-
-impl Event {
-    fn record(on: &Tensor) -> Result<Self> {
-        let mut event = ptr::null_mut();
-        // SAFETY: live tensor; the shim writes a new event to `event` where it succeeds.
-        check(unsafe { ffi::regun_record_event(&mut event, raw(on)) })?;
-        Ok(Event(super::made(event)?))
-    }
-
-    fn wait(&self) -> Result<()> {
-        // SAFETY: an event of `record`, alive until drop.
-        check(unsafe { ffi::regun_wait_event(self.0.as_ptr()) })
-    }
-}
-
-impl Drop for Event {
-    fn drop(&mut self) {
-        // SAFETY: an event of `record`, freed once.
-        unsafe { ffi::regun_free_event(self.0.as_ptr()) };
     }
 }
 

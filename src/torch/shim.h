@@ -19,8 +19,14 @@ typedef void *Tensor;
 
 void regun_free_error(char *error);
 
-// Autograd: makes `grad` the tensor that backward accumulates the leaf's gradient into, in place.
+// Autograd: leaves `grad` at the leaf, as a backward pass would.
 char *regun_set_grad(Tensor leaf, Tensor grad);
+// Adds the gradients that backward has left at these leaves to `sums`, and takes them away. Leaves without one are
+// left out. On a GPU a few kernels, however many leaves there are.
+char *regun_accumulate_grads(const Tensor *leaves, const Tensor *sums, size_t count);
+
+// Adds 1 to each of these, in place, likewise.
+char *regun_add_one(const Tensor *tensors, size_t count);
 
 // A closure of the caller's language. `call` gets a tensor, borrowed, which it may change in place; false means that it
 // failed, and comes out of whatever libtorch was doing as the message REGUN_CALLBACK_FAILED. Who is handed a callback
@@ -66,6 +72,8 @@ char *regun_tensor_over(Tensor *result, void *data, const int64_t *size, size_t 
                         void *context);
 // Bytes of a GPU: free, and in all.
 char *regun_cuda_memory(int device, uint64_t *free, uint64_t *total);
+// The most bytes that this process's tensors ever held of a GPU, and that its allocator took for them.
+char *regun_cuda_peak_memory(int device, uint64_t *allocated, uint64_t *reserved);
 
 // Autocast of this thread, for one type of device: matrix products and convolutions in `dtype` (an at::ScalarType).
 // float32 switches it off. Regions nest; *before gets what to restore.
@@ -79,12 +87,6 @@ char *regun_leave_autocast(RegunAutocast before);
 
 // *result = a copy of a host tensor on a CUDA device. The host does not wait: the copy starts from page-locked memory.
 char *regun_upload(Tensor *result, Tensor host, int device);
-
-// A point in the queue of a tensor's device, on its current stream. The host can wait for it.
-typedef struct RegunEvent RegunEvent;
-char *regun_record_event(RegunEvent **event, Tensor on);
-char *regun_wait_event(RegunEvent *event);
-void regun_free_event(RegunEvent *event);
 
 // Kernels recorded once and launched again as one piece. `body` is called once, on a stream of its own: what it enqueues
 // is recorded and not run; false means that it failed, and comes out as REGUN_CALLBACK_FAILED. `shares` (may be NULL) is

@@ -5,6 +5,9 @@
 #include <c10/core/Stream.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
+#include <chrono>
+#include <memory>
+
 // Through c10's interface that is the same for all devices: no CUDA headers needed. A CPU has no streams, and no need
 // of them: what it was given is done.
 
@@ -23,6 +26,17 @@ void wait_for(const c10::Stream &waiting, const c10::Stream &awaited) {
 }
 
 } // namespace
+
+struct RegunMark {
+  RegunMark(c10::DeviceType type, bool timed)
+      : event(type, timed ? c10::EventFlag::BACKEND_DEFAULT : c10::EventFlag::PYTORCH_DEFAULT) {}
+
+  bool is_on_cpu() const { return event.device_type() == c10::DeviceType::CPU; }
+
+  c10::Event event;
+  // What a CPU was given before is done by now.
+  std::chrono::steady_clock::time_point made = std::chrono::steady_clock::now();
+};
 
 extern "C" {
 
@@ -50,19 +64,34 @@ char *regun_stream_join_current(RegunStream stream) {
   return guarded([&] { wait_for(guard_of(stream->device()).getStream(stream->device()), *stream); });
 }
 
-char *regun_mark_new(RegunMark *result, RegunStream stream) {
+char *regun_mark_new(RegunMark **result, int device, RegunStream stream, bool timed) {
   return guarded([&] {
-    auto mark = std::make_unique<c10::Event>(stream->device_type());
-    if (!stream->device().is_cpu())
-      mark->record(*stream);
+    const c10::Device where = device_of(device);
+    auto mark = std::make_unique<RegunMark>(where.type(), timed);
+    if (!where.is_cpu())
+      mark->event.record(stream ? *stream : guard_of(where).getStream(where));
     *result = mark.release();
   });
 }
 
-char *regun_mark_reached(bool *result, RegunMark mark) {
-  return guarded([&] { *result = mark->device_type() == c10::DeviceType::CPU || mark->query(); });
+char *regun_mark_reached(bool *result, RegunMark *mark) {
+  return guarded([&] { *result = mark->is_on_cpu() || mark->event.query(); });
 }
 
-void regun_mark_free(RegunMark mark) { delete mark; }
+char *regun_mark_wait(RegunMark *mark) {
+  return guarded([&] {
+    if (!mark->is_on_cpu())
+      mark->event.synchronize();
+  });
+}
+
+char *regun_mark_seconds_since(double *result, RegunMark *mark, RegunMark *earlier) {
+  return guarded([&] {
+    *result = mark->is_on_cpu() ? std::chrono::duration<double>(mark->made - earlier->made).count()
+                                : earlier->event.elapsedTime(mark->event) / 1000;
+  });
+}
+
+void regun_mark_free(RegunMark *mark) { delete mark; }
 
 } // extern "C"

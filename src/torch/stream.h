@@ -7,14 +7,11 @@
 #include <stdbool.h>
 
 #ifdef __cplusplus
-#include <c10/core/Event.h>
 #include <c10/core/Stream.h>
 typedef c10::Stream *RegunStream;
-typedef c10::Event *RegunMark;
 extern "C" {
 #else
 typedef void *RegunStream;
-typedef void *RegunMark;
 #endif
 
 // Makes a GPU the current device of this thread.
@@ -28,10 +25,15 @@ void regun_stream_free(RegunStream stream);
 char *regun_stream_follow_current(RegunStream stream);
 char *regun_stream_join_current(RegunStream stream);
 
-// The point in the stream's work that is now its end; and whether the device has come there. From any thread.
-char *regun_mark_new(RegunMark *result, RegunStream stream);
-char *regun_mark_reached(bool *result, RegunMark mark);
-void regun_mark_free(RegunMark mark);
+// A point in a device's work: what is now the end of `stream`, or of this thread's current stream where that is NULL.
+// Only between timed ones can time be taken. May be used from any thread.
+typedef struct RegunMark RegunMark;
+char *regun_mark_new(RegunMark **result, int device, RegunStream stream, bool timed);
+// Whether the device has come there; waits until it has; the time that it took from one to the other, both reached.
+char *regun_mark_reached(bool *result, RegunMark *mark);
+char *regun_mark_wait(RegunMark *mark);
+char *regun_mark_seconds_since(double *result, RegunMark *mark, RegunMark *earlier);
+void regun_mark_free(RegunMark *mark);
 
 #ifdef __cplusplus
 }

@@ -165,13 +165,14 @@ impl Step<'_> {
 
     /// The same, such that gradients of gradients can be taken.
     pub fn train_twice_differentiable(&self, batch: &Batch) -> Result<Tensor> {
-        let context = self.context(self.model.state.tensors(), batch.keys()).twice_differentiable();
-        self.forward(self.model, context, &batch.images)
+        let context = self.context(self.model.state.tensors(), batch.keys()).joining(batch.global.len());
+        self.forward(self.model, context.twice_differentiable(), &batch.images)
     }
 
     /// The same with other weights: one tensor for each slot of the layout, buffers included.
     pub fn train_with(&self, weights: &[Tensor], batch: &Batch) -> Result<Tensor> {
-        self.forward(self.model, self.context(weights, batch.keys()), &batch.images)
+        let context = self.context(weights, batch.keys()).joining(batch.global.len());
+        self.forward(self.model, context, &batch.images)
     }
 
     /// The same of another model, whose layers draw at random apart from those of the model in training.

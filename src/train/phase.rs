@@ -94,6 +94,7 @@ impl<'p> PhaseRun<'p> {
                     images: step_images,
                     meter: &self.meter,
                     model: trainer.model,
+                    params: self.updater.params(),
                     grad_norm: done.outcome.f_get(0)?,
                 })?;
             }

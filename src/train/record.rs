@@ -11,6 +11,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tch::{Device, Tensor};
 
@@ -25,6 +26,10 @@ use crate::torch::Graph;
 
 /// Steps of a kind that run as usual before one is recorded.
 const WARM_UP: usize = 3;
+
+/// A recording of this process has failed. libtorch's allocator does not recover from every such failure: another try
+/// would not say anything new.
+static FAILED: AtomicBool = AtomicBool::new(false);
 
 /// What a step's shapes follow from: the pass, and for each micro-step and feed the samples of the micro-step and of the
 /// step, over all ranks.
@@ -75,9 +80,11 @@ impl Recorder {
             return if required { Err(impossible("the data is not on a GPU")) } else { Ok(off) };
         };
         let obstacle = match trainer.model.state.parameters().next() {
+            _ if FAILED.load(Ordering::Relaxed) => Some("an earlier recording failed"),
             _ if !Graph::is_available() => Some("this libtorch has no CUDA graphs"),
             _ if trainer.model.architecture().draws_at_random() => Some("the network leaves out branches at random"),
             _ if !trainer.world.is_queued() => Some("the sums over the ranks go through the host"),
+            _ if trainer.world.overlap()?.is_some() => Some("launch.trace_sums looks at their sums"),
             Some((.., weight)) if weight.f_kind()? != tch::Kind::Float => Some("the weights are not float32"),
             _ => None,
         };
@@ -137,6 +144,9 @@ impl Recorder {
         // All ranks go on in the same way.
         let failure = made.as_ref().err().map(|error| error.message().to_owned()).unwrap_or_default();
         let failures = world.exchange(&failure)?;
+        if failures.iter().any(|failure| !failure.is_empty()) {
+            FAILED.store(true, Ordering::Relaxed);
+        }
         match (made, failures.into_iter().find(|failure| !failure.is_empty())) {
             (Ok(record), None) => {
                 records.kept.push(record);

@@ -2,7 +2,7 @@
 //!
 //! The flat gradient buffers are cut into buckets, numbered in the order in which backward completes them. A bucket is
 //! all-reduced as soon as it and all before it are complete, so that every rank makes the same calls in the same order.
-//! A parameter is complete when the backward pass has accumulated its gradient, which a pass does once, however often
+//! A parameter is complete when the backward pass has left its gradient there, which a pass does once, however often
 //! the parameter was used. What is left when the pass ends (a parameter without gradient counts as zero) follows in order.
 //!
 //! Only one pass can be reduced in this way, the last one of an optimizer step. A method that makes its own passes
@@ -21,7 +21,7 @@ use crate::error::{Error, Kind, Result};
 use crate::models::State;
 use crate::optim::FlatParams;
 use crate::optim::flat::{Bucket, Cuts, Param};
-use crate::torch::AccumulationHook;
+use crate::torch::{AccumulationHook, GradSums};
 
 /// How gradients travel.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +61,8 @@ enum Stage {
 
 struct Sums {
     world: World,
+    /// Takes the gradients of each bucket's parameters into the gradient buffers.
+    grads: Vec<GradSums>,
     /// Views of the gradient buffers.
     buckets: Vec<Tensor>,
     /// What travels in their place, where they are compressed.
@@ -97,6 +99,7 @@ impl Reducer {
         let compressed = compression.map(|Compression::Bf16| buckets.iter().map(narrow).collect::<Result<_>>());
         let sums = Arc::new(Mutex::new(Sums {
             world: world.clone(),
+            grads: params.grad_sums().iter().map(GradSums::shallow_clone).collect(),
             buckets,
             compressed: compressed.transpose()?,
             sizes: layout.buckets().iter().map(|bucket| bucket.num_params).collect(),
@@ -167,6 +170,7 @@ impl Sums {
     fn reduce_next(&mut self) -> Result<()> {
         let number = self.next;
         self.next += 1;
+        self.grads[number].add()?;
         let travelling = match &mut self.compressed {
             Some(compressed) => {
                 no_grad(|| compressed[number].f_copy_(&self.buckets[number]))?;

@@ -20,7 +20,7 @@ use crate::error::Result;
 use crate::models::Statistics;
 use crate::models::layout::Role;
 use crate::names::Names;
-use crate::optim;
+use crate::optim::{self, FlatParams};
 
 /// How the steps are made, whatever the method.
 #[derive(Debug, Clone)]
@@ -92,6 +92,8 @@ pub struct StepReport<'a> {
     pub images: usize,
     pub meter: &'a Meter,
     pub model: &'a Model,
+    /// What of the model learns, with the gradients that the step followed.
+    pub params: &'a FlatParams,
     /// Norm of the whole gradient before clipping, a scalar on the device: reading it waits for the step.
     pub grad_norm: Tensor,
 }

@@ -85,6 +85,10 @@ impl Updater {
         Ok(Updater { params, reducer, optimizer, scaler, lr: Tensor::f_zeros([0i64; 0], of_rate)? })
     }
 
+    pub fn params(&self) -> &FlatParams {
+        &self.params
+    }
+
     pub fn set_learning_rate(&mut self, lr: f64) -> Result<()> {
         let _ = self.lr.f_fill_(lr)?;
         Ok(())
@@ -111,6 +115,7 @@ impl Updater {
                 ..place.step(trainer, inputs, ahead)
             };
             let terms = method.gradients(&step)?;
+            self.params.accumulate()?;
             counts.extend(meter.record(&terms)?);
         }
         if let Some(reducer) = &self.reducer {

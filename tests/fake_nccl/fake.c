@@ -1,8 +1,8 @@
 // A stand-in for libnccl.so.2 in tests: the functions of nccl.h that regun calls, on host memory, between processes of
 // one machine. Ranks meet in a file of $FAKE_NCCL_DIR that is mapped into all of them; the unique id is its name.
 //
-// As the real one with blocking=0, a call returns ncclInProgress and is done when ncclCommGetAsyncError says so. Sums of
-// 16-bit floats run in float32 in rank order and are rounded once.
+// As with the real one's blocking=1, start and end return when all ranks have come there. Collectives are done when they
+// return. Sums of 16-bit floats run in float32 in rank order and are rounded once.
 //
 // Each call is noted in $FAKE_NCCL_DIR/calls.<pid>. What goes wrong is told by $FAKE_NCCL_FAULT:
 //   init_hangs:R      rank R never joins          async_error:N     fails some time after the N-th collective (from 1)
@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +25,7 @@
 #define VERSION 22809
 #endif
 
-enum { SUCCESS = 0, INTERNAL = 3, INVALID_ARGUMENT = 4, INVALID_USAGE = 5, REMOTE = 6, IN_PROGRESS = 7 };
+enum { SUCCESS = 0, INTERNAL = 3, INVALID_ARGUMENT = 4, INVALID_USAGE = 5, REMOTE = 6 };
 enum { UINT8 = 1, INT64 = 4, FLOAT16 = 6, FLOAT32 = 7, FLOAT64 = 8, BFLOAT16 = 9 };
 enum { MAX_RANKS = 8, SLOT = 1 << 20 };
 
@@ -38,13 +39,20 @@ typedef struct {
 
 typedef struct {
   Shared *shared;
-  int rank, ranks, collectives, state;
-  enum { STARTING, RUNNING, FINALIZING, FINALIZED } stage;
+  int rank, ranks, collectives;
+  bool finalized;
 } Comm;
 
 static const char *environment(const char *name, const char *otherwise) {
   const char *value = getenv(name);
   return value ? value : otherwise;
+}
+
+// Returns when all ranks have come.
+static void meet(atomic_int *come, int ranks) {
+  atomic_fetch_add(come, 1);
+  while (atomic_load(come) < ranks)
+    sched_yield();
 }
 
 static void note(const char *call) {
@@ -78,7 +86,7 @@ int ncclGetUniqueId(UniqueId *id) {
 
 int ncclCommInitRankConfig(Comm **result, int ranks, UniqueId id, int rank, Config *config) {
   note("ncclCommInitRankConfig");
-  if (config->magic != 0xcafebeef || config->size != sizeof(Config) || config->blocking != 0 || ranks > MAX_RANKS)
+  if (config->magic != 0xcafebeef || config->size != sizeof(Config) || config->blocking != 1 || ranks > MAX_RANKS)
     return INVALID_ARGUMENT;
   char path[4096];
   snprintf(path, sizeof path, "%s/%s", environment("FAKE_NCCL_DIR", "."), id.name);
@@ -90,56 +98,40 @@ int ncclCommInitRankConfig(Comm **result, int ranks, UniqueId id, int rank, Conf
   close(file);
   comm->rank = rank;
   comm->ranks = ranks;
-  comm->state = IN_PROGRESS;
-  if (fault("init_hangs") != rank)
-    atomic_fetch_add(&comm->shared->joined, 1);
+  if (fault("init_hangs") == rank)
+    pause();
+  meet(&comm->shared->joined, ranks);
   *result = comm;
-  return IN_PROGRESS;
+  return SUCCESS;
 }
 
 int ncclCommGetAsyncError(Comm *comm, int *state) {
-  if (comm->stage == STARTING && atomic_load(&comm->shared->joined) == comm->ranks) {
-    comm->stage = RUNNING;
-    comm->state = SUCCESS;
-  } else if (comm->stage == RUNNING && comm->state == IN_PROGRESS && fault("stuck") != comm->collectives) {
-    comm->state = SUCCESS;
-  } else if (comm->stage == FINALIZING && atomic_load(&comm->shared->left) == comm->ranks) {
-    comm->stage = FINALIZED;
-    comm->state = SUCCESS;
-  }
+  *state = SUCCESS;
   static struct timespec failed;
-  if (comm->collectives > 0 && fault("async_error") == comm->collectives) {
+  if (fault("async_error") > 0 && comm->collectives >= fault("async_error")) {
     // Not at once: the call that fails has returned by then.
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     if (failed.tv_sec == 0)
       failed = now;
     if ((now.tv_sec - failed.tv_sec) * 1000 + (now.tv_nsec - failed.tv_nsec) / 1000000 > 200)
-      comm->state = REMOTE;
+      *state = REMOTE;
   }
-  *state = comm->state;
-  return SUCCESS;
-}
-
-int ncclCommAbort(Comm *comm) {
-  (void)comm;
-  note("ncclCommAbort");
   return SUCCESS;
 }
 
 #ifndef WITHOUT_FINALIZE
 int ncclCommFinalize(Comm *comm) {
   note("ncclCommFinalize");
-  comm->stage = FINALIZING;
-  comm->state = IN_PROGRESS;
-  atomic_fetch_add(&comm->shared->left, 1);
-  return IN_PROGRESS;
+  meet(&comm->shared->left, comm->ranks);
+  comm->finalized = true;
+  return SUCCESS;
 }
 #endif
 
 int ncclCommDestroy(Comm *comm) {
   note("ncclCommDestroy");
-  if (comm->stage != FINALIZED)
+  if (!comm->finalized)
     return INVALID_USAGE;
   munmap(comm->shared, sizeof(Shared));
   free(comm);
@@ -214,13 +206,12 @@ static void sum_slots(Comm *comm, int dtype, void *to, size_t count) {
 
 static int collective(Comm *comm, const char *name) {
   note(name);
-  if (comm->stage != RUNNING || comm->state == IN_PROGRESS)
+  if (comm->finalized)
     return INVALID_USAGE;
   comm->collectives++;
-  if (fault("call_error") == comm->collectives)
-    return INTERNAL;
-  comm->state = IN_PROGRESS;
-  return IN_PROGRESS;
+  if (fault("stuck") == comm->collectives)
+    pause();
+  return fault("call_error") == comm->collectives ? INTERNAL : SUCCESS;
 }
 
 // All ranks show a piece of theirs, then take what they need of the pieces.
@@ -237,7 +228,7 @@ int ncclAllReduce(const void *from, void *to, size_t count, int dtype, int op, C
   int result = collective(comm, "ncclAllReduce");
   if (op != 0 || stream != NULL)
     return INVALID_ARGUMENT;
-  if (result == IN_PROGRESS && fault("stuck") != comm->collectives)
+  if (result == SUCCESS)
     IN_PIECES(count * bytes_of(dtype), sum_slots(comm, dtype, (char *)to + done, piece / bytes_of(dtype)))
   return result;
 }
@@ -246,7 +237,7 @@ int ncclReduce(const void *from, void *to, size_t count, int dtype, int op, int 
   int result = collective(comm, "ncclReduce");
   if (op != 0 || stream != NULL)
     return INVALID_ARGUMENT;
-  if (result == IN_PROGRESS)
+  if (result == SUCCESS)
     IN_PIECES(count * bytes_of(dtype), if (comm->rank == root)
                                            sum_slots(comm, dtype, (char *)to + done, piece / bytes_of(dtype)))
   return result;
@@ -256,7 +247,7 @@ int ncclBroadcast(const void *from, void *to, size_t count, int dtype, int root,
   int result = collective(comm, "ncclBroadcast");
   if (stream != NULL)
     return INVALID_ARGUMENT;
-  if (result == IN_PROGRESS)
+  if (result == SUCCESS)
     IN_PIECES(count * bytes_of(dtype), memcpy((char *)to + done, comm->shared->slots[root], piece))
   return result;
 }
@@ -266,7 +257,7 @@ int ncclAllGather(const void *from, void *to, size_t count, int dtype, Comm *com
   if (stream != NULL)
     return INVALID_ARGUMENT;
   size_t size = count * bytes_of(dtype);
-  if (result == IN_PROGRESS)
+  if (result == SUCCESS)
     IN_PIECES(size, for (int rank = 0; rank < comm->ranks; rank++)
                         memcpy((char *)to + rank * size + done, comm->shared->slots[rank], piece))
   return result;

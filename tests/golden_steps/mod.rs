@@ -150,7 +150,8 @@ impl Observer for Check<'_> {
             self.close(theirs, *mean, &wanted[*theirs], 1e-9);
         }
         let model = report.model;
-        let grads: Vec<Tensor> = model.state.parameters().map(|(_, _, tensor)| tensor.grad().detach()).collect();
+        let params = report.params.layout().params();
+        let grads: Vec<Tensor> = params.iter().map(|param| report.params.grad(param).unwrap()).collect();
         self.norms("grad_norms", wanted, model, |i, _| grads[i].shallow_clone());
         self.norms("param_norms_after", wanted, model, |_, tensor| tensor.shallow_clone());
         self.norms("update_norms", wanted, model, |i, tensor| tensor - &self.before[i]);

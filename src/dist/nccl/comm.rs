@@ -1,53 +1,59 @@
 //! A communicator that can be used from any thread, one call at a time.
 //!
-//! It is non-blocking: a call that NCCL has not finished is asked about until it is done or failed. During the start
-//! there is a limit for that; later the watchdog's clock runs for the collective that waits.
+//! It is a blocking one, as PyTorch's are. NCCL's non-blocking mode starts a thread for every collective, and its users
+//! report hangs. What may wait for other ranks outside of a collective, the start and the end, runs on a thread of its own
+//! with a limit instead; the watchdog's clock runs for collectives.
 
-use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::library::{Collective, Library, Progress};
+use tch::Device;
+
+use super::library::{Collective, Library};
 use super::raw::{Comm, Stream, UniqueId};
 use crate::error::{Error, Kind, Result};
-
-/// How long to wait between two questions, after the first few that come at once.
-const PAUSE: Duration = Duration::from_micros(50);
-const IMPATIENT_QUESTIONS: usize = 1000;
-/// NCCL's abort waits for the device and for other ranks; the process ends anyway.
-const ABORT_LIMIT: Duration = Duration::from_secs(2);
+use crate::torch;
 
 pub struct Communicator {
     library: Arc<Library>,
-    /// Held during a call and all questions about it.
-    turn: Mutex<()>,
-    /// Null once it is destroyed or aborted.
-    comm: AtomicPtr<std::ffi::c_void>,
+    device: Device,
+    /// Locked during a call. None once it has ended.
+    comm: Mutex<Option<Owned>>,
 }
 
+/// The only handle on a communicator.
+struct Owned(Comm);
+
+impl Owned {
+    fn into_raw(self) -> Comm {
+        self.0
+    }
+}
+
+// SAFETY: NCCL's communicators are not bound to a thread.
+unsafe impl Send for Owned {}
+
 impl Communicator {
-    /// Joins `id` with this thread's current device. An error when the others do not come within `limit`.
-    pub fn start(library: &Arc<Library>, id: UniqueId, rank: usize, ranks: usize, limit: Duration) -> Result<Self> {
-        let deadline = Instant::now() + limit;
-        let (comm, progress) = library.init(id, rank, ranks)?;
-        let communicator =
-            Communicator { library: Arc::clone(library), turn: Mutex::new(()), comm: AtomicPtr::new(comm) };
-        let turn = communicator.turn();
-        let started = communicator.settle(&turn, progress, Some(deadline)).map_err(|error| match error {
-            Unsettled::Failed(error) => error,
-            Unsettled::Late => Error::new(
+    /// Joins `id` with `device`. An error when the others do not come within `limit`.
+    pub fn start(
+        library: &Arc<Library>,
+        id: UniqueId,
+        (rank, ranks): (usize, usize),
+        device: Device,
+        limit: Duration,
+    ) -> Result<Self> {
+        let opened = Arc::clone(library);
+        let start = move || opened.init(id, rank, ranks).map(Owned);
+        let comm = within(limit, device, start)?.ok_or_else(|| {
+            let limit = limit.as_secs_f64();
+            Error::new(
                 Kind::Peer,
-                format!("NCCL's start did not come to its end within {:.1} s: another rank is lost or stuck, or cannot be reached", limit.as_secs_f64()),
+                format!("NCCL's start did not come to its end within {limit:.1} s: another rank is lost or stuck, or cannot be reached"),
             )
-            .hint("see what it waits for with NCCL_DEBUG=INFO; NCCL_SOCKET_IFNAME chooses the network, launch.timeout_seconds the limit"),
-        });
-        drop(turn);
-        if started.is_err() {
-            communicator.abort();
-        }
-        started.map(|()| communicator)
+            .hint("see what it waits for with NCCL_DEBUG=INFO; NCCL_SOCKET_IFNAME chooses the network, launch.timeout_seconds the limit")
+        })?;
+        Ok(Communicator { library: Arc::clone(library), device, comm: Mutex::new(Some(comm)) })
     }
 
     /// Gives a collective to `stream`; when this returns it is there, but need not be done.
@@ -55,103 +61,61 @@ impl Communicator {
     /// # Safety
     /// As [`Library::launch`], but for the communicator.
     pub unsafe fn launch(&self, collective: Collective, stream: Stream) -> Result<()> {
-        let turn = self.turn();
-        let comm = self.live()?;
+        let comm = self.turn();
+        let Some(Owned(comm)) = &*comm else { return Err(ended()) };
         // SAFETY: live, and this thread has the turn; the rest says the caller.
-        let progress = unsafe { self.library.launch(collective, comm, stream) }?;
-        self.settle(&turn, progress, None).map_err(Unsettled::into_error)
+        unsafe { self.library.launch(collective, *comm, stream) }
     }
 
-    /// An error if something failed since the last call. Says nothing while another thread is in a call, which asks
+    /// An error if something failed since the last call. Says nothing while another thread is in a call, which fails
     /// itself.
     pub fn check(&self) -> Result<()> {
-        let Ok(_turn) = self.turn.try_lock() else { return Ok(()) };
-        let Ok(comm) = self.live() else { return Ok(()) };
+        let comm = match self.comm.try_lock() {
+            Ok(comm) => comm,
+            Err(TryLockError::Poisoned(comm)) => comm.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(()),
+        };
+        let Some(Owned(comm)) = &*comm else { return Ok(()) };
         // SAFETY: live, and this thread has the turn.
-        unsafe { self.library.progress(comm) }.map(drop)
+        unsafe { self.library.check_progress(*comm) }
     }
 
     /// The orderly end, on all ranks together: what was launched is done. An error when it takes longer than `limit`.
     pub fn finish(&self, limit: Duration) -> Result<()> {
-        let turn = self.turn();
-        let comm = self.live()?;
-        let deadline = Instant::now() + limit;
-        // SAFETY: live, and this thread has the turn.
-        let progress = unsafe { self.library.finalize(comm) }?;
-        self.settle(&turn, progress, Some(deadline)).map_err(Unsettled::into_error)?;
-        self.comm.store(ptr::null_mut(), Ordering::Release);
-        // SAFETY: finalized, and nobody finds it any more.
-        unsafe { self.library.destroy(comm) }
-    }
-
-    /// Ends whatever runs, also in the middle of another thread's call: what waits for a lost rank on the device would
-    /// wait for ever. The process is about to end; it does not wait long for this.
-    pub fn abort(&self) {
-        let comm = Owned(self.comm.swap(ptr::null_mut(), Ordering::AcqRel));
-        if comm.0.is_null() {
-            return;
-        }
+        let comm = self.turn().take().ok_or_else(ended)?;
         let library = Arc::clone(&self.library);
-        let (done, ended) = mpsc::channel();
-        let abort = move || {
-            let comm = comm;
-            // SAFETY: it was live, and nobody finds it any more.
-            let _ = done.send(unsafe { library.abort(comm.0) });
+        let finish = move || {
+            let comm = comm.into_raw();
+            // SAFETY: live, and nobody else finds it any more.
+            unsafe { library.finalize(comm).and_then(|()| library.destroy(comm)) }
         };
-        if thread::Builder::new().name("nccl-abort".into()).spawn(abort).is_ok() {
-            let _ = ended.recv_timeout(ABORT_LIMIT);
-        }
+        within(limit, self.device, finish)?
+            .ok_or_else(|| Error::new(Kind::Peer, format!("it took longer than {:.1} s", limit.as_secs_f64())))
     }
 
-    fn turn(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn live(&self) -> Result<Comm> {
-        match self.comm.load(Ordering::Acquire) {
-            comm if comm.is_null() => Err(Error::new(Kind::Peer, "NCCL's communicator has ended after a failure")),
-            comm => Ok(comm),
-        }
-    }
-
-    /// Asks until the last call is done.
-    fn settle(&self, _: &MutexGuard<'_, ()>, first: Progress, deadline: Option<Instant>) -> Result<(), Unsettled> {
-        let mut progress = first;
-        let mut questions = 0;
-        while progress == Progress::Pending {
-            if deadline.is_some_and(|deadline| Instant::now() > deadline) {
-                return Err(Unsettled::Late);
-            }
-            if questions < IMPATIENT_QUESTIONS {
-                thread::yield_now()
-            } else {
-                thread::sleep(PAUSE)
-            }
-            questions += 1;
-            let comm = self.live().map_err(Unsettled::Failed)?;
-            // SAFETY: live, and this thread has the turn: it holds the guard.
-            progress = unsafe { self.library.progress(comm) }.map_err(Unsettled::Failed)?;
-        }
-        Ok(())
+    fn turn(&self) -> MutexGuard<'_, Option<Owned>> {
+        self.comm.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-enum Unsettled {
-    Late,
-    Failed(Error),
+fn ended() -> Error {
+    Error::new(Kind::Bug, "NCCL's communicator has ended")
 }
 
-impl Unsettled {
-    fn into_error(self) -> Error {
-        match self {
-            Unsettled::Late => Error::new(Kind::Peer, "NCCL did not come to its end in time"),
-            Unsettled::Failed(error) => error,
-        }
-    }
+/// What `work` comes to on a thread of its own, whose device is `device`; none where that takes longer than `limit`, and
+/// goes on.
+fn within<T: Send + 'static>(
+    limit: Duration,
+    device: Device,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<Option<T>> {
+    let (done, result) = mpsc::channel();
+    let send = move || {
+        let _ = done.send(torch::set_device(device).and_then(|()| work()));
+    };
+    thread::Builder::new()
+        .name("nccl".into())
+        .spawn(send)
+        .map_err(|error| Error::new(Kind::Other, format!("a thread cannot be started: {error}")))?;
+    result.recv_timeout(limit).ok().transpose()
 }
-
-/// The last handle on a communicator.
-struct Owned(Comm);
-
-// SAFETY: NCCL's communicators are not bound to a thread.
-unsafe impl Send for Owned {}

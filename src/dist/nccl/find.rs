@@ -19,7 +19,7 @@ const VARIABLE: &str = "REGUN_NCCL_LIB";
 const NAME: &str = "libnccl.so.2";
 /// `RTLD_NOLOAD` of Linux: only what is loaded already.
 const RTLD_NOLOAD: c_int = 4;
-/// The first version with non-blocking communicators and `ncclCommFinalize`.
+/// The first version with `ncclCommInitRankConfig` and `ncclCommFinalize`.
 const OLDEST: Version = Version(21400);
 
 impl Library {

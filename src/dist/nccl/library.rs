@@ -20,13 +20,6 @@ impl fmt::Display for Version {
     }
 }
 
-/// How far the calls on a communicator have come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
-    Done,
-    Pending,
-}
-
 /// An opened NCCL.
 pub struct Library {
     table: Table,
@@ -56,19 +49,15 @@ impl Library {
     }
 
     /// `code` of the call `what`; `comm` may be null.
-    fn check(&self, what: &str, code: c_int, comm: Comm) -> Result<Progress> {
-        match code {
-            raw::SUCCESS => Ok(Progress::Done),
-            raw::IN_PROGRESS => Ok(Progress::Pending),
-            code => {
-                // SAFETY: NCCL returns static strings for any code, and its last error for a live or null communicator.
-                let [name, last] =
-                    unsafe { [(self.table.error_string)(code), (self.table.last_error)(comm)] }.map(text);
-                let last = if last.is_empty() { last } else { format!("; {last}") };
-                Err(Error::new(Kind::Peer, format!("NCCL {}: {what}: {name} (code {code}){last}", self.version))
-                    .hint("run again with NCCL_DEBUG=WARN to see what NCCL says about it"))
-            }
+    fn check(&self, what: &str, code: c_int, comm: Comm) -> Result<()> {
+        if code == raw::SUCCESS {
+            return Ok(());
         }
+        // SAFETY: NCCL returns static strings for any code, and its last error for a live or null communicator.
+        let [name, last] = unsafe { [(self.table.error_string)(code), (self.table.last_error)(comm)] }.map(text);
+        let last = if last.is_empty() { last } else { format!("; {last}") };
+        Err(Error::new(Kind::Peer, format!("NCCL {}: {what}: {name} (code {code}){last}", self.version))
+            .hint("run again with NCCL_DEBUG=WARN to see what NCCL says about it"))
     }
 
     /// A fresh identity for one communicator. This process listens for the others from here on.
@@ -76,22 +65,22 @@ impl Library {
         let mut id = UniqueId([0; 128]);
         // SAFETY: writes the 128 bytes of `id`.
         let code = unsafe { (self.table.get_unique_id)(&mut id) };
-        self.check("ncclGetUniqueId", code, ptr::null_mut()).map(|_| id)
+        self.check("ncclGetUniqueId", code, ptr::null_mut()).map(|()| id)
     }
 
-    /// Begins to join the communicator `id` with this thread's current device.
-    pub fn init(&self, id: UniqueId, rank: usize, ranks: usize) -> Result<(Comm, Progress)> {
-        let (mut comm, mut config) = (ptr::null_mut(), raw::Config::non_blocking());
+    /// Joins the communicator `id` with this thread's current device. Waits for the other ranks.
+    pub fn init(&self, id: UniqueId, rank: usize, ranks: usize) -> Result<Comm> {
+        let (mut comm, mut config) = (ptr::null_mut(), raw::Config::blocking());
         // SAFETY: writes `comm`; reads `config` during the call.
         let code = unsafe { (self.table.init)(&mut comm, ranks as c_int, id, rank as c_int, &mut config) };
-        self.check("ncclCommInitRankConfig", code, ptr::null_mut()).map(|progress| (comm, progress))
+        self.check("ncclCommInitRankConfig", code, ptr::null_mut()).map(|()| comm)
     }
 
-    /// What became of the calls on `comm`; an error also where something failed since.
+    /// An error where something failed on `comm` since the last call.
     ///
     /// # Safety
-    /// `comm` is a live communicator, and no other thread is in this function with it.
-    pub unsafe fn progress(&self, comm: Comm) -> Result<Progress> {
+    /// `comm` is a live communicator that no other thread uses.
+    pub unsafe fn check_progress(&self, comm: Comm) -> Result<()> {
         let mut state = raw::SUCCESS;
         // SAFETY: live, says the caller; writes `state`.
         let code = unsafe { (self.table.async_error)(comm, &mut state) };
@@ -99,11 +88,11 @@ impl Library {
         self.check("a collective failed", state, comm)
     }
 
-    /// Begins the end of `comm`: what was given to it is still done.
+    /// What was given to `comm` comes to its end. Waits for the device and for the other ranks.
     ///
     /// # Safety
     /// `comm` is a live communicator that no other thread uses.
-    pub unsafe fn finalize(&self, comm: Comm) -> Result<Progress> {
+    pub unsafe fn finalize(&self, comm: Comm) -> Result<()> {
         // SAFETY: as above.
         self.check("ncclCommFinalize", unsafe { (self.table.finalize)(comm) }, comm)
     }
@@ -114,16 +103,7 @@ impl Library {
     /// As above, and it is not used afterwards.
     pub unsafe fn destroy(&self, comm: Comm) -> Result<()> {
         // SAFETY: as above; the communicator is gone when an error is told.
-        self.check("ncclCommDestroy", unsafe { (self.table.destroy)(comm) }, ptr::null_mut()).map(drop)
-    }
-
-    /// Ends and frees a communicator with all that runs on it. May wait for the device and for other ranks.
-    ///
-    /// # Safety
-    /// `comm` is a live communicator that is not used afterwards. Other threads may be in the middle of a call.
-    pub unsafe fn abort(&self, comm: Comm) -> Result<()> {
-        // SAFETY: as above.
-        self.check("ncclCommAbort", unsafe { (self.table.abort)(comm) }, ptr::null_mut()).map(drop)
+        self.check("ncclCommDestroy", unsafe { (self.table.destroy)(comm) }, ptr::null_mut())
     }
 
     /// Gives a collective to `stream`.
@@ -131,7 +111,7 @@ impl Library {
     /// # Safety
     /// `comm` is a live communicator that no other thread uses. The memory holds the elements that the collective reads
     /// and writes, on the communicator's device, until `stream` has done it; it is not accessed otherwise until then.
-    pub unsafe fn launch(&self, collective: Collective, comm: Comm, stream: Stream) -> Result<Progress> {
+    pub unsafe fn launch(&self, collective: Collective, comm: Comm, stream: Stream) -> Result<()> {
         let table = &self.table;
         // SAFETY: says the caller.
         let (what, code) = unsafe {

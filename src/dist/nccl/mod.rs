@@ -7,7 +7,7 @@
 //! Messages, host tensors and barriers stay with the transport below, MPI. The two never wait for each other: MPI sees
 //! host memory only, and every rank has launched its part of a collective before it turns to MPI again.
 //!
-//! The bindings are our own, a table of thirteen functions, in three layers: [`raw`] is the library as it is,
+//! The bindings are our own, a table of twelve functions, in three layers: [`raw`] is the library as it is,
 //! [`library`] makes errors of its codes, [`comm`] makes it safe to call from libtorch's threads; [`find`] opens it at run
 //! time. There is no crate to take instead: `nccl-rs` does not exist, and `cudarc` panics where there is no library or a
 //! symbol lacks, and does not look for `libnccl.so.2`, the only name that NCCL's packages install.
@@ -17,8 +17,9 @@ mod find;
 mod library;
 mod monitor;
 mod raw;
+mod timeline;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tch::{Device, Kind, Tensor};
@@ -26,11 +27,13 @@ use tch::{Device, Kind, Tensor};
 use self::comm::Communicator;
 use self::library::Collective;
 use self::monitor::{Monitor, Unfinished};
+use self::timeline::Timeline;
 use super::{Transport, watchdog};
 use crate::error::{Error, Kind as ErrorKind, Result};
-use crate::torch::{self, SideStream};
+use crate::torch::{self, Mark, SideStream};
 
 pub use library::{Library, Version};
+pub use timeline::Overlap;
 
 /// At the end of a run the device has little left to do.
 const FINISH_LIMIT: Duration = Duration::from_secs(30);
@@ -42,6 +45,8 @@ pub struct Nccl {
     stream: SideStream,
     unfinished: Arc<Unfinished>,
     monitor: Monitor,
+    /// Where sums are traced.
+    timeline: Mutex<Option<Timeline<Mark>>>,
 }
 
 impl Nccl {
@@ -56,10 +61,11 @@ impl Nccl {
         id.0.copy_from_slice(torch::host_bytes_mut(&mut shared)?);
 
         let stream = SideStream::new(device)?;
-        let comm = Arc::new(Communicator::start(library, id, host.rank(), host.size(), watchdog::limit())?);
+        let place = (host.rank(), host.size());
+        let comm = Arc::new(Communicator::start(library, id, place, device, watchdog::limit())?);
         let unfinished = Arc::<Unfinished>::default();
-        let monitor = Monitor::start(&comm, &unfinished);
-        Ok(Nccl { host, device, comm, stream, unfinished, monitor })
+        let monitor = Monitor::start(&comm, &unfinished, device);
+        Ok(Nccl { host, device, comm, stream, unfinished, monitor, timeline: Mutex::default() })
     }
 
     /// Whether NCCL carries this tensor.
@@ -76,10 +82,7 @@ impl Nccl {
         // SAFETY: address and length of tensors on the communicator's device, see above; this module's callers hold
         // them, or their own callers have promised to.
         let launched = unsafe { self.comm.launch(collective, self.stream.handle()) };
-        launched.map_err(|error| {
-            self.comm.abort();
-            error.context(watchdog::current_call())
-        })?;
+        launched.map_err(|error| error.context(watchdog::current_call()))?;
         self.watch(watchdog::current_call())
     }
 
@@ -89,6 +92,10 @@ impl Nccl {
             self.unfinished.add(what, self.stream.mark()?);
         }
         Ok(())
+    }
+
+    fn timeline(&self) -> MutexGuard<'_, Option<Timeline<Mark>>> {
+        self.timeline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn reduction(tensor: &Tensor) -> Result<Option<(*mut std::ffi::c_void, usize, std::ffi::c_int)>> {
@@ -139,7 +146,8 @@ impl Transport for Nccl {
         if !self.carries(tensor) {
             return self.host.all_reduce_sum(tensor);
         }
-        self.begin_all_reduce_sum(tensor)?;
+        let Some((data, count, dtype)) = Self::reduction(tensor)? else { return Ok(()) };
+        self.launch(Collective::AllReduce { data, count, dtype })?;
         self.stream.join_current()
     }
 
@@ -148,11 +156,33 @@ impl Transport for Nccl {
             return self.host.all_reduce_sum(tensor);
         }
         let Some((data, count, dtype)) = Self::reduction(tensor)? else { return Ok(()) };
-        self.launch(Collective::AllReduce { data, count, dtype })
+        let sum = Collective::AllReduce { data, count, dtype };
+        match &mut *self.timeline() {
+            None => self.launch(sum),
+            Some(timeline) => {
+                self.stream.follow_current()?;
+                let begin = self.stream.timed_mark()?;
+                self.launch(sum)?;
+                timeline.sum(begin, self.stream.timed_mark()?);
+                Ok(())
+            }
+        }
     }
 
     fn finish_sums(&self) -> Result<()> {
+        if let Some(timeline) = &mut *self.timeline() {
+            timeline.wait_from(Mark::timed_now(self.device)?)?;
+        }
         self.stream.join_current()
+    }
+
+    fn trace_sums(&self) -> bool {
+        *self.timeline() = Some(Timeline::default());
+        true
+    }
+
+    fn overlap(&self) -> Result<Option<Overlap>> {
+        self.timeline().as_mut().map(Timeline::overlap).transpose()
     }
 
     fn watch_queue(&self, what: &str) -> Result<()> {
@@ -232,7 +262,6 @@ impl Drop for Nccl {
         }
         if let Err(error) = self.comm.finish(deadline.saturating_duration_since(Instant::now())) {
             tracing::warn!("the end of NCCL: {}", error.message());
-            self.comm.abort();
         }
     }
 }

@@ -6,16 +6,18 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+
+use tch::Device;
 
 use super::comm::Communicator;
 use crate::dist::{launch, watchdog};
 use crate::error::Result;
 use crate::torch::{self, Mark};
 
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A point that the device will come to.
 pub trait Milestone: Send {
@@ -28,38 +30,50 @@ impl Milestone for Mark {
     }
 }
 
-/// Collectives that the device may not have finished, oldest first.
+type Collectives = VecDeque<(String, Box<dyn Milestone>)>;
+
+/// Collectives that the device may not have finished.
 #[derive(Default)]
-pub struct Unfinished(Mutex<VecDeque<(String, Box<dyn Milestone>)>>);
+pub struct Unfinished {
+    /// Those that the monitor has not seen yet: whoever launches one never waits for the monitor's questions.
+    new: Mutex<Collectives>,
+    /// Oldest first.
+    watched: Mutex<Collectives>,
+}
+
+fn lock(collectives: &Mutex<Collectives>) -> MutexGuard<'_, Collectives> {
+    collectives.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl Unfinished {
     /// `what` is done when the device reaches `end`.
     pub fn add(&self, what: String, end: impl Milestone + 'static) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back((what, Box::new(end)));
+        lock(&self.new).push_back((what, Box::new(end)));
     }
 
     /// Forgets what is done. The answer is what comes first now, if that has changed since `first`.
     fn forget_done(&self, first: &mut Option<String>) -> Result<Option<Option<String>>> {
-        let mut queue = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut changed = first.is_none() && !queue.is_empty();
-        while let Some((_, end)) = queue.front() {
+        let mut watched = lock(&self.watched);
+        watched.append(&mut lock(&self.new));
+        let mut changed = first.is_none() && !watched.is_empty();
+        while let Some((_, end)) = watched.front() {
             if !end.reached()? {
                 break;
             }
-            queue.pop_front();
+            watched.pop_front();
             changed = true;
         }
         if !changed {
             return Ok(None);
         }
-        *first = queue.front().map(|(what, _)| what.clone());
+        *first = watched.front().map(|(what, _)| what.clone());
         Ok(Some(first.clone()))
     }
 
     /// Whether the device has done all of it, or fails to say.
     pub fn is_idle(&self) -> bool {
-        let queue = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        queue.back().is_none_or(|(_, end)| end.reached().unwrap_or(true))
+        let idle = |collectives: &Collectives| collectives.back().is_none_or(|(_, end)| end.reached().unwrap_or(true));
+        idle(&lock(&self.watched)) && idle(&lock(&self.new))
     }
 }
 
@@ -70,17 +84,19 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    pub fn start(comm: &Arc<Communicator>, unfinished: &Arc<Unfinished>) -> Self {
+    pub fn start(comm: &Arc<Communicator>, unfinished: &Arc<Unfinished>, device: Device) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (comm, unfinished, ended) = (Arc::clone(comm), Arc::clone(unfinished), Arc::clone(&stop));
         let watch = move || {
+            // Otherwise its events would be freed by way of GPU 0, which costs memory there.
+            if let Err(error) = torch::set_device(device) {
+                launch::fail(&error);
+            }
             torch::keep_out_of_captures();
             let mut first = None;
             while !ended.load(Ordering::Acquire) {
                 if let Err(error) = comm.check().and_then(|()| look(&unfinished, &mut first)) {
-                    let what = first.clone().unwrap_or_else(watchdog::current_call);
-                    comm.abort();
-                    launch::fail(&error.context(what));
+                    launch::fail(&error.context(first.unwrap_or_else(watchdog::current_call)));
                 }
                 thread::sleep(LOOK_EVERY);
             }

@@ -25,15 +25,14 @@ pub struct Config {
 }
 
 impl Config {
-    /// Calls on the communicator return before they are done.
-    pub fn non_blocking() -> Self {
-        Config { size: size_of::<Config>(), magic: 0xcafe_beef, version: 21400, blocking: 0 }
+    /// Calls on the communicator return when what they launch is in its stream.
+    pub fn blocking() -> Self {
+        Config { size: size_of::<Config>(), magic: 0xcafe_beef, version: 21400, blocking: 1 }
     }
 }
 
 // ncclResult_t
 pub const SUCCESS: c_int = 0;
-pub const IN_PROGRESS: c_int = 7;
 
 // ncclDataType_t
 pub const UINT8: c_int = 1;
@@ -54,7 +53,6 @@ symbol_table! {
         init = "ncclCommInitRankConfig": fn(*mut Comm, c_int, UniqueId, c_int, *mut Config) -> c_int;
         finalize = "ncclCommFinalize": fn(Comm) -> c_int;
         destroy = "ncclCommDestroy": fn(Comm) -> c_int;
-        abort = "ncclCommAbort": fn(Comm) -> c_int;
         async_error = "ncclCommGetAsyncError": fn(Comm, *mut c_int) -> c_int;
         error_string = "ncclGetErrorString": fn(c_int) -> *const c_char;
         last_error = "ncclGetLastError": fn(Comm) -> *const c_char;

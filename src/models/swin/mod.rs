@@ -140,7 +140,7 @@ impl Architecture for Swin {
         Err(Error::usage(format!("a Swin Transformer takes images of at least {PATCH} pixels, got {height} x {width}")))
     }
 
-    fn forward(&self, ctx: &mut Forward<'_>, images: &Tensor) -> Result<Tensor> {
+    fn logits(&self, ctx: &mut Forward<'_>, images: &Tensor) -> Result<Tensor> {
         let factors = self.depth.factors(ctx, images)?;
         let mut branches = factors.chunks_exact(2);
         let mut x = self.patch_norm.forward(ctx, &self.patches.forward(ctx, images)?)?;

@@ -44,6 +44,11 @@ impl Facts {
     }
 
     fn of_this_rank(world: &World, config: &Config) -> Facts {
+        let gpus = torch::gpus();
+        if gpus.as_ref().is_ok_and(|gpus| !gpus.is_empty()) {
+            // As a run does: then NCCL is the one that comes with it. What it cannot do is told where GPUs are chosen.
+            let _ = torch::load_cuda();
+        }
         let memory = HostMemory::now();
         let processors = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -57,7 +62,7 @@ impl Facts {
             machine_cores: processors.lines().filter(|line| line.starts_with("processor")).count().max(cores),
             cores,
             threads: tch::get_num_threads().max(1) as usize,
-            gpus: torch::gpus(),
+            gpus,
             nccl: Library::find().map(|library| format!("{library:?}")).map_err(|error| error.message().to_owned()),
             memory: memory.map(|memory| memory.total),
             memory_available: memory.map(|memory| memory.available),

@@ -27,6 +27,7 @@ use crate::data::{Feed, Pool, Role, View};
 use crate::error::{Error, Result};
 use crate::eval::collect;
 use crate::names::{self, Attack};
+use crate::torch::Numerics;
 use crate::train::loss::cross_entropy_sum;
 use crate::train::{Method, Pass, Phase, Step, Term, Trainer};
 
@@ -120,7 +121,9 @@ impl Amun {
         let what = format!("{}/attack", settings.purpose);
         // Image and label as one row.
         let rows = collect::labelled_rows_everywhere(world, corpus, Role::Forget, batch_size, &what, |x, y| {
-            let (images, labels) = self.settings.attack.run(&model, x, y, bounds.as_ref())?;
+            // Each round leaves fewer images to attack.
+            let attack = || self.settings.attack.run(&model, x, y, bounds.as_ref());
+            let (images, labels) = Numerics::without_benchmark(attack)?;
             let labels = labels.f_to_kind(images.kind())?.f_unsqueeze(1)?;
             Ok(Tensor::f_cat(&[images.f_contiguous()?.f_flatten(1, -1)?, labels], 1)?)
         })?;

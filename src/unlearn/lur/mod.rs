@@ -31,6 +31,7 @@ use crate::config::schema::Unlearn;
 use crate::data::{Feed, Feeder, Role, View};
 use crate::dist::World;
 use crate::error::{self, Error, Result};
+use crate::torch;
 use crate::train::loss::cross_entropy_sum;
 use crate::train::{Method, Pass, Phase, Step, Term, Trainer};
 
@@ -133,6 +134,9 @@ impl Method for Lur {
         let mut ahead: Vec<Tensor> = state.tensors().iter().map(Tensor::detach).collect();
         let mut theta_ahead = Vec::with_capacity(theta.len());
         for ((slot, ..), g) in learning.iter().zip(&g) {
+            // Of a gradient that is not finite (float16's first steps) nothing may reach the running averages; what is
+            // added up below keeps it, and so the step is left out.
+            let g = g.f_nan_to_num(0.0, 0.0, 0.0)?;
             let leaf = ahead[slot.index()].f_sub(&(g * alpha))?.f_set_requires_grad(true)?;
             ahead[slot.index()] = leaf.shallow_clone();
             theta_ahead.push(leaf);
@@ -152,9 +156,8 @@ impl Method for Lur {
         let (of_retain, of_forget) = (retain_weight * share(retain), forget_weight * share(forget));
         no_grad(|| -> Result<()> {
             for (((theta, g), v), hv) in theta.iter().zip(&own_g).zip(&own_v).zip(&own_hv) {
-                let mut gradient = theta.f_grad()?;
                 let total = g * of_retain - v * of_forget + hv * (of_forget * alpha);
-                let _ = gradient.f_add_(&step.scaled(&total)?)?;
+                torch::set_grad(theta, &step.scaled(&total)?)?;
             }
             Ok(())
         })?;
