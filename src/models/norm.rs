@@ -8,7 +8,7 @@ use super::forward::{Forward, Statistics};
 use super::init::Init;
 use super::layout::{Builder, Dtype, Slot};
 use super::per_sample::Layer;
-use super::sync_norm::Moments;
+use super::sync_norm;
 use crate::dist::World;
 use crate::error::Result;
 
@@ -75,13 +75,16 @@ impl BatchNorm {
     }
 
     fn synchronised(&self, ctx: &Forward<'_>, x: &Tensor, world: &World) -> Result<Tensor> {
-        let moments = Moments::of(world, x)?;
         ctx.count_batch(self.num_batches_tracked);
-        moments.move_running(ctx.weight(self.running_mean), ctx.weight(self.running_var))?;
-        if ctx.joined() == Some(1) && x.size()[2..] == [1, 1] {
+        let single_value = ctx.joined() == Some(1) && x.size()[2..] == [1, 1];
+        if single_value {
             warn_of_single_value();
         }
-        moments.normalise(x, ctx.weight(self.weight), ctx.weight(self.bias))
+        let [weight, bias, running_mean, running_var] =
+            [self.weight, self.bias, self.running_mean, self.running_var].map(|slot| ctx.weight(slot));
+        let layer = sync_norm::Layer { weight, bias, running_mean, running_var };
+        let pass = sync_norm::Pass { twice_differentiable: ctx.is_twice_differentiable(), single_value };
+        sync_norm::forward(world, x, layer, pass)
     }
 }
 

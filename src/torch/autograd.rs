@@ -33,7 +33,7 @@ pub struct Callback {
 impl Callback {
     /// The shim becomes the owner of the closure.
     fn new(closure: Closure) -> Self {
-        Callback { call, drop, context: Box::into_raw(Box::new(closure)).cast() }
+        Callback { call, drop: drop::<Closure>, context: Box::into_raw(Box::new(closure)).cast() }
     }
 }
 
@@ -45,16 +45,60 @@ extern "C" fn call(context: *mut c_void, tensor: *mut C_tensor) -> bool {
     let mut tensor = unsafe { Tensor::clone_from_ptr(tensor) };
     match closure(&mut tensor) {
         Ok(()) => true,
-        Err(error) => {
-            *CALLBACK_ERROR.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-            false
+        Err(error) => keep(error),
+    }
+}
+
+extern "C" fn drop<T>(context: *mut c_void) {
+    // SAFETY: the shim calls this once, at the end of the box that was made of a `T`.
+    std::mem::drop(unsafe { Box::from_raw(context.cast::<T>()) });
+}
+
+type Backward = Box<dyn Fn(&Tensor) -> Result<Vec<Tensor>> + Send + Sync>;
+
+/// A backward pass as the shim keeps it: `RegunBackward` of `shim.h`.
+#[repr(C)]
+pub struct BackwardCallback {
+    call: extern "C" fn(*mut c_void, *mut C_tensor, *mut *mut C_tensor) -> bool,
+    drop: extern "C" fn(*mut c_void),
+    context: *mut c_void,
+}
+
+impl BackwardCallback {
+    /// The shim becomes the owner of the closure, which returns one gradient for each input.
+    fn new(closure: Backward) -> Self {
+        BackwardCallback {
+            call: call_backward,
+            drop: drop::<Backward>,
+            context: Box::into_raw(Box::new(closure)).cast(),
         }
     }
 }
 
-extern "C" fn drop(context: *mut c_void) {
-    // SAFETY: the shim calls this once, at the end of the box that `Callback::new` made.
-    std::mem::drop(unsafe { Box::from_raw(context.cast::<Closure>()) });
+// As `call`.
+extern "C" fn call_backward(context: *mut c_void, grad: *mut C_tensor, grads: *mut *mut C_tensor) -> bool {
+    // SAFETY: `context` is the box of `BackwardCallback::new`, which lives until `drop`; other threads only share it.
+    let closure = unsafe { &*context.cast::<Backward>() };
+    // SAFETY: the shim lends a live tensor for the call; the copy of its handle counts as an owner of its own.
+    let grad = unsafe { Tensor::clone_from_ptr(grad) };
+    match closure(&grad) {
+        Ok(made) => {
+            for (i, tensor) in made.into_iter().enumerate() {
+                // SAFETY: the shim has a place for each input, and `with_backward` has seen to it that there are no
+                // more. It becomes the owner: Rust forgets its handle.
+                unsafe { *grads.add(i) = raw(&tensor) };
+                std::mem::forget(tensor);
+            }
+            true
+        }
+        Err(error) => keep(error),
+    }
+}
+
+/// Keeps an error until the pass that called the closure returns; false, for the shim.
+fn keep(error: Error) -> bool {
+    *CALLBACK_ERROR.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    false
 }
 
 /// The error of a callback, where the text of a C++ exception stands for one.
@@ -78,6 +122,50 @@ pub fn symmetric_map(
     check(unsafe { ffi::regun_symmetric_map(&mut result, raw(input), Callback::new(Box::new(map))) })?;
     // SAFETY: that new tensor, which nobody else owns.
     Ok(unsafe { Tensor::from_ptr(result) })
+}
+
+/// Makes `output`, which no graph knows yet, a function of `inputs` in the autograd graph. `backward` computes from the
+/// gradient of the output (zeros where there is none) the gradients of all inputs, in their order.
+///
+/// It is called at most once for each backward pass, and freed after one that does not retain the graph. There is no
+/// second derivative: asking for it is an error. Where no input requires grad, nothing happens.
+pub fn with_backward(
+    output: &Tensor,
+    inputs: &[&Tensor],
+    backward: impl Fn(&Tensor) -> Result<Vec<Tensor>> + Send + Sync + 'static,
+) -> Result<()> {
+    let (pointers, count) = (inputs.iter().map(|input| raw(input)).collect::<Vec<_>>(), inputs.len());
+    let checked = move |grad: &Tensor| {
+        let made = backward(grad)?;
+        if made.len() != count {
+            let text = format!("a backward pass made {} gradients for {count} inputs", made.len());
+            return Err(Error::new(Kind::Bug, text));
+        }
+        Ok(made)
+    };
+    let callback = BackwardCallback::new(Box::new(checked));
+    // SAFETY: live tensors; the shim reads the pointers during the call, and takes over the callback, also where it fails.
+    check(unsafe { ffi::regun_with_backward(raw(output), pointers.as_ptr(), count, callback) })
+}
+
+/// Derivatives of batch normalisation with the constant statistics `mean` and `var` [C]: by input, weight and bias, given
+/// the gradient of its output.
+pub fn batch_norm_backward(
+    grad: &Tensor,
+    input: &Tensor,
+    weight: &Tensor,
+    (mean, var): (&Tensor, &Tensor),
+    eps: f64,
+) -> Result<[Tensor; 3]> {
+    let mut made = [ptr::null_mut(); 3];
+    let [by_input, by_weight, by_bias] = &mut made;
+    let [grad, input, weight, mean, var] = [grad, input, weight, mean, var].map(raw);
+    // SAFETY: live tensors; the shim writes three new ones where it succeeds.
+    check(unsafe {
+        ffi::regun_batch_norm_backward(by_input, by_weight, by_bias, grad, input, weight, mean, var, eps)
+    })?;
+    // SAFETY: those new tensors, which nobody else owns.
+    Ok(made.map(|tensor| unsafe { Tensor::from_ptr(tensor) }))
 }
 
 /// Moments of `input` (N, C, ...) for each channel, float64 [1 + 2 C]: the number n of values per channel, the C means,
@@ -166,6 +254,39 @@ mod tests {
         assert_eq!(Arc::strong_count(&calls), 1);
         // No gradient asked for: no graph, nothing kept.
         let y = tch::no_grad(|| doubled(&x, &calls));
+        assert_eq!((Arc::strong_count(&calls), y.requires_grad()), (1, false));
+    }
+
+    #[test]
+    fn a_function_has_the_derivative_that_it_was_given_and_no_second_one() {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let (x, w) = (leaf(&[2.0, 3.0]), leaf(&[5.0, 7.0]));
+        let product = |x: &Tensor, w: &Tensor| {
+            let saved = Mutex::new((x.detach(), w.detach()));
+            let output = tch::no_grad(|| x * w);
+            let calls = Arc::clone(&calls);
+            with_backward(&output, &[x, w], move |grad| {
+                calls.fetch_add(1, Ordering::Relaxed);
+                let (x, w) = &*saved.lock().unwrap();
+                Ok(vec![grad * w, grad * x])
+            })
+            .unwrap();
+            output
+        };
+        let y = product(&x, &w);
+        (&y * &y).sum(Dtype::Double).backward(); // 2 x w^2, 2 x^2 w
+        assert_eq!(Vec::<f64>::try_from(x.grad()).unwrap(), [100.0, 294.0]);
+        assert_eq!(Vec::<f64>::try_from(w.grad()).unwrap(), [40.0, 126.0]);
+        // What it kept is gone with the pass, not with the graph.
+        assert_eq!((calls.load(Ordering::Relaxed), Arc::strong_count(&calls)), (1, 1));
+        let message = |result: std::result::Result<_, tch::TchError>| Error::from(result.unwrap_err()).to_string();
+        assert!(message(y.sum(Dtype::Double).f_backward()).contains("its graph is freed"));
+        let again = product(&x, &w).sum(Dtype::Double);
+        let twice = Tensor::f_run_backward(&[&again], &[&x], true, true).map(|_| ());
+        assert!(message(twice).contains("no second derivative"));
+        // No gradient asked for: nothing kept.
+        let y = product(&x.detach(), &w.detach());
+        std::mem::drop(again);
         assert_eq!((Arc::strong_count(&calls), y.requires_grad()), (1, false));
     }
 

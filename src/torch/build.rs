@@ -10,6 +10,8 @@ fn main() {
         "autograd.cpp",
         "guard.h",
         "memory.cpp",
+        "node.h",
+        "norm.cpp",
         "queue.cpp",
         "shim.cpp",
         "shim.h",
@@ -43,7 +45,10 @@ fn main() {
         .flag(&include)
         .flag("-isystem")
         .flag(include.join("torch/csrc/api/include"))
-        .files(["autograd", "memory", "queue", "shim", "stream", "vmap"].map(|name| format!("src/torch/{name}.cpp")))
+        .files(
+            ["autograd", "memory", "norm", "queue", "shim", "stream", "vmap"]
+                .map(|name| format!("src/torch/{name}.cpp")),
+        )
         .compile("regun_shim");
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
 }

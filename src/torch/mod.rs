@@ -1,7 +1,7 @@
 //! What tch lacks, safely: gradient buffers, fused optimizer steps, process-wide settings, memory layout, a second stream
 //! of a GPU; and the one place where libtorch's errors become ours.
 //!
-//! The C++ side is `autograd.cpp`, `memory.cpp`, `queue.cpp`, `shim.cpp`, `stream.cpp` and `vmap.cpp`: every function there
+//! The C++ side is `autograd.cpp`, `memory.cpp`, `norm.cpp`, `queue.cpp`, `shim.cpp`, `stream.cpp` and `vmap.cpp`: every function there
 //! catches all exceptions and returns their text.
 
 mod autocast;
@@ -24,7 +24,7 @@ use torch_sys::C_tensor;
 use crate::error::{Error, Result};
 
 pub use autocast::Autocast;
-pub use autograd::{AccumulationHook, channel_moments, symmetric_map};
+pub use autograd::{AccumulationHook, batch_norm_backward, channel_moments, symmetric_map, with_backward};
 pub use cuda::{device_count, libtorch_folder, load_cuda};
 pub use driver::{Gpu, gpus, keep_out_of_captures};
 pub use host::{HostElement, dense_memory, host_bytes_mut, host_slice_mut};
@@ -37,7 +37,7 @@ mod ffi {
     use std::ffi::c_void;
 
     use super::autocast::State;
-    use super::autograd::Callback;
+    use super::autograd::{BackwardCallback, Callback};
     use super::{C_tensor, Numerics, c_char};
 
     unsafe extern "C" {
@@ -73,6 +73,23 @@ mod ffi {
             skip: *mut C_tensor,
         ) -> *mut c_char;
         pub fn regun_symmetric_map(result: *mut *mut C_tensor, input: *mut C_tensor, map: Callback) -> *mut c_char;
+        pub fn regun_with_backward(
+            output: *mut C_tensor,
+            inputs: *const *mut C_tensor,
+            count: usize,
+            backward: BackwardCallback,
+        ) -> *mut c_char;
+        pub fn regun_batch_norm_backward(
+            by_input: *mut *mut C_tensor,
+            by_weight: *mut *mut C_tensor,
+            by_bias: *mut *mut C_tensor,
+            grad: *mut C_tensor,
+            input: *mut C_tensor,
+            weight: *mut C_tensor,
+            mean: *mut C_tensor,
+            var: *mut C_tensor,
+            eps: f64,
+        ) -> *mut c_char;
         pub fn regun_channel_moments(result: *mut *mut C_tensor, input: *mut C_tensor) -> *mut c_char;
         pub fn regun_set_accumulation_hook(leaf: *mut C_tensor, hook: Callback) -> *mut c_char;
         pub fn regun_clear_accumulation_hook(leaf: *mut C_tensor) -> *mut c_char;

@@ -43,9 +43,25 @@ typedef struct {
 // of any order sends gradients through it too.
 char *regun_symmetric_map(Tensor *result, Tensor input, RegunCallback map);
 
+// The same for a backward pass: `call` gets the gradient of an output, and leaves at grads[i] a new tensor, which becomes
+// the shim's, for each input that has a gradient.
+typedef struct {
+  bool (*call)(void *context, Tensor grad, Tensor *grads);
+  void (*drop)(void *context);
+  void *context;
+} RegunBackward;
+
+// Autograd: `output`, which no graph knows yet, is a function of these inputs, and `backward` is its derivative. It has no
+// second one: asking for that is an error. Where no input requires grad, nothing happens.
+char *regun_with_backward(Tensor output, const Tensor *inputs, size_t count, RegunBackward backward);
+
 // Autograd: moments of (N, C, ...) per channel: count, C means, C sums of squared distances from the mean; [1 + 2 C] in
 // float64. N may be 0. The count has no gradient.
 char *regun_channel_moments(Tensor *result, Tensor input);
+
+// Derivatives of batch normalisation with constant statistics [C]: new tensors by input, weight and bias.
+char *regun_batch_norm_backward(Tensor *by_input, Tensor *by_weight, Tensor *by_bias, Tensor grad, Tensor input,
+                                Tensor weight, Tensor mean, Tensor var, double eps);
 
 // Calls `hook` with the leaf after each backward pass that has accumulated its gradient. A leaf has one hook at most.
 char *regun_set_accumulation_hook(Tensor leaf, RegunCallback hook);

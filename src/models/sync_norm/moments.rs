@@ -1,7 +1,7 @@
-//! BatchNorm with the statistics of all ranks: what one process would compute on the joined batch.
+//! The statistics of the joined batch, differentiable any number of times.
 //!
-//! Each rank computes the (count, mean, M2) of its share, M2 being the sum of squared distances from the mean. One
-//! all-reduce shows every rank all of them, and each combines them itself, in float64 (Chan, Golub and LeVeque 1979):
+//! Each rank computes the (count, mean, M2) of its share, M2 being the sum of squared distances from the mean, and
+//! combines those of all ranks in float64 (Chan, Golub and LeVeque 1979):
 //!
 //! ```text
 //! n    = sum of n_r                 mean = sum of n_r / n * mean_r
@@ -11,24 +11,29 @@
 //! Unlike sums and sums of squares, these keep their digits where the mean is large beside the spread. The all-reduce
 //! is part of the autograd graph, so that gradients of any order are those of the joined batch. A rank without samples
 //! has the same graph, and so takes part in the same collectives, forward and backward.
-//!
-//! Letters: C channels, R ranks. All statistics are float64.
 
 use tch::{Kind, Tensor, no_grad};
 
-use super::norm::{EPS, MOMENTUM};
+use super::Layer;
 use crate::dist::World;
 use crate::error::Result;
+use crate::models::norm::{EPS, MOMENTUM};
 use crate::torch;
 
-/// The statistics of the joined batch, for each channel.
+pub fn forward(world: &World, x: &Tensor, layer: Layer<'_>) -> Result<Tensor> {
+    let moments = Moments::of(world, x)?;
+    moments.move_running(layer.running_mean, layer.running_var)?;
+    moments.normalise(x, layer.weight, layer.bias)
+}
+
+/// The statistics of the joined batch, for each channel, in float64.
 pub struct Moments {
     /// Values per channel; a scalar without gradient.
-    count: Tensor,
+    pub count: Tensor,
     /// [C].
-    mean: Tensor,
+    pub mean: Tensor,
     /// Biased: M2 / count. [C].
-    var: Tensor,
+    pub var: Tensor,
 }
 
 impl Moments {
