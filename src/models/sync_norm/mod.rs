@@ -45,3 +45,49 @@ pub fn forward(world: &World, x: &Tensor, layer: Layer<'_>, pass: Pass) -> Resul
         _ => native::forward(world, x, layer, pass.single_value),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tch::{Kind, Tensor};
+
+    use super::*;
+    use crate::torch;
+
+    /// Gradients of `x`, weight and bias.
+    fn gradients(
+        kind: Kind,
+        forward: fn(&World, &Tensor, Layer<'_>) -> Result<Tensor>,
+        [x, weight, up]: [&Tensor; 3],
+    ) -> Vec<Tensor> {
+        let leaf = |tensor: &Tensor| tensor.to_kind(kind).set_requires_grad(true);
+        let (x, weight, bias) = (leaf(x), leaf(weight), leaf(&weight.zeros_like()));
+        let (running_mean, running_var) = (weight.detach().copy(), weight.detach().copy());
+        let layer = Layer { weight: &weight, bias: &bias, running_mean: &running_mean, running_var: &running_var };
+        let y = forward(&World::solo(), &x, layer).unwrap();
+        let loss = (y.tanh() * up.to_kind(kind)).sum(Kind::Double);
+        Tensor::run_backward(&[&loss], &[&x, &weight, &bias], false, false)
+            .iter()
+            .map(|gradient| gradient.to_kind(Kind::Double))
+            .collect()
+    }
+
+    #[test]
+    fn float32_derivatives_keep_their_digits() {
+        tch::manual_seed(3);
+        let random = |size: &[i64]| Tensor::randn(size, (Kind::Double, Device::Cpu));
+        for mean in [0.0, 30.0] {
+            let x = torch::to_channels_last(&(random(&[16, 8, 6, 6]) * 0.5 + mean)).unwrap().to_kind(Kind::Float);
+            let (weight, up) = (random(&[8]).abs() + 0.5, random(&[16, 8, 6, 6]));
+            let wanted = gradients(Kind::Double, moments::forward, [&x, &weight, &up]);
+            for (name, forward) in
+                [("moments", moments::forward as fn(&_, &_, Layer<'_>) -> _), ("once", once::forward)]
+            {
+                let found = gradients(Kind::Float, forward, [&x, &weight, &up]);
+                for (what, (found, wanted)) in ["x", "weight", "bias"].iter().zip(found.iter().zip(&wanted)) {
+                    let apart = ((found - wanted).norm() / wanted.norm()).double_value(&[]);
+                    assert!(apart < 1e-5, "{name}, by {what}, around {mean}: {apart:e} apart");
+                }
+            }
+        }
+    }
+}
