@@ -171,7 +171,9 @@ fn check_derivatives(world: &World, size: &[i64], mean: f64, twice: bool) {
     let (x, a, b) = (torch::to_channels_last(&(random() * 2.0 + mean)).unwrap(), random(), random());
     let wanted = outcome(Statistics::Batch, &x, [&a, &b], twice, Tensor::copy);
     let [x, a, b] = [&x, &a, &b].map(|tensor| share(world, tensor));
-    let found = outcome(Statistics::Global(world), &x, [&a, &b], twice, |tensor| summed(world, tensor));
+    let found = outcome(Statistics::Global { world, samples: size[0] as usize }, &x, [&a, &b], twice, |tensor| {
+        summed(world, tensor)
+    });
     let what = |name: &str| format!("{name} of a batch {size:?} around {mean} on {} ranks", world.size());
     // Numbers of this size have that many digits less after the point.
     let tolerance = 1e-12 * mean.max(1.0);
@@ -266,7 +268,8 @@ fn rank_gradients() {
         alone.params.accumulate().unwrap();
 
         let (images, labels) = (share(&world, &images), share(&world, &labels));
-        let (mut network, statistics) = (Network::new(frozen), Statistics::Global(&world));
+        let (mut network, statistics) =
+            (Network::new(frozen), Statistics::Global { world: &world, samples: batch as usize });
         let loss = |network: &Network| network.loss(&images, &labels, statistics).unwrap();
         let reducer = Reducer::new(&world, &network.params, &network.state).unwrap();
         assert_eq!(reducer.is_none(), world.size() == 1);

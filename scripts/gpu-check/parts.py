@@ -14,12 +14,8 @@ from trainings import fresh, into, median, rates, training, unpack_images
 AS_HOSTS = ["sh", "-c", 'NCCL_HOSTID=regun-rank-$OMPI_COMM_WORLD_RANK exec "$0" "$@"']
 ON_ONE_GPU = ["trainer.accelerator=gpu", "trainer.devices=[0]", "launch.share_gpus=true"]
 
-# The tests that start ranks. Those that are called rank_* are what the ranks run.
-RANK_TESTS = {
-    "collectives_are_exact_on_ranks_that_share_a_gpu",
-    "images_that_do_not_fit_stay_in_host_memory",
-    "training_on_ranks_that_share_a_gpu_is_that_of_one",
-}
+# The tests that start ranks; what those run is called rank_* there.
+RANKS = "ranks::"
 
 
 def machine(check):
@@ -40,17 +36,17 @@ def machine(check):
 
 
 def tests(check):
-    """The tests of `tests/gpu.rs` that need one process: float32 and float64 on the GPU against the CPU, recorded
+    """The tests of `tests/gpu` that need one process: float32 and float64 on the GPU against the CPU, recorded
     steps, mixed precision, determinism, augmentation."""
     check.needs_gpu()
-    run_tests(check, [name for name in listed(check) if name not in RANK_TESTS], 150)
+    run_tests(check, [name for name in listed(check) if not name.startswith(RANKS)], 150)
 
 
 def rank_tests(check):
-    """The tests of `tests/gpu.rs` that start ranks: NCCL's collectives and trainings on ranks that share the GPU, and a
+    """The tests of `tests/gpu` that start ranks: NCCL's collectives and trainings on ranks that share the GPU, and a
     process that finds little memory on it."""
     check.needs_gpu()
-    names = [name for name in listed(check) if name in RANK_TESTS]
+    names = [name for name in listed(check) if name.startswith(RANKS)]
     with sharing(check, doctor_on(check, 2)):
         run_tests(check, names, 400)
 
@@ -62,7 +58,7 @@ def test_program():
 def listed(check):
     lines = check.must([test_program(), "--list"], 60).text.splitlines()
     names = [line.removesuffix(": test") for line in lines if line.endswith(": test")]
-    return [name for name in names if not name.startswith("rank_")]
+    return [name for name in names if not name.startswith(f"{RANKS}rank_")]
 
 
 def run_tests(check, names, seconds):

@@ -33,9 +33,9 @@ pub enum Statistics<'a> {
     Running,
     /// This process's batch, which also moves the running averages.
     Batch,
-    /// The joined batch of all ranks, which also moves the running averages. Each layer's pass, forward and backward, is
-    /// a collective call: all ranks make it, one without samples too.
-    Global(&'a World),
+    /// The joined batch of all ranks, of so many samples, which also moves the running averages. Each layer's pass,
+    /// forward and backward, is a collective call: all ranks make it, one without samples too.
+    Global { world: &'a World, samples: usize },
     /// Nowhere: the weights are [`Folded`], the running averages are part of the convolutions.
     Folded,
 }
@@ -56,8 +56,6 @@ pub struct Forward<'a> {
     keys: Option<SampleKeys<'a>>,
     twice_differentiable: bool,
     taps: Taps,
-    /// Samples of the joined batch of all ranks, where the caller says so.
-    joined: Option<usize>,
     /// BatchNorm's counters of batches that this pass moves on.
     counters: RefCell<Vec<Tensor>>,
     /// None where layers are not recorded.
@@ -74,7 +72,6 @@ impl<'a> Forward<'a> {
             keys: None,
             twice_differentiable: false,
             taps: Taps::default(),
-            joined: None,
             counters: RefCell::default(),
             layers: None,
         }
@@ -99,12 +96,6 @@ impl<'a> Forward<'a> {
     /// Says who the samples are: layers that draw at random in train mode draw by it.
     pub fn drawing(mut self, keys: SampleKeys<'a>) -> Self {
         self.keys = Some(keys);
-        self
-    }
-
-    /// Says how many samples the joined batch of all ranks has.
-    pub fn joining(mut self, samples: usize) -> Self {
-        self.joined = Some(samples);
         self
     }
 
@@ -176,11 +167,6 @@ impl<'a> Forward<'a> {
     /// Absent where the caller did not say who the samples are.
     pub fn keys(&self) -> Option<&SampleKeys<'a>> {
         self.keys.as_ref()
-    }
-
-    /// Absent where the caller did not say.
-    pub fn joined(&self) -> Option<usize> {
-        self.joined
     }
 
     pub fn is_twice_differentiable(&self) -> bool {

@@ -51,8 +51,8 @@ impl BatchNorm {
                 ctx.passed(layer, x, self.native(ctx, x, false)?)
             }
             // One rank has the native operation: it does the same in fewer passes over memory.
-            Statistics::Global(world) if world.size() > 1 => self.synchronised(ctx, x, world),
-            Statistics::Batch | Statistics::Global(_) => {
+            Statistics::Global { world, samples } if world.size() > 1 => self.synchronised(ctx, x, world, samples),
+            Statistics::Batch | Statistics::Global { .. } => {
                 if x.numel() > 0 {
                     ctx.count_batch(self.num_batches_tracked);
                 }
@@ -74,9 +74,9 @@ impl BatchNorm {
         Ok(x.f_batch_norm(Some(weight), Some(bias), running.0, running.1, batch, MOMENTUM, EPS, true)?)
     }
 
-    fn synchronised(&self, ctx: &Forward<'_>, x: &Tensor, world: &World) -> Result<Tensor> {
+    fn synchronised(&self, ctx: &Forward<'_>, x: &Tensor, world: &World, samples: usize) -> Result<Tensor> {
         ctx.count_batch(self.num_batches_tracked);
-        let single_value = ctx.joined() == Some(1) && x.size()[2..] == [1, 1];
+        let single_value = samples == 1 && x.size()[2..] == [1, 1];
         if single_value {
             warn_of_single_value();
         }

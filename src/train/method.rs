@@ -150,8 +150,8 @@ pub struct Step<'a> {
     pub(super) mixed: Option<Mixed>,
     /// float32 scalar; none where losses are not scaled.
     pub(super) loss_scale: Option<&'a Tensor>,
-    /// Where BatchNorm gets its statistics in training.
-    pub(super) statistics: Statistics<'a>,
+    /// BatchNorm takes its statistics over all ranks.
+    pub(super) sync_batchnorm: bool,
     /// Where the gradients of all ranks meet; none where this is the only rank.
     pub(super) reducer: Option<&'a Reducer>,
 }
@@ -165,28 +165,29 @@ impl Step<'_> {
 
     /// The same, such that gradients of gradients can be taken.
     pub fn train_twice_differentiable(&self, batch: &Batch) -> Result<Tensor> {
-        let context = self.context(self.model.state.tensors(), batch.keys()).joining(batch.global.len());
+        let context = self.context(self.model.state.tensors(), batch.keys(), batch.global.len());
         self.forward(self.model, context.twice_differentiable(), &batch.images)
     }
 
     /// The same with other weights: one tensor for each slot of the layout, buffers included.
     pub fn train_with(&self, weights: &[Tensor], batch: &Batch) -> Result<Tensor> {
-        let context = self.context(weights, batch.keys()).joining(batch.global.len());
-        self.forward(self.model, context, &batch.images)
+        self.forward(self.model, self.context(weights, batch.keys(), batch.global.len()), &batch.images)
     }
 
     /// The same of another model, whose layers draw at random apart from those of the model in training.
     pub fn train_teacher(&self, teacher: &Model, batch: &Batch) -> Result<Tensor> {
         let stream = Stream::new(self.seed, &format!("{}/{}/teacher/layers", self.purpose, self.pass));
         let keys = SampleKeys { stream: &stream, ..batch.keys() };
-        self.forward(teacher, self.context(teacher.state.tensors(), keys), &batch.images)
+        self.forward(teacher, self.context(teacher.state.tensors(), keys, batch.global.len()), &batch.images)
     }
 
-    /// The same of the model in training for held-out images that no feed has, of these indices in the data set.
+    /// The same of the model in training for this rank's share of the [drawn](Self::drawn) held-out images, of these
+    /// indices in the data set.
     pub fn train_heldout(&self, images: &Tensor, samples: &[usize]) -> Result<Tensor> {
         let stream = Stream::new(self.seed, &format!("{}/heldout/layers", self.purpose));
         let keys = SampleKeys { stream: &stream, epoch: self.index, samples };
-        self.forward(self.model, self.context(self.model.state.tensors(), keys), images)
+        let context = self.context(self.model.state.tensors(), keys, self.drawn().samples);
+        self.forward(self.model, context, images)
     }
 
     /// Logits of another model in evaluation mode, in the precision of the step.
@@ -198,8 +199,13 @@ impl Step<'_> {
         mixed::forward(self.mixed, || model.forward(context, images))
     }
 
-    fn context<'s>(&'s self, weights: &'s [Tensor], keys: SampleKeys<'s>) -> Forward<'s> {
-        Forward::new(weights, Mode::Train, self.statistics).drawing(keys)
+    /// For a batch of so many samples over all ranks.
+    fn context<'s>(&'s self, weights: &'s [Tensor], keys: SampleKeys<'s>, samples: usize) -> Forward<'s> {
+        let statistics = match self.sync_batchnorm {
+            true => Statistics::Global { world: self.world, samples },
+            false => Statistics::Batch,
+        };
+        Forward::new(weights, Mode::Train, statistics).drawing(keys)
     }
 
     /// `tensor` times the loss scale: what is added to the parameters' gradient buffers is scaled, and so is what backward

@@ -178,9 +178,9 @@ impl Trainer<'_> {
         mixed::forward(self.mixed(), pass)
     }
 
-    /// Where BatchNorm gets its statistics in training.
-    pub fn statistics(&self) -> Statistics<'_> {
-        if self.settings.sync_batchnorm { Statistics::Global(self.world) } else { Statistics::Batch }
+    /// Where BatchNorm gets its statistics in training, in a batch of so many samples over all ranks.
+    pub fn statistics(&self, samples: usize) -> Statistics<'_> {
+        if self.settings.sync_batchnorm { Statistics::Global { world: self.world, samples } } else { Statistics::Batch }
     }
 
     /// Without `sync_batchnorm` each rank has running statistics of its own: all go on with those of rank 0.

@@ -44,7 +44,7 @@ impl Place {
             inputs,
             mixed: trainer.mixed(),
             loss_scale: None,
-            statistics: trainer.statistics(),
+            sync_batchnorm: trainer.settings.sync_batchnorm,
             reducer: None,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! It is a blocking one, as PyTorch's are. NCCL's non-blocking mode starts a thread for every collective, and its users
 //! report hangs. What may wait for other ranks outside of a collective, the start and the end, runs on a thread of its own
-//! with a limit instead; the watchdog's clock runs for collectives.
+//! with a limit instead; the watchdog's clock runs for collectives, the first of which may wait for others, too.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, mpsc};
 use std::thread;

@@ -94,6 +94,14 @@ impl Nccl {
         Ok(())
     }
 
+    /// The current stream goes on when all that was launched is done, sums that were begun before included.
+    fn wait_for_all(&self) -> Result<()> {
+        if let Some(timeline) = &mut *self.timeline() {
+            timeline.wait_from(Mark::timed_now(self.device)?)?;
+        }
+        self.stream.join_current()
+    }
+
     fn timeline(&self) -> MutexGuard<'_, Option<Timeline<Mark>>> {
         self.timeline.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -148,7 +156,7 @@ impl Transport for Nccl {
         }
         let Some((data, count, dtype)) = Self::reduction(tensor)? else { return Ok(()) };
         self.launch(Collective::AllReduce { data, count, dtype })?;
-        self.stream.join_current()
+        self.wait_for_all()
     }
 
     fn begin_all_reduce_sum(&self, tensor: &mut Tensor) -> Result<()> {
@@ -170,10 +178,7 @@ impl Transport for Nccl {
     }
 
     fn finish_sums(&self) -> Result<()> {
-        if let Some(timeline) = &mut *self.timeline() {
-            timeline.wait_from(Mark::timed_now(self.device)?)?;
-        }
-        self.stream.join_current()
+        self.wait_for_all()
     }
 
     fn trace_sums(&self) -> bool {
@@ -196,7 +201,7 @@ impl Transport for Nccl {
         }
         let Some((data, count, dtype)) = Self::reduction(tensor)? else { return Ok(()) };
         self.launch(Collective::Reduce { data, count, dtype })?;
-        self.stream.join_current()
+        self.wait_for_all()
     }
 
     fn broadcast(&self, tensor: &mut Tensor) -> Result<()> {
@@ -208,7 +213,7 @@ impl Transport for Nccl {
             return Ok(());
         }
         self.launch(Collective::Broadcast { data, bytes })?;
-        self.stream.join_current()
+        self.wait_for_all()
     }
 
     fn all_gather_rows(&self, rows: &Tensor) -> Result<Tensor> {
@@ -231,7 +236,7 @@ impl Transport for Nccl {
         if all.numel() > 0 {
             let (from, to) = (torch::dense_memory(&mine)?.0.cast_const().cast(), torch::dense_memory(&all)?.0.cast());
             self.launch(Collective::AllGather { from, to, bytes: bytes_of(&mine)? })?;
-            self.stream.join_current()?;
+            self.wait_for_all()?;
         }
         let part = |(rank, &count): (usize, &i64)| Ok(all.f_narrow(0, longest * rank as i64, count)?);
         let parts = counts.iter().enumerate().map(part).collect::<Result<Vec<_>>>()?;
@@ -260,7 +265,11 @@ impl Drop for Nccl {
         while !self.unfinished.is_idle() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }
-        if let Err(error) = self.comm.finish(deadline.saturating_duration_since(Instant::now())) {
+        if !self.unfinished.is_idle() {
+            // Its end would wait for the device, too.
+            return tracing::warn!("the end of NCCL: the GPU did not come to its end");
+        }
+        if let Err(error) = self.comm.finish(FINISH_LIMIT) {
             tracing::warn!("the end of NCCL: {}", error.message());
         }
     }

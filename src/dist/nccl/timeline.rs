@@ -1,7 +1,7 @@
 //! How much of the sums' time is hidden: `launch.trace_sums`.
 //!
-//! Sums that are begun run beside whatever the current stream still has to do, the backward pass. What they take after
-//! its end everything waits for. Points on both streams say when each sum began and ended, and when that end came; they
+//! Sums that are begun run beside whatever the current stream still has to do, the backward pass. Once that waits, at its
+//! end or for another sum (which comes after those that were begun before), the rest of their time is not hidden. Points on both streams say when each sum began and ended, and when that end came; they
 //! are read once the device has passed them, so that tracing makes nobody wait.
 
 use std::collections::VecDeque;

@@ -125,7 +125,8 @@ pub fn select(trainer: &Trainer<'_>, settings: &Settings, plan: &Plan, feeder: &
     let mut last_loss = f64::NAN;
     for _ in 0..settings.prune_num {
         let batch = feeder.next(trainer.corpus, trainer.world, 0, 0)?;
-        let context = Forward::new(&weights, Mode::Train, trainer.statistics()).drawing(batch.keys());
+        let statistics = trainer.statistics(batch.global.len());
+        let context = Forward::new(&weights, Mode::Train, statistics).drawing(batch.keys());
         let logits = trainer.model.forward(context, &batch.images)?;
         let loss = cross_entropy_sum(&logits, &batch.labels, 0.0) / batch.global.len() as f64;
         let gradients = Tensor::f_run_backward(&[&loss], &leaves, false, false)?;

@@ -1,0 +1,125 @@
+//! The same numbers on a GPU as on the CPU, and over NCCL as in one process. Where no GPU can be used each test says so
+//! and passes: `make gpu-check` takes this program to a machine that has one.
+//!
+//! Ranks share one GPU. NCCL refuses that, unless it takes them for different hosts (`NCCL_HOSTID`).
+
+#[path = "../as_ranks/mod.rs"]
+mod as_ranks;
+#[path = "../mpirun/mod.rs"]
+mod mpirun;
+#[path = "../training/mod.rs"]
+mod training;
+
+mod one_process;
+mod ranks;
+
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+
+use regun::config::{Config, Request, load};
+use regun::data::{Corpus, Role, source, split};
+use regun::dist::World;
+use regun::error::Result;
+use regun::eval::collect;
+use regun::models::build;
+use regun::torch::{self, Numerics};
+use regun::train::{Model, Observer, Settings, StepReport, Trainer};
+use tch::{Device, Kind, Tensor};
+use training::method;
+
+const GPU: Device = Device::Cuda(0);
+const PLAIN: Numerics = Numerics { deterministic: false, tf32: false, benchmark: false };
+const DETERMINISTIC: Numerics = Numerics { deterministic: true, ..PLAIN };
+
+/// The GPU for one test at a time: numerics are those of the process. None where there is none.
+fn gpu(numerics: Numerics) -> Option<MutexGuard<'static, ()>> {
+    static TURN: Mutex<()> = Mutex::new(());
+    static FOUND: LazyLock<Result<(), String>> = LazyLock::new(|| {
+        if torch::gpus()?.is_empty() {
+            return Err("the NVIDIA driver shows none".into());
+        }
+        // Before the first use of the GPU: cuBLAS keeps what it reads then.
+        DETERMINISTIC.apply().map_err(|error| error.to_string())?;
+        torch::load_cuda()?;
+        (torch::device_count() > 0).then_some(()).ok_or_else(|| "libtorch can use none".into())
+    });
+    if let Err(why) = &*FOUND {
+        println!("no GPU: skipped ({why})");
+        return None;
+    }
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    numerics.apply().unwrap();
+    torch::set_device(GPU).unwrap();
+    tch::set_num_threads(1);
+    Some(turn)
+}
+
+/// The images move and are mirrored, too. 5 batches an epoch, the last one smaller. The learning rate is low: training
+/// amplifies differences of rounding.
+const SETUP: &str = "data=digits model=resnet20 data.debug_subset_size=200 data.batch_size=32 trainer.precision=32 \
+    split.forget_frac=0.3 split.retain_frac=0.55 split.validation_frac=0.15 model.optim.lr=0.002 trainer.max_epochs=2 \
+    data.transforms.random_crop.enabled=true data.transforms.horizontal_flip.enabled=true";
+
+fn configure(variant: &str) -> Config {
+    let overrides: Vec<String> = SETUP.split_whitespace().chain(variant.split_whitespace()).map(String::from).collect();
+    load(&Request { overrides: &overrides, ..Request::default() }).unwrap().config
+}
+
+/// Mean loss of the epoch so far after every step, over all ranks.
+struct Losses<'a>(&'a World, Vec<f64>);
+
+impl Observer for Losses<'_> {
+    fn step(&mut self, report: &StepReport<'_>) -> Result<()> {
+        self.1.push(report.meter.means(self.0)?.loss);
+        Ok(())
+    }
+}
+
+struct Trained {
+    losses: Vec<f64>,
+    /// All parameters, one after the other, float64 on the CPU.
+    weights: Tensor,
+    /// Logits of the test images, rank 0 only.
+    logits: Vec<f32>,
+}
+
+fn corpus(config: &Config, kind: Kind, device: Device) -> Corpus {
+    let dataset = source::load(&config.data, source::Means { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
+    let parts = split::split(&dataset.train.labels, &config.split).unwrap();
+    Corpus::new(&dataset, parts, &config.data, kind, device).unwrap()
+}
+
+fn train(world: &World, config: &Config, kind: Kind, device: Device) -> Trained {
+    let corpus = corpus(config, kind, device);
+    let architecture = build(&config.model.model).unwrap().into();
+    let mut model = Model::initialise(&architecture, 42, "base", kind, device).unwrap();
+    let mut losses = Losses(world, Vec::new());
+    let settings = Settings { names: None, ..Settings::new(config, world, "test", 42) };
+    Trainer { world, corpus: &corpus, model: &mut model, settings }
+        .run(&mut *method(config, None), &mut losses)
+        .unwrap();
+    let flat = |tensor: &Tensor| tensor.to_device(Device::Cpu).to_kind(Kind::Double).flatten(0, -1);
+    let weights: Vec<Tensor> = model.state.parameters().map(|(.., tensor)| flat(tensor)).collect();
+    let logits = logits(world, &corpus, &model);
+    Trained { losses: losses.1, weights: Tensor::cat(&weights, 0), logits }
+}
+
+/// Of the test images, at rank 0; none elsewhere.
+fn logits(world: &World, corpus: &Corpus, model: &Model) -> Vec<f32> {
+    let logits = collect::logits(world, corpus, model, Role::Test).unwrap();
+    logits.map_or(Vec::new(), |logits| (0..logits.len()).flat_map(|i| logits.row(i).to_vec()).collect())
+}
+
+/// `||a - b|| / ||b||`.
+fn distance(a: &Tensor, b: &Tensor) -> f64 {
+    ((a - b).norm() / b.norm()).double_value(&[])
+}
+
+#[track_caller]
+fn assert_near(what: &str, got: &[f64], wanted: &[f64], first: f64, later: f64) {
+    assert_eq!(got.len(), wanted.len(), "{what}: steps");
+    for (step, (got, wanted)) in got.iter().zip(wanted).enumerate() {
+        let tolerance = if step == 0 { first } else { later };
+        let off = (got - wanted).abs() / wanted.abs().max(0.1);
+        assert!(off <= tolerance, "{what}, step {}: loss {got}, wanted {wanted} ({off:e} apart)", step + 1);
+    }
+}
