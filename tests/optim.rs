@@ -277,7 +277,9 @@ fn gradients_add_up_in_the_flat_buffers() {
         }
     }
 
+    loss(&*architecture, &state).backward(); // and nobody takes these
     params.zero_grad().unwrap();
+    params.accumulate().unwrap();
     assert!(params.groups().iter().all(|group| values(&group.grads).iter().all(|&v| v == 0.0)));
     no_grad(|| params.groups_mut().iter_mut().for_each(|group| drop(group.values.fill_(7.0))));
     assert!(state.parameters().all(|(_, _, leaf)| values(leaf).iter().all(|&v| v == 7.0)));

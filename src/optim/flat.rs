@@ -257,7 +257,9 @@ impl FlatParams {
         param.view(&self.groups[param.group].grads)
     }
 
+    /// Forgets all gradients, those too that a pass which failed has left at the parameters.
     pub fn zero_grad(&mut self) -> Result<()> {
+        self.accumulate()?;
         for group in &mut self.groups {
             let _ = group.grads.f_zero_()?;
         }
