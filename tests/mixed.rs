@@ -1,5 +1,6 @@
-//! Mixed precision through the real engine, on the CPU: the configuration keeps it for GPUs, so the tests put it into the
-//! settings themselves. bfloat16 is real here; the loss scale works on float64, where a power of two changes no bit.
+//! Mixed precision through the real engine, on the CPU: the configuration keeps it for GPUs, so the tests put it into
+//! the settings themselves. bfloat16 is real here; the loss scale works on float64, where a power of two changes no
+//! bit.
 
 mod as_ranks;
 mod mpirun;
@@ -174,8 +175,8 @@ fn a_step_that_is_not_finite_changes_nothing() {
     }
 }
 
-/// LUR's second pass runs on weights that the first gradient has moved: one that overflowed must not spoil the averages of
-/// BatchNorm, which no skipped step restores.
+/// LUR's second pass runs on weights that the first gradient has moved: one that overflowed must not spoil the averages
+/// of BatchNorm, which no skipped step restores.
 #[test]
 fn an_overflow_in_a_look_ahead_leaves_the_running_averages_finite() {
     let config = configure("unlearn=lur unlearn.pruning.enabled=false unlearn.trainer.max_epochs=4");

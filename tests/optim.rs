@@ -246,8 +246,8 @@ fn loss(architecture: &dyn Architecture, state: &State) -> Tensor {
     architecture.forward(&mut Forward::train(state, Statistics::Batch), &x).unwrap().cross_entropy_for_logits(&y)
 }
 
-/// After the move the state's tensors share memory with the flat buffers, and backward adds to the gradient buffers
-/// what autograd returns for ordinary leaves, bit for bit.
+/// After the move the state's tensors share memory with the flat buffers, and what is added to the gradient buffers
+/// after a pass is what autograd returns for ordinary leaves, bit for bit.
 #[test]
 fn gradients_add_up_in_the_flat_buffers() {
     let architecture = model("resnet20");
@@ -265,7 +265,7 @@ fn gradients_add_up_in_the_flat_buffers() {
     let wanted = Tensor::run_backward(&[loss(&*architecture, &plain)], &leaves, false, false);
 
     for times in 1..=2 {
-        // Backward adds: the second pass doubles. Training statistics do not enter the loss.
+        // Gradients add up: the second pass doubles them. Training statistics do not enter the loss.
         loss(&*architecture, &state).backward();
         params.accumulate().unwrap();
         for (param, wanted) in params.layout().params().iter().zip(&wanted) {

@@ -40,7 +40,14 @@ fn results(workspace: &Workspace, run: &str) -> Map<String, Value> {
 
 /// What a run measured, without how long it took and what it was suspicious of.
 fn findings(mut results: Map<String, Value>) -> Map<String, Value> {
-    let costs = ["seconds_train", "seconds_unlearn", "seconds_eval", "images_per_second", "peak_memory_bytes"];
+    let costs = [
+        "seconds_train",
+        "seconds_unlearn",
+        "seconds_eval",
+        "images_per_second",
+        "peak_memory_bytes",
+        "peak_gpu_memory_bytes",
+    ];
     results.retain(|key, _| key != "flags" && !costs.iter().any(|cost| key.ends_with(cost)));
     results
 }
@@ -483,7 +490,9 @@ fn the_whole_pipeline_runs_on_two_ranks_and_shares_the_work() {
     let [alone, shared] = [1, 2].map(|n| read_json(&workspace.path(&format!("on_{n}/results.json"))));
     for (model, metrics) in alone.as_object().unwrap() {
         for (name, wanted) in metrics.as_object().unwrap() {
-            let costs = ["seconds", "images_per_second", "peak_memory_bytes"].iter().any(|cost| name.starts_with(cost));
+            let costs = ["seconds", "images_per_second", "peak_memory_bytes", "peak_gpu_memory_bytes"]
+                .iter()
+                .any(|cost| name.starts_with(cost));
             if let (Some(wanted), false) = (wanted.as_f64(), costs) {
                 let found = shared[model][name].as_f64().unwrap();
                 assert!((found - wanted).abs() <= 1e-5, "{model} {name}: {found} on two ranks, {wanted} on one");

@@ -21,8 +21,8 @@ use crate::report::{Row, median};
 pub const NAME: &str = "train_engine_resnet18";
 const PEERS: &str = "benches/gpu_peers.py";
 
-/// Multiplications and additions of a training step for one image, 2 for each pair: three times those of the convolutions
-/// and the linear layer of a forward pass (the backward pass makes two products of the same size).
+/// Multiplications and additions of a training step for one image, 2 for each pair: three times those of the
+/// convolutions and the linear layer of a forward pass (the backward pass makes two products of the same size).
 pub fn flops_per_image() -> f64 {
     let conv = |inputs: u64, outputs: u64, kernel: u64, side: u64| 2 * inputs * outputs * kernel * kernel * side * side;
     let (mut inputs, mut side) = (64, 32);

@@ -7,11 +7,12 @@
 //! Every contender holds the same network (ResNet-18 with the CIFAR stem, or torchvision's Swin-T or ViT-B/16 on images
 //! of 224 pixels) and fixed random images, and does the same steps. In each round all of them run once, one after the
 //! other, starting with another one each time: slow changes of the machine (heat, neighbours) hit all alike. The figure
-//! of a contender is images per round over the median of its rounds; `-` where a program of PyTorch could not run, which
-//! stops nothing else. Augmentation of resident images is compared with torchvision's transforms behind a DataLoader of
-//! two workers, decoding Tiny ImageNet (where `--images` says where that is) with Pillow, and training on two ranks with
-//! training on one, in the same way. On a GPU (or with `--engine`) whole steps of the real engine, augmentation included,
-//! are compared with hand-tuned programs too. The table goes to stdout, the same numbers to `target/bench.json`.
+//! of a contender is images per round over the median of its rounds; `-` where a program of PyTorch could not run,
+//! which stops nothing else. Augmentation of resident images is compared with torchvision's transforms behind a
+//! DataLoader of two workers, decoding Tiny ImageNet (where `--images` says where that is) with Pillow, and training on
+//! two ranks with training on one, in the same way. On a GPU (or with `--engine`) whole steps of the real engine,
+//! augmentation included, are compared with hand-tuned programs too. The table goes to stdout, the same numbers to
+//! `target/bench.json`.
 
 mod decode;
 mod engine;
@@ -59,7 +60,8 @@ struct Options {
     /// Whole steps of the engine, on a CPU too.
     #[arg(long)]
     engine: bool,
-    /// What the device could do at most, in TFLOP/s: the engine's share of it is printed (dense bfloat16 of an H100: 989).
+    /// What the device could do at most, in TFLOP/s: the engine's share of it is printed (dense bfloat16 of an H100:
+    /// 989).
     #[arg(long)]
     peak_tflops: Option<f64>,
     /// A Python with PyTorch and torchvision.

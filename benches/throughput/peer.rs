@@ -1,4 +1,5 @@
-//! A baseline in a child process: a Python program that speaks the protocol described at the head of `benches/baseline.py`.
+//! A baseline in a child process: a Python program that speaks the protocol described at the head of
+//! `benches/baseline.py`.
 
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};

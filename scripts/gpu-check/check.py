@@ -27,7 +27,7 @@ from pathlib import Path
 import parts
 import trainings
 from command import Failed, OutOfTime, Runner, excerpt, quote
-from machine import BUNDLE, foreign_environment, own_environment
+from machine import BUNDLE, IMAGES, foreign_environment, own_environment
 
 PARTS = [
     parts.machine, parts.tests, parts.speed, trainings.table, trainings.memory, parts.ranks, parts.rank_tests,
@@ -83,12 +83,21 @@ class Check:
         return output
 
 
+def digest_of_bundle():
+    """Of the programs, and of whether there are images and how many bytes."""
+    digest = hashlib.sha256()
+    for file in sorted([*(BUNDLE / "bin").iterdir(), *(BUNDLE / "benches").glob("*.py")]):
+        digest.update(file.read_bytes())
+    digest.update(str(IMAGES.stat().st_size if IMAGES.exists() else None).encode())
+    return digest.hexdigest()
+
+
 class State:
     """What is done, on disk."""
 
     def __init__(self, work, copies):
         self.work, self.copies = work, copies
-        self.program = hashlib.sha256((BUNDLE / "bin" / "regun").read_bytes()).hexdigest()
+        self.program = digest_of_bundle()
         self.parts = {}
         file = work / "state.json"
         if file.exists():
@@ -103,7 +112,8 @@ class State:
 
     def set_aside(self, program):
         """The results of another program, and the models that it trained."""
-        folder = trainings.fresh(self.work / f"earlier-{program[:12]}")
+        number = sum(1 for _ in self.work.glob("earlier-*"))
+        folder = trainings.fresh(self.work / f"earlier-{number}-{program[:12]}")
         for name in ["state.json", "report.md", "commands.log", "table", "table-cache"]:
             if (self.work / name).exists():
                 (self.work / name).rename(folder / name)

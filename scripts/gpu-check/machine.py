@@ -16,7 +16,8 @@ from command import Failed, stop, still_runs_after
 BUNDLE = Path(__file__).resolve().parent
 IMAGES = BUNDLE / "images.tar.gz"
 
-# Dense bfloat16 TFLOP/s, for the share of the peak that a training reaches (NVIDIA's data sheets).
+# Dense bfloat16 TFLOP/s, for the share of the peak that a training reaches (NVIDIA's data sheets). The first name whose
+# words a GPU has counts.
 PEAKS = {"H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "H200": 989, "A100": 312, "L40S": 362, "B200": 2250}
 
 # An mpirun that may be root in a container, and talks to nobody but this machine; and an NCCL that does so, too: ranks
@@ -49,7 +50,7 @@ LAUNCHER = {
 
 def peak(gpu):
     """TFLOP/s of a GPU, by its name; none for one that is not known."""
-    return next((peak for name, peak in PEAKS.items() if all(word in gpu for word in name.split())), None)
+    return next((tflops for name, tflops in PEAKS.items() if all(word in gpu for word in name.split())), None)
 
 
 def foreign_environment():
@@ -119,17 +120,18 @@ def sharing(check, trial):
     for path in names.values():
         path.mkdir(parents=True)
     names = {name: str(path) for name, path in names.items()}
-    with open(folder / "daemon.log", "wb") as log:
-        daemon = subprocess.Popen(
-            [MPS, "-f"],
-            env={**check.foreign, **names},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    daemon = None
     check.own.update(names)
     try:
+        with open(folder / "daemon.log", "wb") as log:
+            daemon = subprocess.Popen(
+                [MPS, "-f"],
+                env={**check.foreign, **names},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         if not check.mps_proven:
             check.no_mps = why_not(check, names, trial, daemon)
             check.mps_proven = check.no_mps is None
@@ -140,8 +142,9 @@ def sharing(check, trial):
         for name in names:
             check.own.pop(name, None)
         ask(check, names, "quit")
-        still_runs_after(daemon, 5)
-        stop(daemon)
+        if daemon:
+            still_runs_after(daemon, 5)
+            stop(daemon)
     if not check.mps_proven:
         yield in_turns(check)
 

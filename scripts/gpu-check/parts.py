@@ -224,7 +224,7 @@ def overlap(check):
             run = training(3, *options, f"launch.bucket_order={order}", "launch.trace_sums=true", *ON_ONE_GPU)
             check.must(on_ranks(2, check.regun(*run, *into(folder))), 150)
             traced = [rank["gradient_sums"] for rank in json.loads((folder / "run/run.json").read_text())["work"]]
-            if not all(traced):
+            if not all(rank and rank["sums"] for rank in traced):
                 raise Failed("run.json has no gradient_sums: the sums did not run beside the backward pass")
             seconds, hidden, sums = (sum(rank[key] for rank in traced) for key in ["seconds", "hidden_seconds", "sums"])
             shares[order] = hidden / seconds

@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+import statistics
 import tarfile
 
 from command import Failed, OutOfTime
@@ -69,7 +70,7 @@ def rates(folder):
 def median(values):
     if not values:
         raise Failed("nothing was measured")
-    return sorted(values)[len(values) // 2]
+    return statistics.median(values)
 
 
 def memory(check):
@@ -87,7 +88,7 @@ def memory(check):
         run = training(3, *options, "trainer.accelerator=gpu")
         check.must(check.regun(*run, *into(folder)), 150)
         (rank,) = json.loads((folder / "run/run.json").read_text())["work"]
-        allocated, reserved = (rank["peak_gpu_memory_bytes"][key] >> 20 for key in ["allocated", "reserved"])
+        allocated, reserved = (rank["gpu_memory_bytes"][key] >> 20 for key in ["peak_allocated", "peak_reserved"])
         check.say(f"| {batch} | {precision} | {graph} | {allocated} | {reserved} |")
 
 
@@ -96,8 +97,7 @@ def table(check):
     method after the other: those that are done, and the models that all of them need, are not made again."""
     check.needs_gpu()
     if not IMAGES.exists():
-        check.say("The bundle has no images (`make gpu-check IMAGES=archive.tar.gz`).")
-        return
+        raise Failed("the bundle has no images (`make gpu-check IMAGES=archive.tar.gz`)")
     unpack_images(check)
     overrides = [*image_overrides(), "model=resnet", "trainer.max_epochs=20", "mul_eval.mia_num_models=4"]
     overrides += ["trainer.accelerator=gpu", "paths.cache_dir=table-cache"]

@@ -80,8 +80,8 @@ pub fn abort(code: i32) -> ! {
     if has_peers() { mpi::abort(code) } else { std::process::exit(code) }
 }
 
-/// From now on a panic, which is a bug of ours, says so and ends all ranks at once. Unwinding would run destructors that
-/// wait for ranks that wait for this one.
+/// From now on a panic, which is a bug of ours, says so and ends all ranks at once. Unwinding would run destructors
+/// that wait for ranks that wait for this one.
 pub fn end_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
         eprintln!("error: {}: internal error, a bug in regun: {panic}", who());
@@ -90,8 +90,8 @@ pub fn end_on_panic() {
     }));
 }
 
-/// Prints an error that ends the run, and ends all ranks with its code. The first thread that comes here: what another one
-/// meets meanwhile only follows from it.
+/// Prints an error that ends the run, and ends all ranks with its code. The first thread that comes here: what another
+/// one meets meanwhile only follows from it.
 ///
 /// An error that all ranks have (a misspelt key, say) is printed once: the others give rank 0 a moment to say it.
 pub fn fail(error: &Error) -> ! {

@@ -56,8 +56,8 @@ pub trait Transport: Send + Sync {
     fn finish_sums(&self) -> Result<()> {
         Ok(())
     }
-    /// From now on the time of sums that are begun is taken, from nothing. Whether this transport has any: on host memory
-    /// a sum that is begun is done.
+    /// From now on the time of sums that are begun is taken, from nothing. Whether this transport has any: on host
+    /// memory a sum that is begun is done.
     fn trace_sums(&self) -> bool {
         false
     }

@@ -22,7 +22,7 @@ use crate::torch::{self, Gpu};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Sight {
     host: String,
-    /// Tells machines of one name apart, and is one for containers of several names: the kernel's boot.
+    /// The boot of its kernel: other for machines of one name, the same for containers with names of their own.
     machine: String,
     local_rank: usize,
     /// GPUs that the driver shows.
@@ -275,6 +275,11 @@ mod tests {
         let error = auto(&sights).unwrap_err();
         assert_eq!(error.kind(), Kind::Usage);
         assert!(error.message().contains("ranks 0 and 2 would share GPU 0000:07:00.0 on a"), "{error}");
+        // Two containers on one machine, with names of their own; and two machines of one name.
+        let contained = Sight { machine: "a".into(), ..rank("c", 0, &[7]) };
+        assert!(auto(&[rank("a", 0, &[7]), contained]).unwrap_err().message().contains("ranks 0 and 1"));
+        let other = Sight { machine: "b".into(), ..rank("a", 0, &[7]) };
+        assert_eq!(auto(&[rank("a", 0, &[7]), other]).unwrap(), Decision::Gpus(vec![0, 0]));
         let shared = decide(&sights, Accelerator::Auto, &Bound::All, true).unwrap();
         assert_eq!(shared, Decision::Gpus(vec![0, 0, 0]));
     }

@@ -245,8 +245,8 @@ impl World {
 
     /// The element-wise sum of `tensor` over all ranks, which autograd differentiates any number of times.
     ///
-    /// What each rank's backward pass then computes are the gradients of the *sum* of all ranks' losses. A backward pass
-    /// through the result is a collective call: all ranks make it, in the same graph.
+    /// What each rank's backward pass then computes are the gradients of the *sum* of all ranks' losses. A backward
+    /// pass through the result is a collective call: all ranks make it, in the same graph.
     pub fn sum_in_graph(&self, tensor: &Tensor) -> Result<Tensor> {
         let world = self.clone();
         torch::symmetric_map(tensor, move |tensor| world.sum(tensor))

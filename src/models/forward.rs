@@ -1,8 +1,8 @@
 //! What a forward pass is given besides the images: whose weights, train or eval, where BatchNorm gets its statistics,
 //! whose random numbers its layers draw, and which intermediate outputs the caller wants to see.
 //!
-//! Layers hold no tensors. They look their weights up here by [`Slot`], so that the same code serves the network itself,
-//! a frozen copy, other weights of the same layout, and folded weights.
+//! Layers hold no tensors. They look their weights up here by [`Slot`], so that the same code serves the network
+//! itself, a frozen copy, other weights of the same layout, and folded weights.
 
 use std::cell::RefCell;
 
@@ -38,6 +38,13 @@ pub enum Statistics<'a> {
     Global { world: &'a World, samples: usize },
     /// Nowhere: the weights are [`Folded`], the running averages are part of the convolutions.
     Folded,
+}
+
+impl<'a> Statistics<'a> {
+    /// For a batch of so many samples over all ranks: `trainer.sync_batchnorm` says whose.
+    pub fn of_training(world: &'a World, synchronised: bool, samples: usize) -> Self {
+        if synchronised { Statistics::Global { world, samples } } else { Statistics::Batch }
+    }
 }
 
 /// Intermediate outputs, kept by name where they were asked for.
@@ -150,7 +157,7 @@ impl<'a> Forward<'a> {
         Ok(copy)
     }
 
-    /// Called by BatchNorm layers whose running averages this pass moves.
+    /// Called by BatchNorm layers whose running averages this pass moves: each layer once in a pass.
     pub fn count_batch(&self, counter: Slot) {
         self.counters.borrow_mut().push(self.weight(counter).shallow_clone());
     }

@@ -20,7 +20,8 @@ pub const MOMENTUM: f64 = 0.1;
 /// Normalises each channel of (N, C, H, W), then scales by `weight` and shifts by `bias`.
 ///
 /// With the batch's statistics it normalises by the biased variance and moves `running_mean` and `running_var` (the
-/// unbiased variance) in place. A process whose part of the batch is empty leaves its own statistics alone.
+/// unbiased variance) in place; a single value per channel, which has none, leaves `running_var` alone. A process whose
+/// part of the batch is empty leaves its own statistics alone.
 #[derive(Debug)]
 pub struct BatchNorm {
     pub weight: Slot,
@@ -82,15 +83,18 @@ impl BatchNorm {
         }
         let [weight, bias, running_mean, running_var] =
             [self.weight, self.bias, self.running_mean, self.running_var].map(|slot| ctx.weight(slot));
-        let layer = sync_norm::Layer { weight, bias, running_mean, running_var };
+        let tensors = sync_norm::Tensors { weight, bias, running_mean, running_var };
         let pass = sync_norm::Pass { twice_differentiable: ctx.is_twice_differentiable(), single_value };
-        sync_norm::forward(world, x, layer, pass)
+        sync_norm::forward(world, x, tensors, pass)
     }
 }
 
 fn warn_of_single_value() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        tracing::warn!("BatchNorm met a batch of one value per channel: its variance is 0, running_var is left alone");
+        tracing::warn!(
+            "BatchNorm met a batch of one value per channel: its variance is 0, running_var is left alone. Another \
+             data.batch_size leaves no last batch of one sample"
+        );
     });
 }

@@ -1,8 +1,8 @@
 //! ResNet-20 for CIFAR (He et al. 2015, arXiv 1512.03385, section 4.2): 0.27M weights, quick on small machines.
 //!
 //! A 3x3 convolution, three stages of three blocks with 16, 32 and 64 channels, mean over the image, a linear head.
-//! Shortcuts are the paper's option A: where the shape changes, every second pixel, padded with zero channels; they have
-//! no parameters. Names follow torchvision's style; initial values are those of the other ResNets.
+//! Shortcuts are the paper's option A: where the shape changes, every second pixel, padded with zero channels; they
+//! have no parameters. Names follow torchvision's style; initial values are those of the other ResNets.
 
 use std::sync::Arc;
 

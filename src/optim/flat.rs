@@ -1,9 +1,9 @@
 //! Parameters and gradients as views of flat buffers, one pair of buffers for each weight decay.
 //!
 //! The optimizer, clipping and the all-reduce between ranks then work on a few long vectors instead of many tensors.
-//! What backward leaves at the parameters is added to the gradient buffers ([`FlatParams::accumulate`]); a parameter that
-//! got no gradient counts as zero. Where each parameter lies, and how the buffers are cut into buckets, is a pure function
-//! of the sizes.
+//! What backward leaves at the parameters is added to the gradient buffers ([`FlatParams::accumulate`]); a parameter
+//! that got no gradient counts as zero. Where each parameter lies, and how the buffers are cut into buckets, is a pure
+//! function of the sizes.
 
 use std::sync::Arc;
 
@@ -259,7 +259,7 @@ impl FlatParams {
 
     /// Forgets all gradients, those too that a pass which failed has left at the parameters.
     pub fn zero_grad(&mut self) -> Result<()> {
-        self.accumulate()?;
+        self.accumulate()?; // takes them from there; zeroed with the others
         for group in &mut self.groups {
             let _ = group.grads.f_zero_()?;
         }

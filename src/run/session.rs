@@ -106,7 +106,8 @@ impl Session {
         let device = placement::choose(&world, config)?;
         if config.launch.trace_sums && !world.trace_sums() {
             tracing::warn!(
-                "launch.trace_sums=true: here no sum runs beside the backward pass ({}, {} rank(s))",
+                "launch.trace_sums=true: no sum runs beside the backward pass here ({}, {} rank(s)); that takes several \
+                 ranks on GPUs",
                 world.backend(),
                 world.size()
             );
@@ -208,14 +209,15 @@ impl Session {
                 "traffic": self.world.traffic(),
                 "gradient_sums": overlap,
                 "peak_memory_bytes": memory::peak(),
-                "peak_gpu_memory_bytes": torch::peak_device_memory(self.device)?,
+                "gpu_memory_bytes": torch::peak_device_memory(self.device)?,
             })
             .to_string(),
         )?;
         let Some(folder) = &self.folder else { return Ok(()) };
-        if let Some(overlap) = overlap {
+        if let Some(overlap) = overlap.filter(|overlap| overlap.sums > 0) {
             tracing::info!(
-                "gradient sums: {:.1} % of {:.3} s hidden beneath the backward pass",
+                "gradient sums of rank 0, {} of them: {:.1} % of {:.3} s hidden beneath the backward pass",
+                overlap.sums,
                 100.0 * overlap.share(),
                 overlap.seconds
             );

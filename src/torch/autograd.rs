@@ -111,8 +111,8 @@ pub(super) fn error_behind(text: &str) -> Option<Error> {
 
 /// A map, given as a change in place, of a dense copy of `input`.
 ///
-/// It must be linear and equal to its transpose, as the sum over processes is: gradients, and gradients of gradients, go
-/// through the same map. It is called in every backward pass through the result, also where the gradient is zero.
+/// It must be linear and equal to its transpose, as the sum over processes is: gradients, and gradients of gradients,
+/// go through the same map. It is called in every backward pass through the result, also where the gradient is zero.
 pub fn symmetric_map(
     input: &Tensor,
     map: impl Fn(&mut Tensor) -> Result<()> + Send + Sync + 'static,
@@ -144,12 +144,13 @@ pub fn with_backward(
         Ok(made)
     };
     let callback = BackwardCallback::new(Box::new(checked));
-    // SAFETY: live tensors; the shim reads the pointers during the call, and takes over the callback, also where it fails.
+    // SAFETY: live tensors; the shim reads the pointers during the call, and takes over the callback, also where it
+    // fails.
     check(unsafe { ffi::regun_with_backward(raw(output), pointers.as_ptr(), count, callback) })
 }
 
-/// Derivatives of batch normalisation with the constant statistics `mean` and `var` [C]: by input, weight and bias, given
-/// the gradient of its output.
+/// Derivatives of batch normalisation with the constant statistics `mean` and `var` [C]: by input, weight and bias,
+/// given the gradient of its output.
 pub fn batch_norm_backward(
     grad: &Tensor,
     input: &Tensor,
@@ -171,7 +172,8 @@ pub fn batch_norm_backward(
 /// Moments of `input` (N, C, ...) for each channel, float64 [1 + 2 C]: the number n of values per channel, the C means,
 /// and the C sums of squared distances from the mean (M2). N may be 0: all are 0 then.
 ///
-/// Can be differentiated any number of times; n is a constant. On a CPU the sums are those of float64 whatever the dtype.
+/// Can be differentiated any number of times; n is a constant. On a CPU the sums are those of float64 whatever the
+/// dtype.
 pub fn channel_moments(input: &Tensor) -> Result<Tensor> {
     let mut result = ptr::null_mut();
     // SAFETY: live tensor; the shim writes a new tensor to `result` where it succeeds.

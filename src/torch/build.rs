@@ -1,5 +1,5 @@
-//! Compiles the C++ shim against the headers of the libtorch that torch-sys links, and writes that library's folder into
-//! the binaries, so that they start without any environment variable.
+//! Compiles the C++ shim against the headers of the libtorch that torch-sys links, and writes that library's folder
+//! into the binaries, so that they start without any environment variable.
 
 use std::path::PathBuf;
 use std::process::exit;

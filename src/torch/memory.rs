@@ -1,4 +1,4 @@
-//! Tensors over memory that Rust owns, and how much memory a device has left.
+//! Tensors over memory that Rust owns; how much memory a device has left, and how much of it this process took.
 
 use std::ffi::c_void;
 use std::ops::Deref;
@@ -11,7 +11,8 @@ use crate::error::{Error, Kind, Result};
 
 /// A uint8 tensor of shape `size` that *is* the bytes of `owner`, which lives until the last tensor over them is gone.
 ///
-/// The tensor must never be changed in place: the bytes may be shared with others, or be a file that is mapped read-only.
+/// The tensor must never be changed in place: the bytes may be shared with others, or be a file that is mapped
+/// read-only.
 pub fn tensor_over<T: Deref<Target = [u8]> + Send + 'static>(owner: T, size: &[i64]) -> Result<Tensor> {
     let wanted = size.iter().try_fold(1_i64, |product, &n| product.checked_mul(n));
     if wanted.is_none_or(|wanted| usize::try_from(wanted) != Ok(owner.len())) {
@@ -43,12 +44,15 @@ pub fn free_device_memory(device: Device) -> Result<Option<u64>> {
     Ok(Some(free))
 }
 
-/// The most memory of a GPU that this process ever held, in bytes.
+/// The most memory of a GPU that this process held since its start, in bytes. What CUDA and NCCL take for themselves is
+/// in neither number.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
 pub struct PeakDeviceMemory {
     /// In tensors.
+    #[serde(rename = "peak_allocated")]
     pub allocated: u64,
     /// What libtorch's allocator took for them.
+    #[serde(rename = "peak_reserved")]
     pub reserved: u64,
 }
 

@@ -1,8 +1,8 @@
-//! What tch lacks, safely: gradient buffers, fused optimizer steps, process-wide settings, memory layout, a second stream
-//! of a GPU; and the one place where libtorch's errors become ours.
+//! What tch lacks, safely: gradient buffers, fused optimizer steps, process-wide settings, memory layout, a second
+//! stream of a GPU; and the one place where libtorch's errors become ours.
 //!
-//! The C++ side is `autograd.cpp`, `memory.cpp`, `norm.cpp`, `queue.cpp`, `shim.cpp`, `stream.cpp` and `vmap.cpp`: every function there
-//! catches all exceptions and returns their text.
+//! The C++ side is `autograd.cpp`, `memory.cpp`, `norm.cpp`, `queue.cpp`, `shim.cpp`, `stream.cpp` and `vmap.cpp`:
+//! every function there catches all exceptions and returns their text.
 
 mod autocast;
 mod autograd;
@@ -28,7 +28,7 @@ pub use autograd::{AccumulationHook, batch_norm_backward, channel_moments, symme
 pub use cuda::{device_count, libtorch_folder, load_cuda};
 pub use driver::{Gpu, gpus, keep_out_of_captures};
 pub use host::{HostElement, dense_memory, host_bytes_mut, host_slice_mut};
-pub use memory::{free_device_memory, peak_device_memory, tensor_over};
+pub use memory::{PeakDeviceMemory, free_device_memory, peak_device_memory, tensor_over};
 pub use queue::{Graph, HostCopy, upload};
 pub use stream::{Mark, SideStream, set_device};
 pub use vmap::Vmap;
@@ -180,8 +180,8 @@ pub fn set_grad(leaf: &Tensor, grad: &Tensor) -> Result<()> {
 
 /// Leaves, and where their gradients are added up.
 ///
-/// Backward leaves a new tensor at each leaf. Taken from there together, they cost a GPU a few kernels; a pass that adds
-/// to a tensor that is there already launches one for each leaf.
+/// Backward leaves a new tensor at each leaf. Taken from there together, they cost a GPU a few kernels; a pass that
+/// adds to a tensor that is there already launches one for each leaf.
 #[derive(Debug, Default)]
 pub struct GradSums {
     leaves: Vec<Tensor>,
@@ -297,8 +297,8 @@ pub fn fused_adamw(
     let (values, grads) = (raw(values), raw(grads));
     let (exp_avg, exp_avg_sq, step) = (raw(exp_avg), raw(exp_avg_sq), raw(step));
     let (lr, skip) = (raw(update.lr), raw_or_null(update.skip));
-    // SAFETY: live tensors (`skip` may be null), changed only through the three unique borrows; the kernel checks shapes
-    // and dtypes.
+    // SAFETY: live tensors (`skip` may be null), changed only through the three unique borrows; the kernel checks
+    // shapes and dtypes.
     check(unsafe {
         ffi::regun_fused_adamw(values, grads, exp_avg, exp_avg_sq, step, lr, beta1, beta2, weight_decay, eps, skip)
     })
@@ -317,8 +317,9 @@ pub struct Numerics {
 }
 
 impl Numerics {
-    /// Before the first use of a GPU: cuBLAS reads its part (the environment variable `CUBLAS_WORKSPACE_CONFIG`, which is
-    /// left alone where the user has set it) when it starts. While no other thread reads the environment.
+    /// Before the first use of a GPU: cuBLAS reads its part (the environment variable `CUBLAS_WORKSPACE_CONFIG`, which
+    /// is left alone where the user has set it) when it starts. While no other thread reads the environment, unless
+    /// `deterministic` stays as it is: then no variable is set.
     pub fn apply(self) -> Result<()> {
         // SAFETY: sets flags of libtorch's global context, and a variable of the environment under libtorch's lock.
         check(unsafe { ffi::regun_set_numerics(self) })

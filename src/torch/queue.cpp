@@ -14,9 +14,9 @@
 
 namespace {
 
-// at::cuda::CUDAGraph, found in libtorch's CUDA part where that is loaded. Its header needs those of CUDA's compiler, and
-// linking to it would load a gigabyte into processes without a GPU. The full C++ names stand for the whole signatures: a
-// libtorch that has changed them is told apart, and counts as one without graphs.
+// at::cuda::CUDAGraph, found in libtorch's CUDA part where that is loaded. Its header needs those of CUDA's compiler,
+// and linking to it would load a gigabyte into processes without a GPU. The full C++ names stand for the whole
+// signatures: a libtorch that has changed them is told apart, and counts as one without graphs.
 struct GraphClass {
   void (*construct)(void *graph, bool keep_graph);
   void (*destruct)(void *graph);
@@ -51,8 +51,8 @@ private:
   }
 };
 
-// cudaStreamCaptureModeThreadLocal: other threads (NCCL's, libtorch's backward pass) may do what would spoil a recording
-// of this one.
+// cudaStreamCaptureModeThreadLocal: other threads (NCCL's, libtorch's backward pass) may do what would spoil a
+// recording of this one.
 constexpr int THREAD_LOCAL = 1;
 
 // The default stream cannot be recorded. Always the same one: cuBLAS keeps a workspace for each that it ever met.

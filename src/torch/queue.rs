@@ -10,8 +10,8 @@ use tch::{Device, Tensor};
 use super::{Mark, check, ffi, raw};
 use crate::error::Result;
 
-/// A tensor on `device`: itself where it is there already. From host to GPU the host does not wait: the copy starts from
-/// page-locked memory, and is in the queue before whatever is called next.
+/// A tensor on `device`: itself where it is there already. From host to GPU the host does not wait: the copy starts
+/// from page-locked memory, and is in the queue before whatever is called next.
 pub fn upload(tensor: &Tensor, device: Device) -> Result<Tensor> {
     let (Device::Cpu, Device::Cuda(index)) = (tensor.device(), device) else { return Ok(tensor.f_to_device(device)?) };
     let mut result = ptr::null_mut();
@@ -37,8 +37,8 @@ impl HostCopy {
         Ok(HostCopy { values, arrival })
     }
 
-    /// The values, when they have arrived: waits for what was in the queue before [`HostCopy::start`], not for what came
-    /// after it.
+    /// The values, when they have arrived: waits for what was in the queue before [`HostCopy::start`], not for what
+    /// came after it.
     pub fn wait(self) -> Result<Tensor> {
         if let Some(arrival) = &self.arrival {
             arrival.wait()?;
@@ -59,9 +59,9 @@ impl Graph {
         unsafe { ffi::regun_has_graphs() }
     }
 
-    /// Records what `body` enqueues on CUDA device `device`; nothing of it runs before [`Graph::replay`]. `body` must not
-    /// wait for the device. The memory of `shares` is used again: of two such graphs, only what the later replay wrote
-    /// can be read.
+    /// Records what `body` enqueues on CUDA device `device`; nothing of it runs before [`Graph::replay`]. `body` must
+    /// not wait for the device. The memory of `shares` is used again: of two such graphs, only what the later replay
+    /// wrote can be read.
     pub fn record<T, F>(device: usize, shares: Option<&Graph>, body: F) -> Result<(Graph, T)>
     where
         F: FnOnce() -> Result<T>,

@@ -20,7 +20,8 @@
 
 namespace {
 
-// Calls `step` with the rate as the kernels want it: a number that the host knows, or a tensor that they read themselves.
+// Calls `step` with the rate as the kernels want it: a number that the host knows, or a tensor that they read
+// themselves.
 template <typename Step> void with_rate(const at::Tensor &lr, Step step) {
   if (lr.is_cpu())
     step(lr.item<double>());
@@ -55,10 +56,10 @@ char *regun_accumulate_grads(const Tensor *leaves, const Tensor *sums, size_t co
     std::vector<at::Tensor> to, from;
     for (size_t i = 0; i < count; i++) {
       at::Tensor sum = *sums[i], grad = std::move(leaves[i]->mutable_grad());
-      leaves[i]->mutable_grad().reset();
       if (!grad.defined())
         continue;
-      // Strides of dimensions of length 1 mean nothing; different ones anywhere would make it one kernel for each tensor.
+      // Strides of dimensions of length 1 mean nothing; different ones anywhere would make it one kernel for each
+      // tensor.
       if (torch::autograd::utils::obeys_layout_contract(grad, sum)) {
         from.push_back(grad.as_strided(sum.sizes(), sum.strides()));
         to.push_back(sum);

@@ -25,7 +25,7 @@ char *regun_set_grad(Tensor leaf, Tensor grad);
 // left out. On a GPU a few kernels, however many leaves there are.
 char *regun_accumulate_grads(const Tensor *leaves, const Tensor *sums, size_t count);
 
-// Adds 1 to each of these, in place, likewise.
+// Adds 1 to each of these, in place; each tensor is there once. On a GPU a few kernels.
 char *regun_add_one(const Tensor *tensors, size_t count);
 
 // A closure of the caller's language. `call` gets a tensor, borrowed, which it may change in place; false means that it
@@ -39,20 +39,20 @@ typedef struct {
 } RegunCallback;
 #define REGUN_CALLBACK_FAILED "regun: a callback failed"
 
-// Autograd: *result = the dense copy of `input` that `map` has changed in place. `map` is linear and symmetric: backward
-// of any order sends gradients through it too.
+// Autograd: *result = the dense copy of `input` that `map` has changed in place. `map` is linear and symmetric:
+// backward of any order sends gradients through it too.
 char *regun_symmetric_map(Tensor *result, Tensor input, RegunCallback map);
 
-// The same for a backward pass: `call` gets the gradient of an output, and leaves at grads[i] a new tensor, which becomes
-// the shim's, for each input that has a gradient.
+// The same for a backward pass: `call` gets the gradient of an output, and leaves at grads[i] a new tensor, which
+// becomes the shim's, for each input.
 typedef struct {
   bool (*call)(void *context, Tensor grad, Tensor *grads);
   void (*drop)(void *context);
   void *context;
 } RegunBackward;
 
-// Autograd: `output`, which no graph knows yet, is a function of these inputs, and `backward` is its derivative. It has no
-// second one: asking for that is an error. Where no input requires grad, nothing happens.
+// Autograd: `output`, which no graph knows yet, is a function of these inputs, and `backward` is its derivative. It has
+// no second one: asking for that is an error. Where no input requires grad, nothing happens.
 char *regun_with_backward(Tensor output, const Tensor *inputs, size_t count, RegunBackward backward);
 
 // Autograd: moments of (N, C, ...) per channel: count, C means, C sums of squared distances from the mean; [1 + 2 C] in
@@ -74,16 +74,16 @@ char *regun_vmap_pop(void);
 char *regun_vmap_wrap(Tensor *result, Tensor input, int64_t level);
 char *regun_vmap_unwrap(Tensor *result, Tensor input, int64_t level);
 
-// Fused optimizer steps, in place: one pass over a parameter buffer, its gradient and its moments.
-// `lr` is a scalar: float64 on the CPU, or float32 on the parameters' device. `skip` is a float32 scalar there, or NULL:
-// where it is 1, nothing changes. `step` (float32 scalar) counts the updates, this one included.
+// Fused optimizer steps, in place: one pass over a parameter buffer, its gradient and its moments. `lr` is a scalar:
+// float64 on the CPU, or float32 on the parameters' device. `skip` is a float32 scalar there, or NULL: where it is 1,
+// nothing changes. `step` (float32 scalar) counts the updates, this one included.
 char *regun_fused_sgd(Tensor values, Tensor grads, Tensor momentum_buffer, Tensor lr, double momentum,
                       double weight_decay, bool nesterov, Tensor skip);
 char *regun_fused_adamw(Tensor values, Tensor grads, Tensor exp_avg, Tensor exp_avg_sq, Tensor step, Tensor lr,
                         double beta1, double beta2, double weight_decay, double eps, Tensor skip);
 
-// *result = a uint8 tensor over `data`, which must outlive it: drop(context) is called once, when no tensor reads `data`
-// any more, or where this function fails.
+// *result = a uint8 tensor over `data`, which must outlive it: drop(context) is called once, when no tensor reads
+// `data` any more, or where this function fails.
 char *regun_tensor_over(Tensor *result, void *data, const int64_t *size, size_t dimensions, void (*drop)(void *),
                         void *context);
 // Bytes of a GPU: free, and in all.
@@ -104,9 +104,10 @@ char *regun_leave_autocast(RegunAutocast before);
 // *result = a copy of a host tensor on a CUDA device. The host does not wait: the copy starts from page-locked memory.
 char *regun_upload(Tensor *result, Tensor host, int device);
 
-// Kernels recorded once and launched again as one piece. `body` is called once, on a stream of its own: what it enqueues
-// is recorded and not run; false means that it failed, and comes out as REGUN_CALLBACK_FAILED. `shares` (may be NULL) is
-// a graph whose memory the new one uses too: the two are never in flight at once. Needs libtorch's CUDA part, loaded.
+// Kernels recorded once and launched again as one piece. `body` is called once, on a stream of its own: what it
+// enqueues is recorded and not run; false means that it failed, and comes out as REGUN_CALLBACK_FAILED. `shares` (may
+// be NULL) is a graph whose memory the new one uses too: the two are never in flight at once. Needs libtorch's CUDA
+// part, loaded.
 typedef struct RegunGraph RegunGraph;
 bool regun_has_graphs(void);
 char *regun_record_graph(RegunGraph **graph, int device, RegunGraph *shares, bool (*body)(void *context),

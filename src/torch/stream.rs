@@ -1,7 +1,7 @@
 //! A second stream of a GPU, ordered against the current one by events.
 //!
-//! The host never waits: `follow_current` and `join_current` make one stream wait for the other on the device. A CPU has
-//! no streams: what it was given is done, and ordering does nothing.
+//! The host never waits: `follow_current` and `join_current` make one stream wait for the other on the device. A CPU
+//! has no streams: what it was given is done, and ordering does nothing.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr;

@@ -38,17 +38,17 @@ pub trait Method {
     /// The passes that make up epoch `epoch` (0-based) of phase number `phase`, in order.
     fn passes(&self, phase: usize, epoch: usize) -> Vec<Pass>;
 
-    /// What the host decides for one micro-step, as tensors on the device: drawn labels, chosen images. Called before the
-    /// step's kernels; [`Step::drawn`] has it afterwards.
+    /// What the host decides for one micro-step, as tensors on the device: drawn labels, chosen images. Called before
+    /// the step's kernels; [`Step::drawn`] has it afterwards.
     fn draw(&mut self, step: &Step<'_>) -> Result<Drawn> {
         let _ = step;
         Ok(Drawn::default())
     }
 
     /// Whether the kernels of a step may be recorded once and launched again for other batches of the same sizes: that
-    /// is so where [`Method::gradients`], [`Method::after_backward`] and [`Method::after_step`] never look at a value on
-    /// the device and decide nothing. The answer is a number that changes with the constants of a step (the weights of
-    /// its terms, say). None: never.
+    /// is so where [`Method::gradients`], [`Method::after_backward`] and [`Method::after_step`] never look at a value
+    /// on the device and decide nothing. The answer is a number that changes with the constants of a step (the weights
+    /// of its terms, say). None: never.
     fn recording(&self, phase: usize, epoch: usize) -> Option<u64> {
         let _ = (phase, epoch);
         None
@@ -57,10 +57,10 @@ pub trait Method {
     /// The loss terms of one micro-step.
     fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>>;
 
-    /// Adds this rank's part of the gradient to the parameters' gradient buffers.
+    /// Leaves this rank's part of the gradient at the parameters; the engine adds it to the gradient buffers.
     ///
-    /// The engine sums the buffers over the ranks: while the backward pass runs where [`Step::backward`] is asked to make
-    /// it, once for each micro-step; otherwise afterwards, and there may be any number of passes.
+    /// The engine sums the buffers over the ranks: while the backward pass runs where [`Step::backward`] is asked to
+    /// make it, once for each micro-step; otherwise afterwards, and there may be any number of passes.
     fn gradients(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
         let terms = self.losses(step)?;
         step.backward(&objective(&terms)?)?;
@@ -201,15 +201,12 @@ impl Step<'_> {
 
     /// For a batch of so many samples over all ranks.
     fn context<'s>(&'s self, weights: &'s [Tensor], keys: SampleKeys<'s>, samples: usize) -> Forward<'s> {
-        let statistics = match self.sync_batchnorm {
-            true => Statistics::Global { world: self.world, samples },
-            false => Statistics::Batch,
-        };
+        let statistics = Statistics::of_training(self.world, self.sync_batchnorm, samples);
         Forward::new(weights, Mode::Train, statistics).drawing(keys)
     }
 
-    /// `tensor` times the loss scale: what is added to the parameters' gradient buffers is scaled, and so is what backward
-    /// passes in 16 bits start from.
+    /// `tensor` times the loss scale: what is left at the parameters as their gradient is scaled, and so is what
+    /// backward passes in 16 bits start from.
     pub fn scaled(&self, tensor: &Tensor) -> Result<Tensor> {
         match self.loss_scale {
             Some(scale) => Ok(tensor.f_mul(scale)?),
@@ -227,8 +224,8 @@ impl Step<'_> {
         }
     }
 
-    /// Gradients of the scalar `loss` with respect to `inputs`, for methods that work on them; this rank's part, not scaled.
-    /// `again`: they will be differentiated themselves.
+    /// Gradients of the scalar `loss` with respect to `inputs`, for methods that work on them; this rank's part, not
+    /// scaled. `again`: they will be differentiated themselves.
     pub fn gradients_of(&self, loss: &Tensor, inputs: &[&Tensor], again: bool) -> Result<Vec<Tensor>> {
         let gradients = Tensor::f_run_backward(&[&self.scaled(loss)?], inputs, again, again)?;
         match self.loss_scale {

@@ -203,7 +203,8 @@ mod tests {
     use crate::train::{Model, Settings};
     use crate::unlearn;
 
-    /// 40 held-out images; 67 to forget and 77 to retain, in batches of 8: four full steps of two batches, and a small one.
+    /// 40 held-out images; 67 to forget and 77 to retain, in batches of 8: four full steps of two batches, and a small
+    /// one.
     const SETUP: &str = "data=digits model=resnet20 data.debug_subset_size=200 data.batch_size=8 split.heldout_frac=0.2 \
         split.forget_frac=0.42 split.retain_frac=0.5 trainer.precision=32 trainer.accumulate_grad_batches=2";
 

@@ -1,10 +1,11 @@
-//! Steps whose kernels are recorded once and launched again as one piece (CUDA graphs): the GPU then does not wait for a
-//! host that launches hundreds of small kernels.
+//! Steps whose kernels are recorded once and launched again as one piece (CUDA graphs): the GPU then does not wait for
+//! a host that launches hundreds of small kernels.
 //!
-//! A recorded step always reads and writes the same memory. What goes in is copied there first; weights, moments, learning
-//! rate, loss scale and meters stay where they are. Shapes and constants are those of the recording, so a step is only
-//! replayed for batches of the same sizes, in the same pass, as long as [`Method::recording`](super::Method::recording)
-//! says the same; any other runs as usual. The first steps run as usual too: libraries choose their algorithms there.
+//! A recorded step always reads and writes the same memory. What goes in is copied there first; weights, moments,
+//! learning rate, loss scale and meters stay where they are. Shapes and constants are those of the recording, so a step
+//! is only replayed for batches of the same sizes, in the same pass, as long as
+//! [`Method::recording`](super::Method::recording) says the same; any other runs as usual. The first steps run as usual
+//! too: libraries choose their algorithms there.
 //!
 //! All ranks decide alike, by sizes over all ranks: the sums between them are part of the recording.
 
@@ -31,8 +32,8 @@ const WARM_UP: usize = 3;
 /// would not say anything new.
 static FAILED: AtomicBool = AtomicBool::new(false);
 
-/// What a step's shapes follow from: the pass, and for each micro-step and feed the samples of the micro-step and of the
-/// step, over all ranks.
+/// What a step's shapes follow from: the pass, and for each micro-step and feed the samples of the micro-step and of
+/// the step, over all ranks.
 type Sizes = (&'static str, Vec<usize>);
 
 /// A step, given its inputs.
@@ -84,7 +85,7 @@ impl Recorder {
             _ if !Graph::is_available() => Some("this libtorch has no CUDA graphs"),
             _ if trainer.model.architecture().draws_at_random() => Some("the network leaves out branches at random"),
             _ if !trainer.world.is_queued() => Some("the sums over the ranks go through the host"),
-            _ if trainer.world.overlap()?.is_some() => Some("launch.trace_sums looks at their sums"),
+            _ if trainer.world.overlap()?.is_some() => Some("launch.trace_sums=true takes the time of single sums"),
             Some((.., weight)) if weight.f_kind()? != tch::Kind::Float => Some("the weights are not float32"),
             _ => None,
         };
@@ -260,7 +261,8 @@ fn load(place: &mut MicroStep, inputs: &MicroStep) -> Result<()> {
 }
 
 fn impossible(obstacle: &str) -> Error {
-    Error::usage(format!("trainer.cuda_graph=true: {obstacle}")).hint("set trainer.cuda_graph=auto or false")
+    Error::usage(format!("trainer.cuda_graph=true: {obstacle}"))
+        .hint("set trainer.cuda_graph=auto or false, or mend that")
 }
 
 fn say_once(obstacle: &str) {

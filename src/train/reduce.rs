@@ -3,13 +3,14 @@
 //! The flat gradient buffers are cut into buckets, numbered in the order in which backward completes them. A bucket is
 //! all-reduced as soon as it and all before it are complete, so that every rank makes the same calls in the same order.
 //! A parameter is complete when the backward pass has left its gradient there, which a pass does once, however often
-//! the parameter was used. What is left when the pass ends (a parameter without gradient counts as zero) follows in order.
+//! the parameter was used. What is left when the pass ends (a parameter without gradient counts as zero) follows in
+//! order.
 //!
 //! Only one pass can be reduced in this way, the last one of an optimizer step. A method that makes its own passes
 //! has its buckets reduced after them.
 //!
-//! On GPUs a bucket is only launched: it travels beside the backward pass, and what follows the last one waits for it on
-//! the device. Compressed, it travels as a bfloat16 copy: half the bytes, 8 bits of precision.
+//! On GPUs a bucket is only launched: it travels beside the backward pass, and what follows the last one waits for it
+//! on the device. Compressed, it travels as a bfloat16 copy: half the bytes, 8 bits of precision.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

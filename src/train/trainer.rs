@@ -180,7 +180,7 @@ impl Trainer<'_> {
 
     /// Where BatchNorm gets its statistics in training, in a batch of so many samples over all ranks.
     pub fn statistics(&self, samples: usize) -> Statistics<'_> {
-        if self.settings.sync_batchnorm { Statistics::Global { world: self.world, samples } } else { Statistics::Batch }
+        Statistics::of_training(self.world, self.settings.sync_batchnorm, samples)
     }
 
     /// Without `sync_batchnorm` each rank has running statistics of its own: all go on with those of rank 0.

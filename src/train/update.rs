@@ -1,8 +1,8 @@
 //! One optimizer step, from batches to weights. Nothing in it waits for the device.
 //!
 //! Whether the gradient is finite is a number on the device that the update obeys: a step that is not finite changes
-//! neither weights nor moments. Gradients are summed over the ranks before, so all ranks find the same. The host hears of
-//! it when the next step is on its way, from what [`Updater::step`] returns.
+//! neither weights nor moments. Gradients are summed over the ranks before, so all ranks find the same. The host hears
+//! of it when the next step is on its way, from what [`Updater::step`] returns.
 
 use std::rc::Rc;
 
@@ -53,7 +53,8 @@ impl Place {
 /// What a step leaves behind.
 #[derive(Debug)]
 pub struct Done {
-    /// float64 [2] on the device: the norm of the whole gradient before clipping, and the loss scale that it was made with.
+    /// float64 [2] on the device: the norm of the whole gradient before clipping, and the loss scale that it was made
+    /// with.
     pub outcome: Tensor,
     pub counts: Rc<[TermCount]>,
 }

@@ -1,8 +1,8 @@
 // A stand-in for libnccl.so.2 in tests: the functions of nccl.h that regun calls, on host memory, between processes of
 // one machine. Ranks meet in a file of $FAKE_NCCL_DIR that is mapped into all of them; the unique id is its name.
 //
-// As with the real one's blocking=1, start and end return when all ranks have come there. Collectives are done when they
-// return. Sums of 16-bit floats run in float32 in rank order and are rounded once.
+// As with the real one's blocking=1, start and end return when all ranks have come there. Collectives are done when
+// they return. Sums of 16-bit floats run in float32 in rank order and are rounded once.
 //
 // Each call is noted in $FAKE_NCCL_DIR/calls.<pid>. What goes wrong is told by $FAKE_NCCL_FAULT:
 //   init_hangs:R      rank R never joins          async_error:N     fails some time after the N-th collective (from 1)

@@ -1,8 +1,9 @@
 //! A communicator that can be used from any thread, one call at a time.
 //!
-//! It is a blocking one, as PyTorch's are. NCCL's non-blocking mode starts a thread for every collective, and its users
-//! report hangs. What may wait for other ranks outside of a collective, the start and the end, runs on a thread of its own
-//! with a limit instead; the watchdog's clock runs for collectives, the first of which may wait for others, too.
+//! It is a blocking one, as PyTorch's are: that took its own non-blocking ones back because of hangs (2.7.1, pull
+//! request 154055). What may wait for other ranks outside of a collective, the start and the end, runs on a thread of
+//! its own with a limit instead; the watchdog's clock runs for collectives, the first of which may wait for others,
+//! too.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, mpsc};
 use std::thread;
@@ -26,6 +27,7 @@ pub struct Communicator {
 struct Owned(Comm);
 
 impl Owned {
+    /// A closure that named the field would capture that alone, which is not `Send`.
     fn into_raw(self) -> Comm {
         self.0
     }
@@ -49,9 +51,15 @@ impl Communicator {
             let limit = limit.as_secs_f64();
             Error::new(
                 Kind::Peer,
-                format!("NCCL's start did not come to its end within {limit:.1} s: another rank is lost or stuck, or cannot be reached"),
+                format!(
+                    "NCCL's start did not come to its end within {limit:.1} s: another rank is lost or stuck, or cannot \
+                     be reached"
+                ),
             )
-            .hint("see what it waits for with NCCL_DEBUG=INFO; NCCL_SOCKET_IFNAME chooses the network, launch.timeout_seconds the limit")
+            .hint(
+                "see what it waits for with NCCL_DEBUG=INFO; NCCL_SOCKET_IFNAME chooses the network, \
+                 launch.timeout_seconds the limit",
+            )
         })?;
         Ok(Communicator { library: Arc::clone(library), device, comm: Mutex::new(Some(comm)) })
     }
@@ -77,7 +85,7 @@ impl Communicator {
         };
         let Some(Owned(comm)) = &*comm else { return Ok(()) };
         // SAFETY: live, and this thread has the turn.
-        unsafe { self.library.check_progress(*comm) }
+        unsafe { self.library.check_async_error(*comm) }
     }
 
     /// The orderly end, on all ranks together: what was launched is done. An error when it takes longer than `limit`.
@@ -90,7 +98,7 @@ impl Communicator {
             unsafe { library.finalize(comm).and_then(|()| library.destroy(comm)) }
         };
         within(limit, self.device, finish)?
-            .ok_or_else(|| Error::new(Kind::Peer, format!("it took longer than {:.1} s", limit.as_secs_f64())))
+            .ok_or_else(|| Error::new(Kind::Peer, format!("NCCL's end took longer than {:.1} s", limit.as_secs_f64())))
     }
 
     fn turn(&self) -> MutexGuard<'_, Option<Owned>> {
@@ -102,8 +110,8 @@ fn ended() -> Error {
     Error::new(Kind::Bug, "NCCL's communicator has ended")
 }
 
-/// What `work` comes to on a thread of its own, whose device is `device`; none where that takes longer than `limit`, and
-/// goes on.
+/// What `work` comes to on a thread of its own, whose device is `device`; none where that takes longer than `limit`,
+/// and goes on.
 fn within<T: Send + 'static>(
     limit: Duration,
     device: Device,

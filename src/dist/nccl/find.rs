@@ -1,8 +1,8 @@
 //! Where NCCL is, on this machine.
 //!
-//! Looked for when it is asked for, in this order: the file that `REGUN_NCCL_LIB` names (and no other); the library that
-//! libtorch has loaded, which fits its CUDA; `libnccl.so.2` where the system looks; beside libtorch, where the Python
-//! wheels put it.
+//! Looked for when it is asked for, in this order: the file that `REGUN_NCCL_LIB` names (and no other); the library
+//! that libtorch has loaded, which fits its CUDA; `libnccl.so.2` where the system looks; beside libtorch, where the
+//! Python wheels put it.
 
 use std::ffi::{OsStr, OsString, c_int};
 

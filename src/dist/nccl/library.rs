@@ -80,7 +80,7 @@ impl Library {
     ///
     /// # Safety
     /// `comm` is a live communicator that no other thread uses.
-    pub unsafe fn check_progress(&self, comm: Comm) -> Result<()> {
+    pub unsafe fn check_async_error(&self, comm: Comm) -> Result<()> {
         let mut state = raw::SUCCESS;
         // SAFETY: live, says the caller; writes `state`.
         let code = unsafe { (self.table.async_error)(comm, &mut state) };

@@ -1,15 +1,16 @@
 //! The NCCL transport: collectives on the memory of GPUs.
 //!
 //! NCCL works on a stream of its own, ordered against libtorch's current stream by events: it waits for what computes
-//! its input, and what follows waits for it. The host does neither. Sums that are begun ([`Transport::begin_all_reduce_sum`])
-//! let the current stream go on until [`Transport::finish_sums`]: so gradients are summed beneath the backward pass.
+//! its input, and what follows waits for it. The host does neither. Sums that are begun
+//! ([`Transport::begin_all_reduce_sum`]) let the current stream go on until [`Transport::finish_sums`]: so gradients
+//! are summed beneath the backward pass.
 //!
 //! Messages, host tensors and barriers stay with the transport below, MPI. The two never wait for each other: MPI sees
 //! host memory only, and every rank has launched its part of a collective before it turns to MPI again.
 //!
-//! The bindings are our own, a table of twelve functions, in three layers: [`raw`] is the library as it is,
-//! [`library`] makes errors of its codes, [`comm`] makes it safe to call from libtorch's threads; [`find`] opens it at run
-//! time. There is no crate to take instead: `nccl-rs` does not exist, and `cudarc` panics where there is no library or a
+//! The bindings are our own, a table of twelve functions, in three layers: [`raw`] is the library as it is, [`library`]
+//! makes errors of its codes, [`comm`] makes it safe to call from libtorch's threads; [`find`] opens it at run time.
+//! There is no crate to take instead: `nccl-rs` does not exist, and `cudarc` panics where there is no library or a
 //! symbol lacks, and does not look for `libnccl.so.2`, the only name that NCCL's packages install.
 
 mod comm;
@@ -35,7 +36,7 @@ use crate::torch::{self, Mark, SideStream};
 pub use library::{Library, Version};
 pub use timeline::Overlap;
 
-/// At the end of a run the device has little left to do.
+/// For the device, which has little left to do at the end of a run, and again for NCCL.
 const FINISH_LIMIT: Duration = Duration::from_secs(30);
 
 pub struct Nccl {
@@ -96,7 +97,7 @@ impl Nccl {
 
     /// The current stream goes on when all that was launched is done, sums that were begun before included.
     fn wait_for_all(&self) -> Result<()> {
-        if let Some(timeline) = &mut *self.timeline() {
+        if let Some(timeline) = self.timeline().as_mut().filter(|timeline| timeline.has_begun()) {
             timeline.wait_from(Mark::timed_now(self.device)?)?;
         }
         self.stream.join_current()
@@ -267,10 +268,13 @@ impl Drop for Nccl {
         }
         if !self.unfinished.is_idle() {
             // Its end would wait for the device, too.
-            return tracing::warn!("the end of NCCL: the GPU did not come to its end");
+            return tracing::warn!(
+                "the GPU did not come to the end of its work within {:.0} s",
+                FINISH_LIMIT.as_secs_f64()
+            );
         }
         if let Err(error) = self.comm.finish(FINISH_LIMIT) {
-            tracing::warn!("the end of NCCL: {}", error.message());
+            tracing::warn!("{}", error.message());
         }
     }
 }

@@ -1,8 +1,9 @@
 //! How much of the sums' time is hidden: `launch.trace_sums`.
 //!
-//! Sums that are begun run beside whatever the current stream still has to do, the backward pass. Once that waits, at its
-//! end or for another sum (which comes after those that were begun before), the rest of their time is not hidden. Points on both streams say when each sum began and ended, and when that end came; they
-//! are read once the device has passed them, so that tracing makes nobody wait.
+//! Sums that are begun run beside whatever the current stream still has to do, the backward pass. Once that waits, at
+//! its end or for another sum (which comes after those that were begun before), the rest of their time is not hidden.
+//! Points on both streams say when each sum began and ended, and when that end came; they are read once the device has
+//! passed them, so that tracing makes nobody wait.
 
 use std::collections::VecDeque;
 use std::ops::AddAssign;
@@ -82,10 +83,15 @@ impl<M: Moment> Timeline<M> {
 
     /// The sums so far are waited for from `moment` on.
     pub fn wait_from(&mut self, moment: M) -> Result<()> {
-        if !self.begun.is_empty() {
+        if self.has_begun() {
             self.passes.push_back((std::mem::take(&mut self.begun), moment));
         }
         self.read()
+    }
+
+    /// Whether there are sums that nobody waits for yet.
+    pub fn has_begun(&self) -> bool {
+        !self.begun.is_empty()
     }
 
     /// Of all sums that the device has done.
@@ -96,8 +102,9 @@ impl<M: Moment> Timeline<M> {
 
     fn read(&mut self) -> Result<()> {
         while let Some((spans, waits)) = self.passes.front() {
-            let done = |span: &Span<M>| span.end.reached();
-            if !waits.reached()? || !spans.iter().map(done).collect::<Result<Vec<_>>>()?.into_iter().all(|done| done) {
+            // Sums end in their order.
+            let last = spans.last().map_or(Ok(true), |span| span.end.reached())?;
+            if !last || !waits.reached()? {
                 break;
             }
             for Span { begin, end } in spans {

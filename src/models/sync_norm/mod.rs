@@ -1,11 +1,11 @@
 //! BatchNorm with the statistics of all ranks: what one process would compute on the joined batch.
 //!
-//! One all-reduce shows every rank the statistics of all, which each combines itself; the backward pass adds up two sums
-//! in a second one. A rank without samples makes the same calls.
+//! One all-reduce shows every rank the statistics of all, which each combines itself; the backward pass adds up two
+//! sums in a second one. A rank without samples makes the same calls.
 //!
-//! Three ways to the same numbers: [`moments`] is made of operations that autograd differentiates any number of times, the
-//! all-reduce among them; [`once`] computes the first derivative in one piece; [`native`] does so on GPUs with the kernels
-//! that PyTorch's own SyncBatchNorm uses: a tenth of the launches.
+//! Three ways to the same numbers: [`moments`] is made of operations that autograd differentiates any number of times,
+//! the all-reduce among them; [`once`] computes the first derivative in one piece; [`native`] does so on GPUs with the
+//! kernels that PyTorch's own SyncBatchNorm uses: far fewer launches.
 //!
 //! Letters: C channels, R ranks.
 
@@ -13,14 +13,17 @@ mod moments;
 mod native;
 mod once;
 
+use std::sync::{Mutex, PoisonError};
+
 use tch::{Device, Tensor};
 
 use crate::dist::World;
 use crate::error::Result;
+use crate::torch;
 
 /// A layer's tensors, each [C].
 #[derive(Debug, Clone, Copy)]
-pub struct Layer<'a> {
+pub struct Tensors<'a> {
     pub weight: &'a Tensor,
     pub bias: &'a Tensor,
     pub running_mean: &'a Tensor,
@@ -36,14 +39,36 @@ pub struct Pass {
     pub single_value: bool,
 }
 
-/// `x` (N, C, H, W), this rank's share of the batch, normalised, scaled and shifted, in its own dtype; moves the running
-/// averages in place. N may be 0, but not on all ranks. A collective call, and so is the backward pass.
-pub fn forward(world: &World, x: &Tensor, layer: Layer<'_>, pass: Pass) -> Result<Tensor> {
+/// `x` (N, C, H, W), this rank's share of the batch, normalised, scaled and shifted, in its own dtype; moves the
+/// running averages in place. N may be 0, but not on all ranks. A collective call, and so is the backward pass.
+pub fn forward(world: &World, x: &Tensor, tensors: Tensors<'_>, pass: Pass) -> Result<Tensor> {
     match x.device() {
-        _ if pass.twice_differentiable => moments::forward(world, x, layer),
-        Device::Cpu => once::forward(world, x, layer),
-        _ => native::forward(world, x, layer, pass.single_value),
+        _ if pass.twice_differentiable => moments::forward(world, x, tensors, pass.single_value),
+        Device::Cpu => once::forward(world, x, tensors, pass.single_value),
+        _ => native::forward(world, x, tensors, pass.single_value),
     }
+}
+
+/// What a forward pass keeps for the first derivative.
+trait Derivative: Send + 'static {
+    /// Gradients of `x`, weight and bias. A collective call.
+    fn gradients(&self, world: &World, grad: &Tensor) -> Result<Vec<Tensor>>;
+}
+
+/// Makes `output`, which no graph knows yet, a function of these with that derivative.
+fn differentiable(
+    output: Tensor,
+    derivative: impl Derivative,
+    world: &World,
+    x: &Tensor,
+    tensors: Tensors<'_>,
+) -> Result<Tensor> {
+    // Tensors may be sent to libtorch's threads, not shared with them.
+    let (world, derivative) = (world.clone(), Mutex::new(derivative));
+    torch::with_backward(&output, &[x, tensors.weight, tensors.bias], move |grad| {
+        derivative.lock().unwrap_or_else(PoisonError::into_inner).gradients(&world, grad)
+    })?;
+    Ok(output)
 }
 
 #[cfg(test)]
@@ -51,19 +76,18 @@ mod tests {
     use tch::{Kind, Tensor};
 
     use super::*;
-    use crate::torch;
 
     /// Gradients of `x`, weight and bias.
     fn gradients(
         kind: Kind,
-        forward: fn(&World, &Tensor, Layer<'_>) -> Result<Tensor>,
+        forward: fn(&World, &Tensor, Tensors<'_>, bool) -> Result<Tensor>,
         [x, weight, up]: [&Tensor; 3],
     ) -> Vec<Tensor> {
         let leaf = |tensor: &Tensor| tensor.to_kind(kind).set_requires_grad(true);
         let (x, weight, bias) = (leaf(x), leaf(weight), leaf(&weight.zeros_like()));
         let (running_mean, running_var) = (weight.detach().copy(), weight.detach().copy());
-        let layer = Layer { weight: &weight, bias: &bias, running_mean: &running_mean, running_var: &running_var };
-        let y = forward(&World::solo(), &x, layer).unwrap();
+        let tensors = Tensors { weight: &weight, bias: &bias, running_mean: &running_mean, running_var: &running_var };
+        let y = forward(&World::solo(), &x, tensors, false).unwrap();
         let loss = (y.tanh() * up.to_kind(kind)).sum(Kind::Double);
         Tensor::run_backward(&[&loss], &[&x, &weight, &bias], false, false)
             .iter()
@@ -80,7 +104,7 @@ mod tests {
             let (weight, up) = (random(&[8]).abs() + 0.5, random(&[16, 8, 6, 6]));
             let wanted = gradients(Kind::Double, moments::forward, [&x, &weight, &up]);
             for (name, forward) in
-                [("moments", moments::forward as fn(&_, &_, Layer<'_>) -> _), ("once", once::forward)]
+                [("moments", moments::forward as fn(&_, &_, Tensors<'_>, bool) -> _), ("once", once::forward)]
             {
                 let found = gradients(Kind::Float, forward, [&x, &weight, &up]);
                 for (what, (found, wanted)) in ["x", "weight", "bias"].iter().zip(found.iter().zip(&wanted)) {

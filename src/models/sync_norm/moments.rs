@@ -14,16 +14,16 @@
 
 use tch::{Kind, Tensor, no_grad};
 
-use super::Layer;
+use super::Tensors;
 use crate::dist::World;
 use crate::error::Result;
 use crate::models::norm::{EPS, MOMENTUM};
 use crate::torch;
 
-pub fn forward(world: &World, x: &Tensor, layer: Layer<'_>) -> Result<Tensor> {
+pub fn forward(world: &World, x: &Tensor, tensors: Tensors<'_>, single_value: bool) -> Result<Tensor> {
     let moments = Moments::of(world, x)?;
-    moments.move_running(layer.running_mean, layer.running_var)?;
-    moments.normalise(x, layer.weight, layer.bias)
+    moments.move_running(tensors, single_value)?;
+    moments.normalise(x, tensors)
 }
 
 /// The statistics of the joined batch, for each channel, in float64.
@@ -57,13 +57,14 @@ impl Moments {
 
     /// Moves the running averages, in place, the variance in its unbiased form. A single value per channel has none:
     /// then `running_var` stays as it is.
-    pub fn move_running(&self, running_mean: &Tensor, running_var: &Tensor) -> Result<()> {
+    pub fn move_running(&self, tensors: Tensors<'_>, single_value: bool) -> Result<()> {
         no_grad(|| {
-            // 0 instead of the momentum where count is 1.
-            let degrees = self.count.f_sub_scalar(1.0)?.f_clamp(0.0, 1.0)?;
-            let unbiased = self.var.f_mul(&self.count)?.f_div(&self.count.f_sub_scalar(1.0)?.f_clamp_min(1.0)?)?;
-            approach(running_mean, &self.mean, &degrees.f_ones_like()?)?;
-            approach(running_var, &unbiased, &degrees)
+            approach(tensors.running_mean, &self.mean)?;
+            if single_value {
+                return Ok(());
+            }
+            let unbiased = self.var.f_mul(&self.count)?.f_div(&self.count.f_sub_scalar(1.0)?)?;
+            approach(tensors.running_var, &unbiased)
         })
     }
 
@@ -71,7 +72,7 @@ impl Moments {
     ///
     /// One native affine map per channel: (x - centre) * scale + shift. `centre` is the mean as a constant of x's
     /// precision; `shift` corrects for its rounding, and carries the gradient of the mean.
-    pub fn normalise(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    pub fn normalise(&self, x: &Tensor, Tensors { weight, bias, .. }: Tensors<'_>) -> Result<Tensor> {
         let kind = weight.f_kind()?;
         let centre = self.mean.f_detach()?.f_to_kind(kind)?;
         let scale = self.var.f_add_scalar(EPS)?.f_rsqrt()?.f_mul(&weight.f_to_kind(Kind::Double)?)?;
@@ -82,10 +83,10 @@ impl Moments {
     }
 }
 
-/// Moves a running average towards `value` by the momentum times `factor`, rounding once.
-fn approach(running: &Tensor, value: &Tensor, factor: &Tensor) -> Result<()> {
+/// Moves a running average towards `value` by the momentum, rounding once.
+fn approach(running: &Tensor, value: &Tensor) -> Result<()> {
     let wide = running.f_to_kind(Kind::Double)?;
-    let step = value.f_sub(&wide)?.f_mul(&factor.f_mul_scalar(MOMENTUM)?)?;
+    let step = value.f_sub(&wide)? * MOMENTUM;
     running.shallow_clone().f_copy_(&wide.f_add(&step)?)?;
     Ok(())
 }

@@ -1,29 +1,23 @@
-//! First derivatives on GPUs, by the kernels that libtorch has for this: ten launches for a layer, forward and backward.
+//! First derivatives on GPUs, by the kernels that libtorch has for this.
 //!
 //! They hold statistics in float32, or in float64 where the weights do, and combine those of the ranks by Welford's
 //! update. Each rank's row is (count, C means, C inverse standard deviations).
 
-use std::sync::{Mutex, PoisonError};
-
 use tch::{Kind, Tensor, no_grad};
 
-use super::Layer;
+use super::{Derivative, Tensors, differentiable};
 use crate::dist::World;
 use crate::error::Result;
 use crate::models::norm::{EPS, MOMENTUM};
 use crate::torch;
 
-pub fn forward(world: &World, x: &Tensor, layer: Layer<'_>, single_value: bool) -> Result<Tensor> {
-    let (output, saved) = no_grad(|| normalise(world, x, layer, single_value))?;
-    let (world, saved) = (world.clone(), Mutex::new(saved));
-    torch::with_backward(&output, &[x, layer.weight, layer.bias], move |grad| {
-        saved.lock().unwrap_or_else(PoisonError::into_inner).gradients(&world, grad)
-    })?;
-    Ok(output)
+pub fn forward(world: &World, x: &Tensor, tensors: Tensors<'_>, single_value: bool) -> Result<Tensor> {
+    let (output, saved) = no_grad(|| normalise(world, x, tensors, single_value))?;
+    differentiable(output, saved, world, x, tensors)
 }
 
-fn normalise(world: &World, x: &Tensor, layer: Layer<'_>, single_value: bool) -> Result<(Tensor, Saved)> {
-    let Layer { weight, bias, running_mean, running_var } = layer;
+fn normalise(world: &World, x: &Tensor, tensors: Tensors<'_>, single_value: bool) -> Result<(Tensor, Saved)> {
+    let Tensors { weight, bias, running_mean, running_var } = tensors;
     // The kernels want dense memory, in either order.
     let x = torch::to_channels_last(&x.f_detach()?)?;
     let channels = x.size()[1];
@@ -36,7 +30,8 @@ fn normalise(world: &World, x: &Tensor, layer: Layer<'_>, single_value: bool) ->
         mine.f_narrow(0, 1, channels)?.f_copy_(&mean)?;
         mine.f_narrow(0, 1 + channels, channels)?.f_copy_(&invstd)?;
     } else {
-        // A count of 0 leaves out whatever is here, if it can be divided by. Rank 0 always has samples.
+        // With a count of 0 the kernel adds nothing, whatever is here, if it can be divided by. It divides by the count
+        // so far, too: shares leave the last ranks empty, never the first.
         let _ = mine.f_narrow(0, 1 + channels, channels)?.f_fill_(1.0)?;
     }
     world.sum(&mut rows)?;
@@ -65,8 +60,7 @@ struct Saved {
     counts: Tensor,
 }
 
-impl Saved {
-    /// Of `x`, weight and bias.
+impl Derivative for Saved {
     fn gradients(&self, world: &World, grad: &Tensor) -> Result<Vec<Tensor>> {
         let Saved { x, weight, mean, invstd, counts } = self;
         if x.numel() == 0 {

@@ -1,6 +1,7 @@
 //! First derivatives in one piece, with float64 statistics.
 //!
-//! With x^ = (x - mean) / sqrt(var + eps), both over the joined batch of n values per channel, and y = weight x^ + bias:
+//! With x^ = (x - mean) / sqrt(var + eps), both over the joined batch of n values per channel, and y = weight x^ +
+//! bias:
 //!
 //! ```text
 //! dL/dx = weight / sqrt(var + eps) (dy - (sum of dy) / n - x^ (sum of dy x^) / n)
@@ -9,29 +10,23 @@
 //! where the sums go over the values of all ranks. The gradients of weight and bias are this rank's part, as those of all
 //! parameters.
 
-use std::sync::{Mutex, PoisonError};
-
 use tch::{Kind, Tensor, no_grad};
 
-use super::Layer;
 use super::moments::Moments;
+use super::{Derivative, Tensors, differentiable};
 use crate::dist::World;
 use crate::error::Result;
 use crate::models::norm::EPS;
-use crate::torch::{self, batch_norm_backward};
+use crate::torch::batch_norm_backward;
 
-pub fn forward(world: &World, x: &Tensor, layer: Layer<'_>) -> Result<Tensor> {
+pub fn forward(world: &World, x: &Tensor, tensors: Tensors<'_>, single_value: bool) -> Result<Tensor> {
     let (output, saved) = no_grad(|| -> Result<_> {
         let moments = Moments::of(world, x)?;
-        moments.move_running(layer.running_mean, layer.running_var)?;
-        let output = moments.normalise(x, layer.weight, layer.bias)?;
-        Ok((output, Saved { x: x.f_detach()?, weight: layer.weight.f_detach()?, moments }))
+        moments.move_running(tensors, single_value)?;
+        let output = moments.normalise(x, tensors)?;
+        Ok((output, Saved { x: x.f_detach()?, weight: tensors.weight.f_detach()?, moments }))
     })?;
-    let (world, saved) = (world.clone(), Mutex::new(saved));
-    torch::with_backward(&output, &[x, layer.weight, layer.bias], move |grad| {
-        saved.lock().unwrap_or_else(PoisonError::into_inner).gradients(&world, grad)
-    })?;
-    Ok(output)
+    differentiable(output, saved, world, x, tensors)
 }
 
 /// What the backward pass needs of the forward pass.
@@ -41,8 +36,7 @@ struct Saved {
     moments: Moments,
 }
 
-impl Saved {
-    /// Of `x`, weight and bias.
+impl Derivative for Saved {
     fn gradients(&self, world: &World, grad: &Tensor) -> Result<Vec<Tensor>> {
         let Saved { x, weight, moments: Moments { count, mean, var } } = self;
         let kind = weight.f_kind()?;
