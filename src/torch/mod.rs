@@ -1,4 +1,4 @@
-//! What tch lacks, safely: gradient buffers, fused optimizer steps, process-wide settings, memory layout, a second
+//! What tch lacks, safely: gradients, fused optimizer steps, process-wide settings, memory layout, a second
 //! stream of a GPU; and the one place where libtorch's errors become ours.
 //!
 //! The C++ side is `autograd.cpp`, `memory.cpp`, `norm.cpp`, `queue.cpp`, `shim.cpp`, `stream.cpp` and `vmap.cpp`:
@@ -8,8 +8,10 @@ mod autocast;
 mod autograd;
 mod cuda;
 mod driver;
+mod grads;
 mod host;
 mod memory;
+mod numerics;
 mod queue;
 mod stream;
 pub(crate) mod symbols;
@@ -27,8 +29,10 @@ pub use autocast::Autocast;
 pub use autograd::{AccumulationHook, batch_norm_backward, channel_moments, symmetric_map, with_backward};
 pub use cuda::{device_count, libtorch_folder, load_cuda};
 pub use driver::{Gpu, gpus, keep_out_of_captures};
+pub use grads::{GradSums, add_one, set_grad};
 pub use host::{HostElement, dense_memory, host_bytes_mut, host_slice_mut};
 pub use memory::{PeakDeviceMemory, free_device_memory, peak_device_memory, tensor_over};
+pub use numerics::Numerics;
 pub use queue::{Graph, HostCopy, upload};
 pub use stream::{Mark, SideStream, set_device};
 pub use vmap::Vmap;
@@ -171,51 +175,6 @@ fn raw(tensor: &Tensor) -> *mut C_tensor {
     tensor.as_ptr().cast_mut()
 }
 
-/// Leaves `grad` at `leaf`, as a backward pass would. Both have the same shape, dtype and device.
-pub fn set_grad(leaf: &Tensor, grad: &Tensor) -> Result<()> {
-    // SAFETY: both pointers come from live tensors that outlive the call; the shim checks what autograd demands and
-    // takes a reference of its own to `grad`.
-    check(unsafe { ffi::regun_set_grad(raw(leaf), raw(grad)) })
-}
-
-/// Leaves, and where their gradients are added up.
-///
-/// Backward leaves a new tensor at each leaf. Taken from there together, they cost a GPU a few kernels; a pass that
-/// adds to a tensor that is there already launches one for each leaf.
-#[derive(Debug, Default)]
-pub struct GradSums {
-    leaves: Vec<Tensor>,
-    sums: Vec<Tensor>,
-}
-
-impl GradSums {
-    /// `sum` has the shape, dtype and device of the leaf.
-    pub fn push(&mut self, leaf: &Tensor, sum: Tensor) {
-        self.leaves.push(leaf.shallow_clone());
-        self.sums.push(sum);
-    }
-
-    /// The same leaves and sums, for another thread.
-    pub fn shallow_clone(&self) -> Self {
-        let clone = |tensors: &[Tensor]| tensors.iter().map(Tensor::shallow_clone).collect();
-        GradSums { leaves: clone(&self.leaves), sums: clone(&self.sums) }
-    }
-
-    /// Adds what backward has left at the leaves, and takes it away. A leaf without a gradient adds nothing.
-    pub fn add(&self) -> Result<()> {
-        let (leaves, sums) = (pointers(&self.leaves), pointers(&self.sums));
-        // SAFETY: as many pointers to live tensors in each, which outlive the call.
-        check(unsafe { ffi::regun_accumulate_grads(leaves.as_ptr(), sums.as_ptr(), leaves.len()) })
-    }
-}
-
-/// Adds 1 to each of these, in place.
-pub fn add_one(tensors: &[Tensor]) -> Result<()> {
-    let tensors = pointers(tensors);
-    // SAFETY: pointers to live tensors, which outlive the call.
-    check(unsafe { ffi::regun_add_one(tensors.as_ptr(), tensors.len()) })
-}
-
 fn pointers(tensors: &[Tensor]) -> Vec<*mut C_tensor> {
     tensors.iter().map(raw).collect()
 }
@@ -304,45 +263,6 @@ pub fn fused_adamw(
     })
 }
 
-/// How the whole process computes: `RegunNumerics` of `shim.h`.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Numerics {
-    /// Operations without a deterministic kernel become errors, and cuBLAS works in memory of a fixed size.
-    pub deterministic: bool,
-    /// float32 products on a GPU with TF32's mantissa of 10 bits.
-    pub tf32: bool,
-    /// cuDNN times its algorithms for each new shape and takes the fastest, which need not be the same each time.
-    pub benchmark: bool,
-}
-
-impl Numerics {
-    /// Before the first use of a GPU: cuBLAS reads its part (the environment variable `CUBLAS_WORKSPACE_CONFIG`, which
-    /// is left alone where the user has set it) when it starts. While no other thread reads the environment, unless
-    /// `deterministic` stays as it is: then no variable is set.
-    pub fn apply(self) -> Result<()> {
-        // SAFETY: sets flags of libtorch's global context, and a variable of the environment under libtorch's lock.
-        check(unsafe { ffi::regun_set_numerics(self) })
-    }
-
-    /// Runs `body` without timing cuDNN's algorithms: for shapes that come once, that takes longer than any of them.
-    pub fn without_benchmark<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
-        let before = Self::current()?;
-        Numerics { benchmark: false, ..before }.apply()?;
-        let result = body();
-        before.apply()?;
-        result
-    }
-
-    /// What is in force.
-    pub fn current() -> Result<Self> {
-        let mut numerics = Numerics { deterministic: false, tf32: false, benchmark: false };
-        // SAFETY: the shim writes plain values.
-        check(unsafe { ffi::regun_get_numerics(&mut numerics) })?;
-        Ok(numerics)
-    }
-}
-
 /// Keeps freed host memory in the process instead of returning it to the kernel after every tensor: activations of a
 /// CPU training step are large, and having their pages taken away and zeroed again costs about a tenth of the step.
 /// Call it once, first thing in the program: only memory allocated afterwards is kept. Does nothing without glibc.
@@ -402,44 +322,6 @@ mod tests {
 
     fn zeros(size: &[i64]) -> Tensor {
         Tensor::zeros(size, (Kind::Float, Device::Cpu))
-    }
-
-    #[test]
-    fn a_gradient_must_fit_its_leaf() {
-        let leaf = zeros(&[2, 3]).set_requires_grad(true);
-        let message = |leaf: &Tensor, grad: &Tensor| set_grad(leaf, grad).unwrap_err().message().to_owned();
-        assert!(message(&leaf, &zeros(&[3, 2])).contains("gradient of [3, 2]"));
-        assert!(message(&leaf, &zeros(&[2, 3]).to_kind(Kind::Double)).contains("Double"));
-        assert!(message(&zeros(&[2, 3]), &zeros(&[2, 3])).contains("leaf"));
-    }
-
-    #[test]
-    fn gradients_are_added_up_once_whoever_left_them() {
-        let [used, unused, given] = [(); 3].map(|()| zeros(&[2, 3]).set_requires_grad(true));
-        let mut grads = GradSums::default();
-        let sums: Vec<Tensor> = (1..=3).map(|start| zeros(&[2, 3]) + start).collect();
-        for (leaf, sum) in [&used, &unused, &given].into_iter().zip(&sums) {
-            grads.push(leaf, sum.shallow_clone());
-        }
-        (&used * 3.0).sum(Kind::Float).backward();
-        set_grad(&given, &(zeros(&[3, 2]) + 7).transpose(0, 1)).unwrap();
-        grads.add().unwrap();
-        grads.add().unwrap(); // nothing is left
-        let got: Vec<f64> = sums.iter().map(|sum| sum.mean(Kind::Double).double_value(&[])).collect();
-        assert_eq!(got, [4.0, 2.0, 10.0]);
-        assert!(!used.grad().defined() && !given.grad().defined());
-    }
-
-    // One test: the settings are those of the process, and tests share it.
-    #[test]
-    fn numerics_are_read_back_as_they_were_set() {
-        for [deterministic, tf32, benchmark] in [[true, true, false], [true, false, true], [false, true, true]] {
-            let wanted = Numerics { deterministic, tf32, benchmark };
-            wanted.apply().unwrap();
-            assert_eq!(Numerics::current().unwrap(), wanted);
-        }
-        Numerics { deterministic: false, tf32: false, benchmark: false }.apply().unwrap();
-        assert!(std::env::var("CUBLAS_WORKSPACE_CONFIG").is_ok());
     }
 
     #[test]
