@@ -1,7 +1,7 @@
 //! The one error type: what happened, what to do about it, and the exit code that tells a script.
 //!
 //! A message says what went wrong, where, what was found and what was wanted; the hint, on a line of its own,
-//! says how to mend it. Nobody matches on messages: code that must react asks for the [`Kind`].
+//! says how to mend it. Nobody matches on messages: code that must react asks for the [`ErrorKind`].
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why the program stops. Each kind is one exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ErrorKind {
     /// Wrong usage or configuration.
     Usage,
     /// Something needed is missing or unusable: data, a checkpoint, reference models.
@@ -30,18 +30,18 @@ pub enum Kind {
     Other,
 }
 
-impl Kind {
+impl ErrorKind {
     pub fn exit_code(self) -> i32 {
         match self {
-            Kind::Other => 1,
-            Kind::Usage => 2,
-            Kind::Missing => 3,
-            Kind::Bug => 70,
-            Kind::Peer => 71,
-            Kind::Storage => 72,
-            Kind::NonFinite => 73,
-            Kind::Stopped => 75,
-            Kind::Interrupted => 130,
+            ErrorKind::Other => 1,
+            ErrorKind::Usage => 2,
+            ErrorKind::Missing => 3,
+            ErrorKind::Bug => 70,
+            ErrorKind::Peer => 71,
+            ErrorKind::Storage => 72,
+            ErrorKind::NonFinite => 73,
+            ErrorKind::Stopped => 75,
+            ErrorKind::Interrupted => 130,
         }
     }
 }
@@ -49,29 +49,29 @@ impl Kind {
 /// An error as the user reads it.
 #[derive(Debug, Clone)]
 pub struct Error {
-    kind: Kind,
+    kind: ErrorKind,
     message: String,
     hint: Option<String>,
 }
 
 impl Error {
-    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Error { kind, message: message.into(), hint: None }
     }
 
     /// Wrong usage or configuration (exit code 2).
     pub fn usage(message: impl Into<String>) -> Self {
-        Self::new(Kind::Usage, message)
+        Self::new(ErrorKind::Usage, message)
     }
 
     /// Something needed is missing or unusable (exit code 3).
     pub fn missing(message: impl Into<String>) -> Self {
-        Self::new(Kind::Missing, message)
+        Self::new(ErrorKind::Missing, message)
     }
 
     /// Storage failed (exit code 72). `action` reads like "cannot write".
     pub fn storage(action: &str, path: &std::path::Path, source: &std::io::Error) -> Self {
-        Self::new(Kind::Storage, format!("{action} {}: {source}", path.display()))
+        Self::new(ErrorKind::Storage, format!("{action} {}: {source}", path.display()))
             .hint("check that the folder is writable and that the disk has space left")
     }
 
@@ -87,7 +87,7 @@ impl Error {
         self
     }
 
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 

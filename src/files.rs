@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Writes `path` through a temporary file in the same folder: a killed run leaves the old file or the new one, whole.
 /// Missing folders are made.
@@ -53,7 +53,7 @@ pub fn check_space(folder: &Path, bytes: u64) -> Result<()> {
     }
     let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
     Err(Error::new(
-        Kind::Storage,
+        ErrorKind::Storage,
         format!("{}: {} MB are free, wanted {} MB", folder.display(), megabytes(free), megabytes(bytes)),
     )
     .hint("make room, or choose another folder"))
@@ -84,7 +84,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         check_space(folder.path(), 1).unwrap();
         let error = check_space(folder.path(), u64::MAX).unwrap_err();
-        assert_eq!(error.kind(), Kind::Storage);
+        assert_eq!(error.kind(), ErrorKind::Storage);
         assert!(error.message().contains("wanted 18446744073710 MB"), "{error}");
     }
 
@@ -93,7 +93,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("file"), "x").unwrap();
         let error = write_atomic(&folder.path().join("file/below"), b"y").unwrap_err();
-        assert_eq!(error.kind(), Kind::Storage);
+        assert_eq!(error.kind(), ErrorKind::Storage);
         assert!(error.message().contains("file"), "{error}");
     }
 }

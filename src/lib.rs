@@ -12,7 +12,7 @@
 //! | [`report`] | tables and JSON |
 //! | [`optim`], [`models`], [`data`] | update rules, architectures, batches |
 //! | [`checkpoint`], [`names`] | model files and what they are called |
-//! | [`dist`] | the ranks: shares, sums, who writes |
+//! | [`distributed`] | the ranks: shares, sums, who writes |
 //! | [`config`] | the Hydra tree, typed and checked |
 //! | [`torch`] | what tch lacks; the unsafe code, but for the map of a file in [`data::pixels`] |
 //! | [`random`] | keyed randomness, and CPython's |
@@ -26,7 +26,7 @@ pub mod cli;
 pub mod config;
 pub mod data;
 pub mod digest;
-pub mod dist;
+pub mod distributed;
 pub mod error;
 pub mod eval;
 pub mod fetch;

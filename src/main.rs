@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use clap::Parser;
 use regun::cli::Cli;
-use regun::dist::launch;
+use regun::distributed::launch;
 use regun::run::{Options, run};
 
 fn main() {

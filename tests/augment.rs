@@ -4,14 +4,14 @@ mod formula;
 
 use std::collections::BTreeSet;
 
-use regun::config::schema::Transforms;
+use regun::config::schema::TransformsConfig;
 use regun::config::{Request, load};
 use regun::data::augment::{Augment, SampleKeys};
-use regun::data::resident::Resident;
+use regun::data::device_dataset::DeviceImages;
 use regun::data::source::{Dataset, Images};
-use regun::data::split::Parts;
-use regun::data::{Batch, Corpus, Feed, Feeder, Pool, Role, View};
-use regun::dist::World;
+use regun::data::split::SplitIndices;
+use regun::data::{Batch, DataLoader, DeviceDataset, Part, Pool, Sampler, View};
+use regun::distributed::World;
 use regun::random::Stream;
 use regun::torch::is_channels_last;
 use tch::{Device, Kind, Tensor};
@@ -25,11 +25,11 @@ const PADDING: usize = 2;
 const SIDE: usize = 6;
 
 /// The transforms of CIFAR-10, changed by `overrides` of `data.transforms`.
-fn transforms(overrides: &[&str]) -> Transforms {
+fn transforms(overrides: &[&str]) -> TransformsConfig {
     config_data(overrides).transforms
 }
 
-fn config_data(overrides: &[&str]) -> regun::config::schema::Data {
+fn config_data(overrides: &[&str]) -> regun::config::schema::DataConfig {
     let overrides: Vec<String> = overrides
         .iter()
         .map(|override_| format!("data.transforms.{override_}"))
@@ -207,17 +207,17 @@ const RETAIN: [usize; 11] = [1, 2, 4, 7, 8, 11, 13, 14, 16, 17, 19];
 const FORGET: [usize; 4] = [0, 5, 6, 12];
 
 /// Twenty samples whose one pixel is their index; sample i has label 100 + i.
-fn numbered() -> Corpus {
+fn numbered() -> DeviceDataset {
     let set = |n: i64| {
         let values = Tensor::arange(n, (Kind::Float, Device::Cpu)).view([n, 1, 1, 1]);
-        Resident::new(values, (100..100 + n).collect())
+        DeviceImages::new(values, (100..100 + n).collect())
     };
-    let parts = Parts { retain: RETAIN.into(), forget: FORGET.into(), ..Parts::default() };
-    Corpus::prepared(set(20), set(3), parts, 200, 4)
+    let parts = SplitIndices { retain: RETAIN.into(), forget: FORGET.into(), ..SplitIndices::default() };
+    DeviceDataset::prepared(set(20), set(3), parts, 200, 4)
 }
 
-fn feeder(feed: Feed, corpus: &Corpus, batch_size: usize) -> Feeder {
-    Feeder::new(feed, corpus, batch_size, 7, "base/train").unwrap()
+fn loader(sampler: Sampler, dataset: &DeviceDataset, batch_size: usize) -> DataLoader {
+    DataLoader::new(sampler, dataset, batch_size, 7, "base/train").unwrap()
 }
 
 /// Sample index of each image of a batch of [`numbered`]; its label must say the same.
@@ -232,9 +232,9 @@ fn members(batch: &Batch) -> Vec<usize> {
     members
 }
 
-/// One pass of a driving feed, batch by batch.
-fn pass(feeder: &mut Feeder, corpus: &Corpus, epoch: u64) -> Vec<Vec<usize>> {
-    (0..feeder.batches()).map(|step| members(&feeder.next(corpus, &World::solo(), epoch, step).unwrap())).collect()
+/// One pass of a driving sampler, batch by batch.
+fn pass(loader: &mut DataLoader, dataset: &DeviceDataset, epoch: u64) -> Vec<Vec<usize>> {
+    (0..loader.batches()).map(|step| members(&loader.next(dataset, &World::solo(), epoch, step).unwrap())).collect()
 }
 
 fn sorted(mut members: Vec<usize>) -> Vec<usize> {
@@ -244,11 +244,11 @@ fn sorted(mut members: Vec<usize>) -> Vec<usize> {
 
 #[test]
 fn a_pass_holds_every_sample_once_and_keeps_the_last_partial_batch() {
-    let corpus = numbered();
-    let mut feeder = feeder(Feed::train(Role::Retain), &corpus, 4);
-    assert_eq!((feeder.samples(), feeder.batches()), (11, 3));
-    assert_eq!([0, 1, 2].map(|step| feeder.size_at(0, step, 0)), [4, 4, 3]);
-    let passes: Vec<_> = (0..4).map(|epoch| pass(&mut feeder, &corpus, epoch)).collect();
+    let dataset = numbered();
+    let mut loader = loader(Sampler::train(Part::Retain), &dataset, 4);
+    assert_eq!((loader.samples(), loader.batches()), (11, 3));
+    assert_eq!([0, 1, 2].map(|step| loader.size_at(0, step, 0)), [4, 4, 3]);
+    let passes: Vec<_> = (0..4).map(|epoch| pass(&mut loader, &dataset, epoch)).collect();
     for pass in &passes {
         assert_eq!(pass.iter().map(Vec::len).collect::<Vec<_>>(), [4, 4, 3]);
         assert_eq!(sorted(pass.concat()), RETAIN);
@@ -261,51 +261,51 @@ fn a_pass_holds_every_sample_once_and_keeps_the_last_partial_batch() {
 /// A batch can be made again: the order is a function of the epoch, not of what was drawn before.
 #[test]
 fn a_pass_does_not_depend_on_those_before_it() {
-    let corpus = numbered();
-    let mut whole = feeder(Feed::train(Role::Retain), &corpus, 4);
-    let second = [0, 1].map(|epoch| pass(&mut whole, &corpus, epoch))[1].clone();
-    let mut late = feeder(Feed::train(Role::Retain), &corpus, 4);
-    assert_eq!(members(&late.next(&corpus, &World::solo(), 1, 2).unwrap()), second[2]);
-    let another_size = pass(&mut feeder(Feed::train(Role::Retain), &corpus, 5), &corpus, 1);
+    let dataset = numbered();
+    let mut whole = loader(Sampler::train(Part::Retain), &dataset, 4);
+    let second = [0, 1].map(|epoch| pass(&mut whole, &dataset, epoch))[1].clone();
+    let mut late = loader(Sampler::train(Part::Retain), &dataset, 4);
+    assert_eq!(members(&late.next(&dataset, &World::solo(), 1, 2).unwrap()), second[2]);
+    let another_size = pass(&mut loader(Sampler::train(Part::Retain), &dataset, 5), &dataset, 1);
     assert_eq!(another_size.concat(), second.concat());
 }
 
 #[test]
 fn a_feed_in_order_is_in_data_set_order() {
-    let corpus = numbered();
-    let mut feeder = feeder(Feed::train(Role::Retain).in_order(), &corpus, 4);
-    assert_eq!([0, 9].map(|epoch| pass(&mut feeder, &corpus, epoch).concat()), [RETAIN; 2]);
+    let dataset = numbered();
+    let mut loader = loader(Sampler::train(Part::Retain).in_order(), &dataset, 4);
+    assert_eq!([0, 9].map(|epoch| pass(&mut loader, &dataset, epoch).concat()), [RETAIN; 2]);
 }
 
 #[test]
 fn a_batch_says_where_its_samples_are() {
-    let corpus = numbered();
-    let mut feeder = feeder(Feed::train(Role::Retain), &corpus, 4);
-    let batch = feeder.next(&corpus, &World::solo(), 0, 2).unwrap();
-    let positions: Vec<usize> = batch.local().iter().map(|&position| corpus.indices(Role::Retain)[position]).collect();
+    let dataset = numbered();
+    let mut loader = loader(Sampler::train(Part::Retain), &dataset, 4);
+    let batch = loader.next(&dataset, &World::solo(), 0, 2).unwrap();
+    let positions: Vec<usize> = batch.local().iter().map(|&position| dataset.indices(Part::Retain)[position]).collect();
     assert_eq!(positions, members(&batch));
-    assert_eq!((batch.global.len(), batch.share, batch.step_count), (3, 0..3, 3));
+    assert_eq!((batch.global.len(), batch.shard, batch.step_count), (3, 0..3, 3));
 }
 
 #[test]
 fn joined_pools_keep_images_and_labels_together() {
-    let corpus = numbered();
+    let dataset = numbered();
     // Made samples 50 to 56, told by pixel and label like the others.
     let made = Tensor::arange_start(50, 57, (Kind::Float, Device::Cpu));
     let labels = (&made + 100.0).to_kind(Kind::Int64);
     let pools = vec![
-        Pool::Part(Role::Forget, View::Eval),
+        Pool::Part(Part::Forget, View::Eval),
         Pool::Made { images: made.view([7, 1, 1, 1]), labels },
-        Pool::Part(Role::Retain, View::Train),
+        Pool::Part(Part::Retain, View::Train),
     ];
     let positions: Vec<usize> = [&FORGET[..], &[50, 51, 52, 53, 54, 55, 56], &RETAIN].concat();
-    let feed = Feed { name: "joined", pools, shuffled: true, drives: true };
+    let sampler = Sampler { name: "joined", pools, shuffled: true, ends_pass: true };
     // Batches of one leave pools without members.
     for batch_size in [1, 5, 100] {
-        let mut feeder = feeder(feed.clone(), &corpus, batch_size);
+        let mut loader = loader(sampler.clone(), &dataset, batch_size);
         let mut seen = Vec::new();
-        for step in 0..feeder.batches() {
-            let batch = feeder.next(&corpus, &World::solo(), 0, step).unwrap();
+        for step in 0..loader.batches() {
+            let batch = loader.next(&dataset, &World::solo(), 0, step).unwrap();
             let wanted: Vec<usize> = batch.global.iter().map(|&position| positions[position]).collect();
             assert_eq!(members(&batch), wanted, "batch size {batch_size}, step {step}");
             seen.extend(wanted);
@@ -317,20 +317,20 @@ fn joined_pools_keep_images_and_labels_together() {
 
 #[test]
 fn a_cycle_runs_on_across_epochs_and_reshuffles() {
-    let corpus = numbered();
-    let mut feeder = feeder(Feed::cycle(Role::Retain, View::Eval), &corpus, 4);
-    assert!(!feeder.drives());
+    let dataset = numbered();
+    let mut loader = loader(Sampler::cycle(Part::Retain, View::Eval), &dataset, 4);
+    assert!(!loader.ends_pass());
     let mut batches = Vec::new();
     // Epochs of two steps end in the middle of the cycle's passes of three.
     for (epoch, step) in (0..6).flat_map(|epoch| [(epoch, 0), (epoch, 1)]) {
-        let ahead: Vec<usize> = (0..3).map(|ahead| feeder.size_at(epoch, step, ahead)).collect();
+        let ahead: Vec<usize> = (0..3).map(|ahead| loader.size_at(epoch, step, ahead)).collect();
         let mut sizes = [4, 4, 3].into_iter().cycle().skip(batches.len() % 3);
         assert_eq!(ahead, sizes.by_ref().take(3).collect::<Vec<_>>());
-        let batch = members(&feeder.next(&corpus, &World::solo(), epoch, step).unwrap());
+        let batch = members(&loader.next(&dataset, &World::solo(), epoch, step).unwrap());
         assert_eq!(batch.len(), ahead[0]);
         batches.push(batch);
     }
-    assert_eq!(feeder.drawn(), 12);
+    assert_eq!(loader.drawn(), 12);
     let passes: Vec<Vec<usize>> = batches.chunks(3).map(<[_]>::concat).collect();
     assert!(passes.iter().all(|pass| sorted(pass.clone()) == RETAIN));
     assert_eq!(passes.iter().collect::<BTreeSet<_>>().len(), 4, "each pass has an order of its own");
@@ -338,11 +338,11 @@ fn a_cycle_runs_on_across_epochs_and_reshuffles() {
 
 #[test]
 fn a_feed_without_samples_is_refused() {
-    let error = Feeder::new(Feed::train(Role::HeldOut), &numbered(), 4, 7, "base/train").err().unwrap();
+    let error = DataLoader::new(Sampler::train(Part::HeldOut), &numbered(), 4, 7, "base/train").err().unwrap();
     assert!(error.message().contains("heldout"), "{error}");
 }
 
-/// The draws belong to (seed, purpose/feed/augment, pass, index in the data set): not to the place in part or batch.
+/// The draws belong to (seed, purpose/sampler/augment, pass, index in the data set): not to the place in part or batch.
 #[test]
 fn a_feeder_augments_by_pass_and_data_set_index() {
     let images = |pixels: Vec<u8>, n: usize| Images {
@@ -353,7 +353,7 @@ fn a_feeder_augments_by_pass_and_data_set_index() {
         width: WIDTH,
     };
     let test = images(image_of(&pixels(), 0).to_vec(), 1);
-    let dataset = Dataset {
+    let host = Dataset {
         name: "numbers".into(),
         train: images(pixels(), SAMPLES),
         test,
@@ -362,21 +362,22 @@ fn a_feeder_augments_by_pass_and_data_set_index() {
         class_names: Vec::new(),
     };
     let retain: Vec<usize> = (1..SAMPLES).step_by(2).collect();
-    let parts = Parts { retain: retain.clone(), ..Parts::default() };
-    let corpus = Corpus::new(&dataset, parts, &config_data(&CROP_AND_FLIP), Kind::Float, Device::Cpu).unwrap();
+    let parts = SplitIndices { retain: retain.clone(), ..SplitIndices::default() };
+    let dataset = DeviceDataset::new(&host, parts, &config_data(&CROP_AND_FLIP), Kind::Float, Device::Cpu).unwrap();
     let (augment, stream) = (augment(&CROP_AND_FLIP), Stream::new(7, "base/train/retain/augment"));
-    let mut cycle = feeder(Feed::cycle(Role::Retain, View::Train), &corpus, 20);
+    let mut cycle = loader(Sampler::cycle(Part::Retain, View::Train), &dataset, 20);
     for draw in 0..6 {
-        let batch = cycle.next(&corpus, &World::solo(), 0, draw).unwrap();
+        let batch = cycle.next(&dataset, &World::solo(), 0, draw).unwrap();
         let samples: Vec<usize> = batch.global.iter().map(|&position| retain[position]).collect();
         let number = draw as u64 / 3;
         assert_eq!(batch.images, train(&augment, &stream, number, &samples), "draw {draw}");
     }
     // Seen through the evaluation transforms the images are the stored ones.
-    let batch = feeder(Feed::cycle(Role::Retain, View::Eval), &corpus, 20).next(&corpus, &World::solo(), 0, 0).unwrap();
+    let batch =
+        loader(Sampler::cycle(Part::Retain, View::Eval), &dataset, 20).next(&dataset, &World::solo(), 0, 0).unwrap();
     let samples = batch.global.iter().map(|&position| retain[position]);
     assert_eq!(
         bytes(&batch.images),
-        samples.flat_map(|s| image_of(&dataset.train.pixels, s).to_vec()).collect::<Vec<_>>()
+        samples.flat_map(|s| image_of(&host.train.pixels, s).to_vec()).collect::<Vec<_>>()
     );
 }

@@ -4,10 +4,10 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use regun::config::schema::Data;
+use regun::config::schema::DataConfig;
 use regun::data::cifar::{self, CIFAR10, CIFAR100, Format};
-use regun::data::source::{self, Dataset, Images, Means, Source, count_test_images_in_train};
-use regun::error::{Error, Kind};
+use regun::data::source::{self, Dataset, Images, LoadOptions, Source, count_test_images_in_train};
+use regun::error::{Error, ErrorKind};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -69,7 +69,7 @@ fn small(dir: &Path) -> Result<Source, Error> {
 
 fn refused(dir: &Path, said: &[&str]) {
     let error = small(dir).unwrap_err();
-    assert_eq!(error.kind(), Kind::Missing, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Missing, "{error}");
     assert!(error.hint_text().is_some(), "{error}");
     for text in said {
         assert!(error.to_string().contains(text), "{error}\nlacks {text}");
@@ -239,7 +239,7 @@ fn an_absent_set_says_where_to_get_it() {
     refused(dir.path(), &["the archive is there", "cifar-10-python.tar.gz"]);
 }
 
-fn settings(name: &str, dir: &Path, num_classes: i64, debug_subset_size: Option<usize>) -> Data {
+fn settings(name: &str, dir: &Path, num_classes: i64, debug_subset_size: Option<usize>) -> DataConfig {
     serde_json::from_value(json!({
         "name": name,
         "data_dir": dir,
@@ -262,12 +262,12 @@ fn settings(name: &str, dir: &Path, num_classes: i64, debug_subset_size: Option<
     .unwrap()
 }
 
-fn with_image_size(data: Data) -> Data {
-    Data { image_size: Some(8), ..data }
+fn with_image_size(data: DataConfig) -> DataConfig {
+    DataConfig { image_size: Some(8), ..data }
 }
 
-fn load(data: &Data) -> Result<Dataset, Error> {
-    source::load(data, Means { cache_dir: Path::new("nowhere"), threads: 1 })
+fn load(data: &DataConfig) -> Result<Dataset, Error> {
+    source::load(data, LoadOptions { cache_dir: Path::new("nowhere"), threads: 1 })
 }
 
 #[test]
@@ -290,11 +290,11 @@ fn settings_cut_and_check_any_data_set() {
     assert_eq!(count_test_images_in_train(&leaky), 1);
 
     for (data, kind) in [
-        (settings("digits", nowhere, 9, None), Kind::Usage),
-        (settings("digits", nowhere, 10, Some(0)), Kind::Usage),
-        (with_image_size(settings("digits", nowhere, 10, None)), Kind::Usage),
-        (settings("tiny_imagenet", nowhere, 200, None), Kind::Missing),
-        (settings("cifar10", nowhere, 10, None), Kind::Missing),
+        (settings("digits", nowhere, 9, None), ErrorKind::Usage),
+        (settings("digits", nowhere, 10, Some(0)), ErrorKind::Usage),
+        (with_image_size(settings("digits", nowhere, 10, None)), ErrorKind::Usage),
+        (settings("tiny_imagenet", nowhere, 200, None), ErrorKind::Missing),
+        (settings("cifar10", nowhere, 10, None), ErrorKind::Missing),
     ] {
         assert_eq!(load(&data).unwrap_err().kind(), kind);
     }

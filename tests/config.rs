@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use regun::config::overrides::{Override, sweep};
-use regun::config::schema::{OptimName, Precision, SchedulerName, Stem, Unlearn};
+use regun::config::schema::{OptimName, Precision, SchedulerName, Stem, UnlearnConfig};
 use regun::config::{Environment, Loaded, Node, Origin, Request, Value, builtin, compose_in, scalar, yaml};
-use regun::error::{Error, Kind};
+use regun::error::{Error, ErrorKind};
 use serde_json::{Value as Json, json};
 
 const EMPTY: Environment = |_| Err(VarError::NotPresent);
@@ -26,7 +26,7 @@ fn load(overrides: &[&str]) -> Result<Loaded, Error> {
 /// Message and hint of the failure of these overrides.
 fn failure(overrides: &[&str]) -> String {
     let error = load(overrides).expect_err("must fail");
-    assert_eq!(error.kind(), Kind::Usage);
+    assert_eq!(error.kind(), ErrorKind::Usage);
     error.to_string()
 }
 
@@ -178,7 +178,7 @@ fn methods_read_their_own_section() {
     }
     let section =
         |overrides: &[&str]| load(overrides).expect("a configuration").config.unlearn.expect("a method").method;
-    let read = |overrides: &[&str]| section(overrides).decode_ignoring::<Settings>(Unlearn::SHARED_KEYS);
+    let read = |overrides: &[&str]| section(overrides).decode_ignoring::<Settings>(UnlearnConfig::SHARED_KEYS);
 
     let settings = read(&["unlearn=ssd", "unlearn.alpha=5"]).expect("integers are numbers too");
     assert_eq!((settings.alpha, settings.lambda, settings.fim_microbatch_size), (5.0, 1.0, 16));

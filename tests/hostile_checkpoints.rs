@@ -5,7 +5,7 @@ use std::io::{Cursor, Read, Write};
 use std::path::Path;
 
 use regun::checkpoint;
-use regun::error::Kind;
+use regun::error::ErrorKind;
 use regun::pickle::Writer;
 use regun::random::Stream;
 use tempfile::TempDir;
@@ -87,7 +87,7 @@ fn load(folder: &TempDir, contents: &[u8]) -> regun::error::Result<usize> {
 fn refusal(contents: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let error = load(&folder, contents).expect_err("a hostile file was read");
-    assert_eq!(error.kind(), Kind::Missing, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Missing, "{error}");
     assert!(error.message().contains("hostile.ckpt") && error.hint_text().is_some(), "{error}");
     assert!(error.message().len() < 1000 && !error.message().contains('\x1b'), "{error}");
     error.message().to_owned()
@@ -331,7 +331,7 @@ fn mutations_neither_panic_nor_fill_the_memory() {
             match load(&folder, &wrap(&mutant)) {
                 Ok(_) => read += 1,
                 Err(error) => {
-                    assert!(error.kind() == Kind::Missing && error.message().len() < 2000, "{error}");
+                    assert!(error.kind() == ErrorKind::Missing && error.message().len() < 2000, "{error}");
                     refused += 1;
                 }
             }

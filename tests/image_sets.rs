@@ -12,7 +12,7 @@ use regun::data::listing::Listing;
 use regun::data::pack::{self, Settings};
 use regun::data::source::Source;
 use regun::data::{image_folder, tiny_imagenet};
-use regun::error::{Error, Kind};
+use regun::error::{Error, ErrorKind};
 use tempfile::TempDir;
 
 fn settings(cache: &Path) -> Settings<'_> {
@@ -90,7 +90,7 @@ fn pixels(fixture: &str) -> Vec<u8> {
 }
 
 #[track_caller]
-fn says(error: Error, kind: Kind, parts: &[&str]) {
+fn says(error: Error, kind: ErrorKind, parts: &[&str]) {
     assert!(error.kind() == kind && error.hint_text().is_some(), "{error}");
     for part in parts {
         assert!(error.to_string().contains(part), "{error}\nlacks {part}");
@@ -171,7 +171,7 @@ fn a_wrong_image_folder_is_told_what_is_wrong() {
     for (damage, parts) in damages {
         let tree = Tree::new();
         damage(&tree.path("data"));
-        says(image_folder::list(&tree.path("data")).unwrap_err(), Kind::Missing, parts);
+        says(image_folder::list(&tree.path("data")).unwrap_err(), ErrorKind::Missing, parts);
     }
 }
 
@@ -203,7 +203,7 @@ fn a_wrong_tiny_imagenet_is_told_what_is_wrong() {
         damage(dir.path());
         match parts {
             [] => assert_eq!(tiny_imagenet::list(dir.path()).unwrap().train.len(), 3),
-            parts => says(tiny_imagenet::list(dir.path()).unwrap_err(), Kind::Missing, parts),
+            parts => says(tiny_imagenet::list(dir.path()).unwrap_err(), ErrorKind::Missing, parts),
         }
     }
 }
@@ -339,18 +339,18 @@ fn files_that_are_no_images_are_named_counted_and_left_out_on_demand() {
         "test/ant/only.jpg: it is empty",
         "data.skip_corrupt=true",
     ];
-    says(tree.load(|_| ()).unwrap_err(), Kind::Missing, &named);
+    says(tree.load(|_| ()).unwrap_err(), ErrorKind::Missing, &named);
     assert!(tree.packs().is_empty());
     let source = tree.load(|settings| settings.skip_corrupt = true).unwrap();
     assert_eq!((&source.train.labels[..], &source.test.labels[..]), (&[0, 0, 1, 1, 2][..], &[1, 2][..]));
     assert_eq!(source.train.iter().last().unwrap(), pixels("444.jpg"));
     // The pack is there now, and still does not hide what it lacks.
-    says(tree.load(|_| ()).unwrap_err(), Kind::Missing, &named);
+    says(tree.load(|_| ()).unwrap_err(), ErrorKind::Missing, &named);
     assert_eq!(tree.packs().len(), 1);
 
     fs::write(tree.path("data/train/cat/444.jpg"), "").unwrap();
     let error = tree.load(|settings| settings.skip_corrupt = true).unwrap_err();
-    says(error, Kind::Missing, &["no training image of the class `cat`"]);
+    says(error, ErrorKind::Missing, &["no training image of the class `cat`"]);
 }
 
 #[test]
@@ -359,7 +359,7 @@ fn more_bad_files_than_a_message_holds_are_counted() {
     for i in 0..20 {
         fs::write(tree.path(&format!("data/train/cat/bad{i:02}.jpg")), "bad").unwrap();
     }
-    says(tree.load(|_| ()).unwrap_err(), Kind::Missing, &["20 of 29", "bad00.jpg", "bad04.jpg", "and 15 more"]);
+    says(tree.load(|_| ()).unwrap_err(), ErrorKind::Missing, &["20 of 29", "bad00.jpg", "bad04.jpg", "and 15 more"]);
 }
 
 #[test]
@@ -370,7 +370,11 @@ fn images_of_different_sizes_need_an_image_size() {
     encoder.set_color(png::ColorType::Rgb);
     encoder.write_header().unwrap().write_image_data(&[200; 240]).unwrap();
     let error = tree.load(|_| ()).unwrap_err();
-    says(error, Kind::Missing, &["train/ant/grey.jpg is 29x19", "train/cat/small.png is 8x10", "data.image_size=8"]);
+    says(
+        error,
+        ErrorKind::Missing,
+        &["train/ant/grey.jpg is 29x19", "train/cat/small.png is 8x10", "data.image_size=8"],
+    );
     let source = tree.load(|settings| settings.image_size = Some(12)).unwrap();
     assert_eq!((source.train.height, source.train.width, source.train.len()), (12, 12, 7));
     assert!(source.train.iter().last().unwrap().iter().all(|&value| value == 200));

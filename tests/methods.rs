@@ -4,8 +4,8 @@ mod formula;
 mod formula_network;
 mod golden_steps;
 
-use golden_steps::{HELDOUT, check, corpus, fixtures, indices, labels, phase};
-use regun::data::{Batch, Role};
+use golden_steps::{HELDOUT, check, dataset, fixtures, indices, labels, phase};
+use regun::data::{Batch, Part};
 use regun::error::Result;
 use regun::random::python::Random;
 use regun::train::supervised::Supervised;
@@ -19,8 +19,8 @@ fn finetune_steps_are_the_listed_ones() {
     let fixtures = fixtures();
     let steps = &fixtures["finetune"]["steps"];
     let epochs = steps.as_array().unwrap().len();
-    let mut method = Supervised { role: Role::RetainSubset, label_smoothing: 0.0, phase: phase(epochs) };
-    check("finetune", &mut method, &corpus(&fixtures, &[]), steps, &[]);
+    let mut method = Supervised { part: Part::RetainSubset, label_smoothing: 0.0, phase: phase(epochs) };
+    check("finetune", &mut method, &dataset(&fixtures, &[]), steps, &[]);
 }
 
 #[test]
@@ -28,7 +28,7 @@ fn neggrad_steps_are_the_listed_ones() {
     let fixtures = fixtures();
     let steps = &fixtures["neggrad"]["steps"];
     let mut method = NegGrad { phase: phase(steps.as_array().unwrap().len()) };
-    check("neggrad", &mut method, &corpus(&fixtures, &[]), steps, &[]);
+    check("neggrad", &mut method, &dataset(&fixtures, &[]), steps, &[]);
 }
 
 /// Stands for a selector whose draw the fixture lists.
@@ -74,7 +74,7 @@ fn regun_steps_are_the_listed_ones() {
         let mut method = ReGUn::new(settings, phase(steps.as_array().unwrap().len()), selector);
         let what = format!("regun {} {} T={}", run["selector"], run["aggregation"], run["temperature"]);
         let terms = [("forget_kl", "regun_loss"), ("retain_ce", "retain_ce")];
-        check(&what, &mut method, &corpus(&fixtures, heldout), steps, &terms);
+        check(&what, &mut method, &dataset(&fixtures, heldout), steps, &terms);
     }
 }
 

@@ -8,13 +8,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use formula_network::formula_images;
-use golden_steps::{FORGET, Golden, architecture, check, corpus, fixtures, formula_model, indices, labels, phase};
-use regun::config::schema::{Compat, CudaGraph};
+use golden_steps::{FORGET, Golden, architecture, check, dataset, fixtures, formula_model, indices, labels, phase};
+use regun::config::schema::{CompatConfig, CudaGraphMode};
 use regun::config::{Config, Request, load};
-use regun::data::resident::Resident;
-use regun::data::split::Parts;
-use regun::data::{Corpus, Feed, Feeder, Role, View, source, split};
-use regun::dist::World;
+use regun::data::device_dataset::DeviceImages;
+use regun::data::split::SplitIndices;
+use regun::data::{DataLoader, DeviceDataset, Part, Sampler, View, source, split};
+use regun::distributed::World;
 use regun::models::init::Init;
 use regun::models::{Architecture, Forward, Layout, Slot, build, layout};
 use regun::names::{Attack, Names};
@@ -28,7 +28,7 @@ use regun::unlearn::ssd::{self, Ssd};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor, no_grad};
 
-const COMPAT: Compat = Compat { scrub_teacher_mode: false };
+const COMPAT: CompatConfig = CompatConfig { scrub_teacher_mode: false };
 
 fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("no number: {value}"))
@@ -66,7 +66,7 @@ fn settings(batch_size: usize) -> Settings {
         freeze_backbone: false,
         sync_batchnorm: true,
         mixed: None,
-        cuda_graph: CudaGraph::Off,
+        cuda_graph: CudaGraphMode::Off,
         reduction: Reduction { cuts: (1 << 20).into(), compression: None },
         compat: COMPAT,
         names: None,
@@ -153,14 +153,14 @@ fn an_architecture_of_unknown_layers_has_gradients_of_single_samples_too() {
 #[test]
 fn ssd_dampens_the_listed_weights() {
     let fixtures = fixtures();
-    let corpus = corpus(&fixtures, &[]);
+    let dataset = dataset(&fixtures, &[]);
     let golden = &fixtures["ssd"];
     for run in golden["dampening"].as_array().unwrap() {
         let (alpha, lambda) = (number(&run["alpha"]), number(&run["lambda"]));
         let mut model = formula_model();
         let mut method = Ssd::new(ssd::Settings { alpha, lambda, fim_microbatch_size: 4 });
         let (world, settings) = (World::solo(), settings(6));
-        Trainer { world: &world, corpus: &corpus, model: &mut model, settings }.run(&mut method, &mut ()).unwrap();
+        Trainer { world: &world, dataset: &dataset, model: &mut model, settings }.run(&mut method, &mut ()).unwrap();
 
         let edit = method.edit().unwrap();
         let names = || model.state.parameters().map(|(_, entry, _)| entry.name.as_str());
@@ -218,7 +218,7 @@ fn attack_of(golden: &Value) -> Attack {
 fn attacks_find_the_listed_images() {
     let fixtures = fixtures();
     let model = formula_model();
-    let logits = model.folded_with_gradient().unwrap();
+    let logits = model.fused_with_gradient().unwrap();
     let labels = classes(&fixtures["amun"]["forget_labels_for_the_attack"]);
     for (number_of_case, golden) in fixtures["amun"]["attacks"].as_array().unwrap().iter().enumerate() {
         let bound = |key: &str| Tensor::from_slice(&floats(&golden[key])).view([1, 3, 1, 1]);
@@ -267,7 +267,7 @@ fn amun_steps_are_the_listed_ones() {
     let mut fixtures = fixtures();
     let golden = fixtures["amun"].clone();
     fixtures["setup"]["labels"]["forget"] = golden["forget_labels_for_the_attack"].clone();
-    let corpus = corpus(&fixtures, &[]);
+    let dataset = dataset(&fixtures, &[]);
     for run in golden["finetune"].as_array().unwrap() {
         let overrides: Vec<&str> = run["overrides"].as_array().unwrap().iter().map(|o| o.as_str().unwrap()).collect();
         let settings = amun::Settings {
@@ -280,7 +280,7 @@ fn amun_steps_are_the_listed_ones() {
         };
         let (what, steps) = (run["case"].as_str().unwrap(), &run["steps"]);
         let mut method = Amun::new(settings, phase(steps.as_array().unwrap().len()));
-        Golden { what, corpus: &corpus, steps, terms: &|_| &[], norm_tolerance: 1e-6, compat: COMPAT }.check_from(
+        Golden { what, dataset: &dataset, steps, terms: &|_| &[], norm_tolerance: 1e-6, compat: COMPAT }.check_from(
             &mut formula_model(),
             run["batch_size"].as_u64().unwrap() as usize,
             &mut method,
@@ -307,41 +307,42 @@ fn digits(cache: &Path, more: &str) -> Config {
     load(&Request { overrides: &overrides, ..Request::default() }).unwrap().config
 }
 
-fn digits_corpus(config: &Config) -> Corpus {
-    let dataset = source::load(&config.data, source::Means { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
+fn digits_corpus(config: &Config) -> DeviceDataset {
+    let dataset =
+        source::load(&config.data, source::LoadOptions { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
     let parts = split::split(&dataset.train.labels, &config.split).unwrap();
-    Corpus::new(&dataset, parts, &config.data, Kind::Double, Device::Cpu).unwrap()
+    DeviceDataset::new(&dataset, parts, &config.data, Kind::Double, Device::Cpu).unwrap()
 }
 
-fn run_amun(config: &Config, corpus: &Corpus, model_seed: u64) -> AmunRun {
+fn run_amun(config: &Config, dataset: &DeviceDataset, model_seed: u64) -> AmunRun {
     let architecture = build(&config.model.model).unwrap().into();
     let mut model = Model::initialise(&architecture, model_seed, "base", Kind::Double, Device::Cpu).unwrap();
     let world = World::solo();
     let settings = Settings::new(config, &world, "unlearn/amun", 42);
     let own: amun::Settings = config.unlearn.as_ref().unwrap().method.decode_ignoring(SHARED).unwrap();
     let mut method = Amun::new(own, phase(1));
-    Trainer { world: &world, corpus, model: &mut model, settings }.run(&mut method, &mut ()).unwrap();
+    Trainer { world: &world, dataset, model: &mut model, settings }.run(&mut method, &mut ()).unwrap();
     let set = method.adversarial().unwrap();
     let set = amun::AdversarialSet { images: set.images.shallow_clone(), labels: set.labels.shallow_clone() };
     AmunRun { model, set, attacked: world.work().contains_key("unlearn/amun/attack/forget") }
 }
 
-const SHARED: &[&str] = regun::config::schema::Unlearn::SHARED_KEYS;
+const SHARED: &[&str] = regun::config::schema::UnlearnConfig::SHARED_KEYS;
 
 #[test]
 fn adversarial_images_of_real_data_are_valid_near_and_labelled_by_the_model() {
     let folder = tempfile::tempdir().unwrap();
     let config = digits(folder.path(), "");
-    let corpus = digits_corpus(&config);
-    let AmunRun { set, .. } = run_amun(&config, &corpus, 1);
+    let dataset = digits_corpus(&config);
+    let AmunRun { set, .. } = run_amun(&config, &dataset, 1);
     let architecture = build(&config.model.model).unwrap().into();
     let base = Model::initialise(&architecture, 1, "base", Kind::Double, Device::Cpu).unwrap();
 
-    let (least, greatest) = corpus.bounds().unwrap();
+    let (least, greatest) = dataset.bounds().unwrap();
     let inside = set.images.ge_tensor(&least).logical_and(&set.images.le_tensor(&greatest));
     assert_eq!(inside.all().int64_value(&[]), 1);
-    let samples = corpus.indices(Role::Forget);
-    let (clean, own) = corpus.fetch(Role::Forget, samples, None).unwrap();
+    let samples = dataset.indices(Part::Forget);
+    let (clean, own) = dataset.load_batch(Part::Forget, samples, None).unwrap();
     assert_eq!(set.images.size(), clean.size());
     let distances = (&set.images - &clean).norm_scalaropt_dim(2, [1i64, 2, 3].as_slice(), false);
     let seen = no_grad(|| base.eval(&set.images)).unwrap().argmax(1, false);
@@ -364,9 +365,9 @@ fn adversarial_images_of_real_data_are_valid_near_and_labelled_by_the_model() {
 fn an_adversarial_set_is_made_once_for_each_base_model_and_setting() {
     let folder = tempfile::tempdir().unwrap();
     let config = digits(folder.path(), "");
-    let corpus = digits_corpus(&config);
-    let first = run_amun(&config, &corpus, 1);
-    let again = run_amun(&config, &corpus, 1);
+    let dataset = digits_corpus(&config);
+    let first = run_amun(&config, &dataset, 1);
+    let again = run_amun(&config, &dataset, 1);
     assert!(first.attacked && !again.attacked);
     assert_eq!((&first.set.images, &first.set.labels), (&again.set.images, &again.set.labels));
     for ((name, one), (_, other)) in first.model.state.named().zip(again.model.state.named()) {
@@ -374,16 +375,16 @@ fn an_adversarial_set_is_made_once_for_each_base_model_and_setting() {
     }
 
     // The name is the same, what is in it is not.
-    let other_base = run_amun(&config, &corpus, 2);
+    let other_base = run_amun(&config, &dataset, 2);
     assert!(other_base.attacked);
     assert_ne!(other_base.set.images, first.set.images);
-    assert!(!run_amun(&config, &corpus, 2).attacked, "the new set took the place of the old one");
+    assert!(!run_amun(&config, &dataset, 2).attacked, "the new set took the place of the old one");
 
     let attack = Attack { epsilon_init: 0.5, steps: 4, step_factor: 0.4, max_rounds: 4 };
     let path = Names::of(&config).adversarial_set(&attack, "safetensors");
     let whole = std::fs::read(&path).unwrap();
     std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
-    assert!(run_amun(&config, &corpus, 2).attacked);
+    assert!(run_amun(&config, &dataset, 2).attacked);
     assert!(path.with_extension("corrupt").exists());
     assert_eq!(std::fs::read(&path).unwrap(), whole, "made again, bit for bit");
 }
@@ -401,20 +402,20 @@ fn lur(alpha: f64, retain_weight: f64, forget_weight: f64, epochs: usize) -> Lur
 #[test]
 fn lur_steps_are_the_listed_ones() {
     let fixtures = fixtures();
-    let corpus = corpus(&fixtures, &[]);
+    let dataset = dataset(&fixtures, &[]);
     for run in fixtures["lur"]["pruning_off"].as_array().unwrap() {
         let [alpha, retain, forget] = ["alpha", "retain_weight", "forget_weight"].map(|key| number(&run[key]));
         let steps = &run["steps"];
         let what = format!("lur alpha {alpha}");
         let terms = [("retain_ce", "retain_ce"), ("forget_ce_ahead", "forget_ce_at_lookahead")];
-        check(&what, &mut lur(alpha, retain, forget, steps.as_array().unwrap().len()), &corpus, steps, &terms);
+        check(&what, &mut lur(alpha, retain, forget, steps.as_array().unwrap().len()), &dataset, steps, &terms);
     }
 }
 
 #[test]
 fn snip_resets_the_listed_weights() {
     let fixtures = fixtures();
-    let whole = corpus(&fixtures, &[]);
+    let whole = dataset(&fixtures, &[]);
     let names = Names {
         cache_dir: "cache".into(),
         model: "resnet18".into(),
@@ -445,10 +446,10 @@ fn snip_resets_the_listed_weights() {
 
         let mut model = formula_model();
         let world = World::solo();
-        let feed = Feed::cycle(Role::Forget, View::Train).in_order();
-        let mut feeder = Feeder::new(feed, &whole, batch_size, 42, "test").unwrap();
-        let trainer = Trainer { world: &world, corpus: &whole, model: &mut model, settings: settings(batch_size) };
-        let selection = snip::select(&trainer, &settings_of_case, &plan, &mut feeder).unwrap();
+        let sampler = Sampler::cycle(Part::Forget, View::Train).in_order();
+        let mut loader = DataLoader::new(sampler, &whole, batch_size, 42, "test").unwrap();
+        let trainer = Trainer { world: &world, dataset: &whole, model: &mut model, settings: settings(batch_size) };
+        let selection = snip::select(&trainer, &settings_of_case, &plan, &mut loader).unwrap();
         close(what, selection.threshold, &golden["threshold"], 1e-7);
         close(what, selection.last_loss, &golden["last_snip_loss"], 1e-9);
 
@@ -469,28 +470,28 @@ fn snip_resets_the_listed_weights() {
         check_norms(&model, &golden["after_pruning"]["param_norms"], 1e-7);
         check_norms(&model, &golden["after_pruning"]["bn"], 1e-8);
 
-        let corpus = first_of_each(&fixtures, batch_size);
+        let dataset = first_of_each(&fixtures, batch_size);
         let steps = json!([golden["first_training_step"]]);
         let golden =
-            Golden { what, corpus: &corpus, steps: &steps, terms: &|_| &[], norm_tolerance: 1e-7, compat: COMPAT };
+            Golden { what, dataset: &dataset, steps: &steps, terms: &|_| &[], norm_tolerance: 1e-7, compat: COMPAT };
         golden.check_from(&mut model, batch_size, &mut lur(0.01, 0.5, 0.5, 1));
     }
 }
 
 /// The first `n` forget and the first `n` retain images.
-fn first_of_each(fixtures: &Value, n: usize) -> Corpus {
+fn first_of_each(fixtures: &Value, n: usize) -> DeviceDataset {
     let images = |stream| formula_images(&[n as i64, 3, 16, 16], stream, 1.5, Kind::Double);
     let pixels = Tensor::cat(&[images(1001), images(1002)], 0);
     let labels = ["forget", "retain"].map(|part| labels(fixtures, part)[..n].to_vec()).concat();
-    let parts = Parts { forget: (0..n).collect(), retain: (n..2 * n).collect(), ..Parts::default() };
-    let test = Resident::new(pixels.narrow(0, 0, 1), labels[..1].to_vec());
-    Corpus::prepared(Resident::new(pixels, labels), test, parts, 10, 4)
+    let parts = SplitIndices { forget: (0..n).collect(), retain: (n..2 * n).collect(), ..SplitIndices::default() };
+    let test = DeviceImages::new(pixels.narrow(0, 0, 1), labels[..1].to_vec());
+    DeviceDataset::prepared(DeviceImages::new(pixels, labels), test, parts, 10, 4)
 }
 
 #[test]
 fn what_is_drawn_anew_lies_within_the_listed_bounds_and_the_rest_stays() {
     let fixtures = fixtures();
-    let corpus = corpus(&fixtures, &[]);
+    let dataset = dataset(&fixtures, &[]);
     let mut model = formula_model();
     let before = model.state.deep_copy().unwrap();
     let world = World::solo();
@@ -504,7 +505,7 @@ fn what_is_drawn_anew_lies_within_the_listed_bounds_and_the_rest_stays() {
     };
     let settings_of_lur = lur::Settings { alpha: 0.01, retain_weight: 0.5, forget_weight: 0.5, pruning };
     let mut method = Lur::new(settings_of_lur, phase(0));
-    Trainer { world: &world, corpus: &corpus, model: &mut model, settings: settings(6) }
+    Trainer { world: &world, dataset: &dataset, model: &mut model, settings: settings(6) }
         .run(&mut method, &mut ())
         .unwrap();
     let bound_of = |shape: &[i64]| {

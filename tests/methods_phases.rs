@@ -4,11 +4,11 @@ mod formula;
 mod formula_network;
 mod golden_steps;
 
-use golden_steps::{Golden, Terms, check, corpus, fixtures, indices, phase};
-use regun::config::schema::{Compat, Config};
+use golden_steps::{Golden, Terms, check, dataset, fixtures, indices, phase};
+use regun::config::schema::{CompatConfig, Config};
 use regun::config::{Request, load};
-use regun::data::{Corpus, Role, source, split};
-use regun::dist::World;
+use regun::data::{DeviceDataset, Part, source, split};
+use regun::distributed::World;
 use regun::error::Result;
 use regun::models::build;
 use regun::optim::FlatParams;
@@ -79,7 +79,7 @@ fn joint_neggradp_steps_are_the_listed_ones() {
         let mut method = NegGradPlus::joint(phase(2), retain_weight, forget_weight);
         let terms = [("forget_ce", "forget_ce"), ("retain_ce", "retain_ce")];
         let what = format!("neggradp, retain weight {retain_weight}");
-        check(&what, &mut method, &corpus(&fixtures, &[]), &run["steps"], &terms);
+        check(&what, &mut method, &dataset(&fixtures, &[]), &run["steps"], &terms);
     }
 }
 
@@ -89,7 +89,7 @@ fn sequential_neggradp_steps_are_the_listed_ones() {
     let run = &fixtures["neggradp"]["sequential"];
     let epochs = |key: &str| phase(number(run, key) as usize);
     let mut method = NegGradPlus::sequential(epochs("forget_epochs"), epochs("retain_epochs"));
-    check("neggradp, sequential", &mut method, &corpus(&fixtures, &[]), &run["steps"], &[]);
+    check("neggradp, sequential", &mut method, &dataset(&fixtures, &[]), &run["steps"], &[]);
 }
 
 fn ramp(name: &str) -> Ramp {
@@ -112,7 +112,7 @@ fn l1sparse_steps_are_the_listed_ones() {
         let steps = list(run, "steps").len();
         let mut first_steps = Changed { method: &mut method, epochs: steps, watch: &mut |_| () };
         let terms = [("ce", "ce"), ("l1_norm", "l1_penalty")];
-        check(&format!("l1sparse, {name}"), &mut first_steps, &corpus(&fixtures, &[]), &run["steps"], &terms);
+        check(&format!("l1sparse, {name}"), &mut first_steps, &dataset(&fixtures, &[]), &run["steps"], &terms);
     }
 }
 
@@ -142,7 +142,7 @@ fn scrub_terms(step: &Value) -> &'static [(&'static str, &'static str)] {
     }
 }
 
-fn scrub_run(fixtures: &Value, run: usize, compat: Compat) {
+fn scrub_run(fixtures: &Value, run: usize, compat: CompatConfig) {
     let block = &fixtures["scrub"];
     let settings = scrub::Settings {
         alpha: number(block, "alpha"),
@@ -153,23 +153,23 @@ fn scrub_run(fixtures: &Value, run: usize, compat: Compat) {
     let evaluate_each_epoch = run["evaluate_each_epoch"].as_bool().unwrap();
     let mut method = Scrub::new(settings, phase(number(run, "max_epochs") as usize), evaluate_each_epoch);
     let what = format!("scrub, evaluate_each_epoch={evaluate_each_epoch}, {compat:?}");
-    let (corpus, steps) = (corpus(fixtures, &[]), &run["steps"]);
+    let (dataset, steps) = (dataset(fixtures, &[]), &run["steps"]);
     let terms: Terms = &|step| scrub_terms(step);
-    Golden { what: &what, corpus: &corpus, steps, terms, norm_tolerance: 1e-8, compat }.check(&mut method);
+    Golden { what: &what, dataset: &dataset, steps, terms, norm_tolerance: 1e-8, compat }.check(&mut method);
 }
 
 #[test]
 fn scrub_steps_are_the_listed_ones() {
-    scrub_run(&fixtures(), 0, Compat { scrub_teacher_mode: false });
+    scrub_run(&fixtures(), 0, CompatConfig { scrub_teacher_mode: false });
 }
 
 /// The Python program's teacher, in train mode from the second epoch on, where a run evaluates in between.
 #[test]
 fn scrub_steps_with_the_changing_teacher_are_the_listed_ones() {
     let fixtures = fixtures();
-    scrub_run(&fixtures, 1, Compat { scrub_teacher_mode: true });
+    scrub_run(&fixtures, 1, CompatConfig { scrub_teacher_mode: true });
     // Without evaluations the switch changes nothing.
-    scrub_run(&fixtures, 0, Compat { scrub_teacher_mode: true });
+    scrub_run(&fixtures, 0, CompatConfig { scrub_teacher_mode: true });
 }
 
 #[test]
@@ -239,10 +239,10 @@ fn salun_steps_and_mask_are_the_listed_ones() {
         let watch = &mut |params: &FlatParams| norms.push(params.grad_norm().unwrap().double_value(&[]));
         let mut method = Changed { method: &mut relabelled, epochs: labels.len(), watch };
         let what = format!("salun, keep ratio {saliency_keep_ratio}");
-        let (corpus, steps) = (corpus(&fixtures, &[]), &run["steps"]);
+        let (dataset, steps) = (dataset(&fixtures, &[]), &run["steps"]);
         let terms: Terms = &|_| &[("forget_wrong_ce", "forget_random_label_ce"), ("retain_ce", "retain_ce")];
-        let compat = Compat { scrub_teacher_mode: false };
-        Golden { what: &what, corpus: &corpus, steps, terms, norm_tolerance: 1e-7, compat }.check(&mut method);
+        let compat = CompatConfig { scrub_teacher_mode: false };
+        Golden { what: &what, dataset: &dataset, steps, terms, norm_tolerance: 1e-7, compat }.check(&mut method);
 
         let close = |name: &str, got: f64, wanted: f64| {
             assert!((got / wanted - 1.0).abs() <= 1e-7, "{what}: {name} is {got}, wanted {wanted}");
@@ -280,7 +280,7 @@ fn configure(overrides: &str) -> Config {
 
 struct Digits {
     config: Config,
-    corpus: Corpus,
+    dataset: DeviceDataset,
     model: Model,
 }
 
@@ -289,18 +289,18 @@ impl Digits {
     fn new(overrides: &str) -> Self {
         let config = configure(overrides);
         let dataset =
-            source::load(&config.data, source::Means { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
+            source::load(&config.data, source::LoadOptions { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
         let parts = split::split(&dataset.train.labels, &config.split).unwrap();
-        let corpus = Corpus::new(&dataset, parts, &config.data, Kind::Double, Device::Cpu).unwrap();
+        let dataset = DeviceDataset::new(&dataset, parts, &config.data, Kind::Double, Device::Cpu).unwrap();
         let architecture = build(&config.model.model).unwrap().into();
         let model = Model::initialise(&architecture, 42, "base", Kind::Double, Device::Cpu).unwrap();
-        Digits { config, corpus, model }
+        Digits { config, dataset, model }
     }
 
     fn run(&mut self, method: &mut dyn Method) {
         let world = World::solo();
         let settings = Settings::new(&self.config, &world, "test", 42);
-        let mut trainer = Trainer { world: &world, corpus: &self.corpus, model: &mut self.model, settings };
+        let mut trainer = Trainer { world: &world, dataset: &self.dataset, model: &mut self.model, settings };
         trainer.run(method, &mut ()).unwrap();
     }
 
@@ -308,12 +308,12 @@ impl Digits {
     fn train(&mut self, epochs: usize) {
         let mut phase = phase(epochs);
         phase.optim.lr = Some(0.05);
-        self.run(&mut Supervised { role: Role::Train, label_smoothing: 0.0, phase });
+        self.run(&mut Supervised { part: Part::Train, label_smoothing: 0.0, phase });
     }
 
     /// Mean cross entropy in evaluation mode.
-    fn loss(&self, role: Role) -> f64 {
-        let (images, labels) = self.corpus.fetch(role, self.corpus.indices(role), None).unwrap();
+    fn loss(&self, role: Part) -> f64 {
+        let (images, labels) = self.dataset.load_batch(role, self.dataset.indices(role), None).unwrap();
         let sum = no_grad(|| cross_entropy_sum(&self.model.eval(&images).unwrap(), &labels, 0.0));
         sum.double_value(&[]) / labels.size()[0] as f64
     }
@@ -323,7 +323,7 @@ impl Digits {
 fn ascent_raises_the_loss_on_forget_and_descent_holds_that_on_retain() {
     let mut base = Digits::new("");
     base.train(10);
-    let before = [Role::Forget, Role::Retain].map(|role| base.loss(role));
+    let before = [Part::Forget, Part::Retain].map(|role| base.loss(role));
     assert!(before[0] < 0.5 && before[1] < 0.5, "the base model has not learned: {before:?}");
     let joint = "unlearn=neggradp unlearn.trainer.max_epochs=6 unlearn.optim.lr=0.02";
     let sequential = "unlearn=neggradp unlearn.sequential=true unlearn.neggrad.epochs=3 unlearn.finetune.epochs=1 \
@@ -335,7 +335,7 @@ fn ascent_raises_the_loss_on_forget_and_descent_holds_that_on_retain() {
         let named: Vec<(&str, usize)> = method.phases().iter().map(|phase| (phase.name, phase.epochs)).collect();
         assert_eq!(named, phases);
         digits.run(method.as_mut());
-        let after = [Role::Forget, Role::Retain].map(|role| digits.loss(role));
+        let after = [Part::Forget, Part::Retain].map(|role| digits.loss(role));
         assert!(after[0] > 2.0 * before[0], "{named:?}: loss on forget {}, before {}", after[0], before[0]);
         if overrides == joint {
             assert!(after[1] < before[1], "{named:?}: loss on retain {}, before {}", after[1], before[1]);

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 /// Accuracies and whatever is read off a ROC curve: counts and a few float64 operations.
 const COUNTS: f64 = 1e-9;
-/// Means that the benchmark takes in float32.
+/// LoadOptions that the benchmark takes in float32.
 const MEANS: f64 = 2e-6;
 /// One float32 score.
 const SCORES: f64 = 1e-6;

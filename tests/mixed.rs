@@ -9,9 +9,9 @@ mod training;
 use as_ranks::{rank_folder, run_as_ranks};
 use mpirun::said;
 use regun::config::{Config, Request, load};
-use regun::data::{Corpus, source, split};
-use regun::dist::{World, launch};
-use regun::error::{Kind as ErrorKind, Result};
+use regun::data::{DeviceDataset, source, split};
+use regun::distributed::{World, launch};
+use regun::error::{ErrorKind, Result};
 use regun::models::build;
 use regun::optim::FlatParams;
 use regun::torch::Autocast;
@@ -66,9 +66,10 @@ fn train_weights_times(
     mixed: Option<Mixed>,
     method: &mut dyn Method,
 ) -> Result<(Vec<f64>, Vec<Tensor>)> {
-    let dataset = source::load(&config.data, source::Means { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
+    let dataset =
+        source::load(&config.data, source::LoadOptions { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
     let parts = split::split(&dataset.train.labels, &config.split).unwrap();
-    let corpus = Corpus::new(&dataset, parts, &config.data, kind, Device::Cpu).unwrap();
+    let dataset = DeviceDataset::new(&dataset, parts, &config.data, kind, Device::Cpu).unwrap();
     let architecture = build(&config.model.model).unwrap().into();
     let mut model = Model::initialise(&architecture, 3, "base", kind, Device::Cpu).unwrap();
     for (.., weight) in model.state.parameters().filter(|(.., weight)| weight.dim() == 4) {
@@ -76,7 +77,7 @@ fn train_weights_times(
     }
     let settings = Settings { names: None, mixed, ..Settings::new(config, world, "test", 3) };
     let mut losses = Losses(Vec::new());
-    Trainer { world, corpus: &corpus, model: &mut model, settings }.run(method, &mut losses)?;
+    Trainer { world, dataset: &dataset, model: &mut model, settings }.run(method, &mut losses)?;
     Ok((losses.0, model.state.tensors().iter().map(Tensor::copy).collect()))
 }
 

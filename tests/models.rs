@@ -6,13 +6,13 @@ mod formula_network;
 use std::sync::Arc;
 
 use formula_network::{formula_images as images, formula_state};
-use regun::config::schema::{Model, Stem};
-use regun::error::Kind as ErrorKind;
+use regun::config::schema::{ModelConfig, Stem};
+use regun::error::ErrorKind;
 use regun::models::init::Init;
-use regun::models::layout::{Builder, Dtype, Layout, Role};
+use regun::models::layout::{Builder, Dtype, Layout, TensorRole};
 use regun::models::swin::{self, Swin};
 use regun::models::vit::{self, ViT};
-use regun::models::{Architecture, FEATURES, Folded, Forward, REGISTRY, State, Statistics, build, build_for};
+use regun::models::{Architecture, FEATURES, Forward, FusedState, REGISTRY, State, Statistics, build, build_for};
 use regun::torch::is_channels_last;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -23,9 +23,9 @@ fn fixtures() -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-fn model(name: &str, stem: Option<Stem>, num_classes: i64) -> Model {
+fn model(name: &str, stem: Option<Stem>, num_classes: i64) -> ModelConfig {
     let name = name.to_owned();
-    Model {
+    ModelConfig {
         name,
         num_classes,
         pretrained: false,
@@ -107,7 +107,7 @@ fn layouts_are_those_of_torchvision() {
         assert_eq!(wanted["keys_sha256"], digest.as_str(), "{id}");
         assert_eq!(wanted["parameter_tensors"], layout.parameters().count(), "{id}");
         assert_eq!(wanted["parameter_count"], layout.num_parameters(), "{id}");
-        let buffers = layout.entries().iter().filter(|entry| entry.role == Role::Buffer);
+        let buffers = layout.entries().iter().filter(|entry| entry.role == TensorRole::Buffer);
         assert_eq!(wanted["buffer_element_count"], buffers.map(|entry| entry.num_elements()).sum::<usize>(), "{id}");
         seen += 1;
     }
@@ -123,7 +123,7 @@ fn stage(id: &str, name: &str) -> bool {
     }
 }
 
-/// Eval logits and intermediate outputs with the formula's weights; the folded path gives the same.
+/// Eval logits and intermediate outputs with the formula's weights; the fused path gives the same.
 #[test]
 fn eval_logits_match() {
     for case in fixtures()["eval_logits"].as_array().unwrap() {
@@ -137,8 +137,10 @@ fn eval_logits_match() {
             let listed = case["stage_outputs_float64"].as_object().unwrap();
             let stages: Vec<&str> = listed.keys().map(String::as_str).filter(|name| stage(id, name)).collect();
             let (logits, mut ctx) = no_grad(|| {
-                let mut ctx =
-                    stages.iter().fold(Forward::eval(&state), |ctx, name| ctx.tapping(name)).tapping(FEATURES);
+                let mut ctx = stages
+                    .iter()
+                    .fold(Forward::eval(&state), |ctx, name| ctx.with_feature_hook(name))
+                    .with_feature_hook(FEATURES);
                 (architecture.forward(&mut ctx, &x).unwrap(), ctx)
             });
             assert_close(&logits, &floats(&case[key]), tolerance, &format!("{id} {key}"));
@@ -161,9 +163,9 @@ fn eval_logits_match() {
             let by_head = no_grad(|| features.linear(state.get(*weight), Some(state.get(*bias))));
             assert_close(&by_head, &values(&logits), 0.0, &format!("{id} features"));
 
-            let folded = Folded::new(&state).unwrap();
-            let fast = no_grad(|| architecture.forward(&mut Forward::folded(&folded), &x).unwrap());
-            assert_close(&fast, &values(&logits), fold_tolerance, &format!("{id} folded"));
+            let fused = FusedState::new(&state).unwrap();
+            let fast = no_grad(|| architecture.forward(&mut Forward::fused(&fused), &x).unwrap());
+            assert_close(&fast, &values(&logits), fold_tolerance, &format!("{id} fused"));
         }
     }
 }
@@ -244,16 +246,16 @@ fn resnet20_has_the_size_of_the_paper() {
 
     let state = State::init(architecture.layout(), 1, "test", Kind::Double, Device::Cpu).unwrap();
     let x = images(&[4, 3, 32, 32], 1000, 1.5, Kind::Double);
-    let mut ctx = Forward::eval(&state).tapping("layer3").tapping(FEATURES);
+    let mut ctx = Forward::eval(&state).with_feature_hook("layer3").with_feature_hook(FEATURES);
     let logits = no_grad(|| architecture.forward(&mut ctx, &x).unwrap());
     assert_eq!(logits.size(), [4, 10]);
     let stage = ctx.take("layer3").unwrap();
     assert_eq!(stage.size(), [4, 64, 8, 8]);
     assert!(is_channels_last(&stage));
     assert_eq!(ctx.take(FEATURES).unwrap().size(), [4, 64]);
-    let folded = Folded::new(&state).unwrap();
-    let fast = no_grad(|| architecture.forward(&mut Forward::folded(&folded), &x).unwrap());
-    assert_close(&fast, &values(&logits), 1e-12, "folded");
+    let fused = FusedState::new(&state).unwrap();
+    let fast = no_grad(|| architecture.forward(&mut Forward::fused(&fused), &x).unwrap());
+    assert_close(&fast, &values(&logits), 1e-12, "fused");
 }
 
 /// Mean and spread of every random tensor, and the constants.
@@ -337,16 +339,16 @@ fn initial_values_of_transformers_have_the_stated_distributions() {
 #[test]
 fn the_image_size_is_that_of_the_images() {
     let vit = model("vit_b_16", None, 10);
-    let tokens = |model: &Model, sizes| {
+    let tokens = |model: &ModelConfig, sizes| {
         let architecture = build_for(model, sizes)?;
         let positions = architecture.layout().find("encoder.pos_embedding").unwrap();
         Ok::<_, regun::error::Error>(architecture.layout().entry(positions).shape[1])
     };
     assert_eq!(tokens(&vit, [(32, 32); 2]).unwrap(), 5);
-    assert_eq!(tokens(&Model { image_size: Some(64), ..vit.clone() }, [(64, 64); 2]).unwrap(), 17);
+    assert_eq!(tokens(&ModelConfig { image_size: Some(64), ..vit.clone() }, [(64, 64); 2]).unwrap(), 17);
     for (model, sizes, wanted) in [
         (vit.clone(), [(32, 32), (48, 48)], "32 x 32 pixels, got 48 x 48"),
-        (Model { image_size: Some(64), ..vit.clone() }, [(32, 32); 2], "64 x 64 pixels, got 32 x 32"),
+        (ModelConfig { image_size: Some(64), ..vit.clone() }, [(32, 32); 2], "64 x 64 pixels, got 32 x 32"),
         (vit, [(8, 8); 2], "8 pixels cannot be cut into patches of 16"),
     ] {
         let error = tokens(&model, sizes).unwrap_err();

@@ -13,23 +13,23 @@ use as_ranks::{rank_folder, run_as_ranks};
 use fake_nccl::{build, calls, run_over_fake};
 use mpirun::said;
 use regun::config::{Request, load};
-use regun::data::{Corpus, source, split};
-use regun::dist::nccl::Library;
-use regun::dist::{World, launch};
-use regun::error::{Kind as ErrorKind, Result};
+use regun::data::{DeviceDataset, source, split};
+use regun::distributed::nccl::Library;
+use regun::distributed::{World, launch};
+use regun::error::{ErrorKind, Result};
 use regun::models::build as build_model;
 use regun::train::{Model, Observer, Settings, StepReport, Trainer};
 use regun::unlearn;
 use tch::{Device, Kind, Tensor};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const RETRY: Duration = Duration::from_secs(60);
 
 /// Joins the ranks over MPI.
-fn join(patience: Duration) -> World {
+fn join(retry: Duration) -> World {
     launch::end_on_panic();
     let world = launch::start().unwrap();
     regun::log::init(0, world.is_root());
-    world.configure(patience, false);
+    world.configure(retry, false);
     tch::set_num_threads(1);
     world
 }
@@ -51,19 +51,19 @@ fn all_collectives(world: &World) -> Vec<(String, Tensor)> {
     for kind in [Kind::Float, Kind::Double, Kind::Half, Kind::BFloat16, Kind::Int64] {
         let mut keep = |what: &str, tensor: &Tensor| results.push((format!("{what} of {kind:?}"), tensor.copy()));
         let mut sum = numbers(world, kind);
-        world.sum(&mut sum).unwrap();
+        world.all_reduce(&mut sum).unwrap();
         keep("sum", &sum);
         let [mut first, mut second] = [numbers(world, kind), numbers(world, kind).neg()];
-        world.begin_sum(&mut first).unwrap();
-        world.begin_sum(&mut second).unwrap();
-        world.finish_sums().unwrap();
+        world.start_all_reduce(&mut first).unwrap();
+        world.start_all_reduce(&mut second).unwrap();
+        world.finish_all_reduces().unwrap();
         keep("sums that were begun", &(first - second));
         let mut at_root = numbers(world, kind);
-        world.sum_at_root(&mut at_root).unwrap();
+        world.reduce(&mut at_root).unwrap();
         keep("sum at the root", &at_root);
-        let mut from_root = numbers(world, kind);
-        world.from_root(&mut from_root).unwrap();
-        keep("broadcast", &from_root);
+        let mut broadcast = numbers(world, kind);
+        world.broadcast(&mut broadcast).unwrap();
+        keep("broadcast", &broadcast);
         // Rank 0 has no row, the others more and more.
         let rows = numbers(world, kind).narrow(0, 0, 3 * world.rank() as i64);
         keep("all rows", &world.all_gather_rows(&rows).unwrap());
@@ -72,11 +72,11 @@ fn all_collectives(world: &World) -> Vec<(String, Tensor)> {
         }
     }
     let mut large = Tensor::arange(700_000, (Kind::Double, Device::Cpu)) * (world.rank() as f64 + 0.1);
-    world.sum(&mut large).unwrap();
+    world.all_reduce(&mut large).unwrap();
     results.push(("a sum in pieces".into(), large));
     let mut nothing = Tensor::zeros([0, 4], (Kind::Float, Device::Cpu));
-    world.sum(&mut nothing).unwrap();
-    world.from_root(&mut nothing).unwrap();
+    world.all_reduce(&mut nothing).unwrap();
+    world.broadcast(&mut nothing).unwrap();
     results.push(("nothing".into(), world.all_gather_rows(&nothing).unwrap()));
     results
 }
@@ -84,7 +84,7 @@ fn all_collectives(world: &World) -> Vec<(String, Tensor)> {
 #[test]
 fn rank_collectives() {
     let Some(_) = rank_folder() else { return };
-    let world = join(PATIENCE);
+    let world = join(RETRY);
     let over_mpi = all_collectives(&world);
     assert_eq!(world.backend(), "mpi");
     use_nccl(&world).unwrap();
@@ -104,7 +104,7 @@ fn rank_collectives() {
             assert!(distance <= tolerance, "{what}: {distance:e} apart");
         }
     }
-    let error = world.sum(&mut Tensor::zeros([2], (Kind::Bool, Device::Cpu))).unwrap_err();
+    let error = world.all_reduce(&mut Tensor::zeros([2], (Kind::Bool, Device::Cpu))).unwrap_err();
     assert!(error.message().contains("no NCCL sum of Bool"), "{error}");
     world.barrier().unwrap();
 }
@@ -151,15 +151,16 @@ fn unlearn(world: &World, more: &str) -> (Vec<f64>, Tensor) {
         split.retain_frac=0.6 launch.bucket_mib=0.3 launch.first_bucket_mib=0.05";
     let overrides: Vec<String> = setup.split_whitespace().chain(more.split_whitespace()).map(String::from).collect();
     let config = load(&Request { overrides: &overrides, ..Request::default() }).unwrap().config;
-    let dataset = source::load(&config.data, source::Means { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
+    let dataset =
+        source::load(&config.data, source::LoadOptions { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
     let parts = split::split(&dataset.train.labels, &config.split).unwrap();
-    let corpus = Corpus::new(&dataset, parts, &config.data, Kind::Double, Device::Cpu).unwrap();
+    let dataset = DeviceDataset::new(&dataset, parts, &config.data, Kind::Double, Device::Cpu).unwrap();
     let architecture = build_model(&config.model.model).unwrap().into();
     let mut model = Model::initialise(&architecture, 42, "base", Kind::Double, Device::Cpu).unwrap();
     let settings = Settings { names: None, ..Settings::new(&config, world, "test", 42) };
     let mut method = unlearn::build(config.unlearn.as_ref().unwrap()).unwrap();
     let mut losses = Losses(world, Vec::new());
-    Trainer { world, corpus: &corpus, model: &mut model, settings }.run(&mut *method, &mut losses).unwrap();
+    Trainer { world, dataset: &dataset, model: &mut model, settings }.run(&mut *method, &mut losses).unwrap();
     let weights: Vec<Tensor> = model.state.parameters().map(|(.., tensor)| tensor.flatten(0, -1)).collect();
     (losses.1, Tensor::cat(&weights, 0))
 }
@@ -171,7 +172,7 @@ fn distance(a: &Tensor, b: &Tensor) -> f64 {
 #[test]
 fn rank_training() {
     let Some(_) = rank_folder() else { return };
-    let world = join(PATIENCE);
+    let world = join(RETRY);
     let (losses, weights) = unlearn(&world, "");
     let (_, reordered) = unlearn(&world, "launch.bucket_order=layout launch.bucket_mib=25");
     assert_eq!(distance(&reordered, &weights), 0.0, "buckets are no part of the result");
@@ -216,7 +217,7 @@ fn rank_summing() {
     let failed = use_nccl(&world).and_then(|()| {
         // Long after a failure: the watching thread is to find it, while sums go on.
         for _ in 0..2000 {
-            world.sum(&mut Tensor::from_slice(&[1.0f64, 2.0]))?;
+            world.all_reduce(&mut Tensor::from_slice(&[1.0f64, 2.0]))?;
             std::thread::sleep(Duration::from_millis(10));
         }
         Ok(())
@@ -267,13 +268,13 @@ fn a_refused_call_ends_the_job() {
 #[test]
 fn rank_dying() {
     let Some(_) = rank_folder() else { return };
-    let world = join(PATIENCE);
+    let world = join(RETRY);
     use_nccl(&world).unwrap();
     if world.rank() == 1 {
         let _ = std::process::Command::new("kill").args(["-KILL", &std::process::id().to_string()]).status();
     }
     loop {
-        world.sum(&mut Tensor::from_slice(&[1.0f64])).unwrap();
+        world.all_reduce(&mut Tensor::from_slice(&[1.0f64])).unwrap();
     }
 }
 
@@ -319,7 +320,7 @@ fn the_library_beside_libtorch_is_found() {
 #[test]
 fn rank_without_a_library() {
     let Some(_) = rank_folder() else { return };
-    let _world = join(PATIENCE);
+    let _world = join(RETRY);
     launch::fail(&Library::open(OsStr::new("/nowhere/libnccl.so.2")).unwrap_err());
 }
 
@@ -336,11 +337,11 @@ fn an_absent_library_is_told_with_what_to_do() {
 #[test]
 fn rank_alone() {
     let Some(_) = rank_folder() else { return };
-    let world = join(PATIENCE);
+    let world = join(RETRY);
     use_nccl(&world).unwrap();
     assert_eq!((world.size(), world.backend()), (1, "solo"));
     let mut tensor = Tensor::from_slice(&[1.0f64]);
-    world.sum(&mut tensor).unwrap();
+    world.all_reduce(&mut tensor).unwrap();
     assert_eq!(tensor.double_value(&[0]), 1.0);
 }
 

@@ -4,7 +4,7 @@ mod formula;
 
 use std::sync::Arc;
 
-use regun::config::schema::{Model, Optim, OptimName, Scheduler, SchedulerName};
+use regun::config::schema::{ModelConfig, OptimConfig, OptimName, SchedulerConfig, SchedulerName};
 use regun::models::init::Init;
 use regun::models::layout::{Builder, Layout};
 use regun::models::{Architecture, Forward, State, Statistics, build as build_model};
@@ -26,8 +26,8 @@ fn values(tensor: &Tensor) -> Vec<f64> {
     Vec::try_from(tensor.detach().to_kind(Kind::Double).contiguous().flatten(0, -1)).unwrap()
 }
 
-fn optim(name: OptimName) -> Optim {
-    Optim {
+fn optim(name: OptimName) -> OptimConfig {
+    OptimConfig {
         name,
         lr: None,
         weight_decay: Some(5e-4),
@@ -45,7 +45,7 @@ fn schedules_match() {
     let cases = fixtures["schedules"].as_array().unwrap();
     assert_eq!(cases.len(), 15);
     for case in cases {
-        let schedule: Scheduler = serde_json::from_value(case["scheduler"].clone()).unwrap();
+        let schedule: SchedulerConfig = serde_json::from_value(case["scheduler"].clone()).unwrap();
         let base_lr = case["base_lr"].as_f64().unwrap();
         let warm = schedule.warmup_epochs.is_some_and(|epochs| epochs > 0);
         let tolerance = if warm { 1e-6 * base_lr } else { 1e-12 };
@@ -60,7 +60,7 @@ fn schedules_match() {
 
 #[test]
 fn schedules_name_the_setting_they_lack() {
-    let schedule = |name, step_size| Scheduler {
+    let schedule = |name, step_size| SchedulerConfig {
         name,
         step_size,
         gamma: None,
@@ -120,7 +120,7 @@ fn optimizer_steps_match() {
     let fixtures = fixtures();
     let tiny = tiny(&fixtures);
     for case in fixtures["optimizer_steps"].as_array().unwrap() {
-        let optim: Optim = serde_json::from_value(case["optim"].clone()).unwrap();
+        let optim: OptimConfig = serde_json::from_value(case["optim"].clone()).unwrap();
         let groups = Groups::new(&optim, case["named_parameters_given"].as_bool().unwrap());
         for (dtype, key, tolerance) in
             [(Kind::Double, "after_steps_float64", 1e-12), (Kind::Float, "after_steps_float32", 1e-6)]
@@ -182,16 +182,16 @@ fn impossible_settings_are_refused() {
     let mut state = tiny.state(Kind::Float);
     let sgd = optim(OptimName::Sgd);
     let params = FlatParams::new(&mut state, Groups::new(&sgd, false), 1 << 20, |_| true).unwrap();
-    let refused = |optim: Optim| build(&optim, &params).unwrap_err().message().to_owned();
-    assert!(refused(Optim { momentum: Some(0.0), ..sgd.clone() }).contains("nesterov"));
-    assert!(refused(Optim { momentum: Some(-1.0), ..sgd.clone() }).contains("momentum"));
-    assert!(refused(Optim { betas: Some([0.9, 1.0]), ..optim(OptimName::Adamw) }).contains("betas"));
+    let refused = |optim: OptimConfig| build(&optim, &params).unwrap_err().message().to_owned();
+    assert!(refused(OptimConfig { momentum: Some(0.0), ..sgd.clone() }).contains("nesterov"));
+    assert!(refused(OptimConfig { momentum: Some(-1.0), ..sgd.clone() }).contains("momentum"));
+    assert!(refused(OptimConfig { betas: Some([0.9, 1.0]), ..optim(OptimName::Adamw) }).contains("betas"));
     assert!(refused(optim(OptimName::None)).contains("none"));
 }
 
 fn model(name: &str) -> Box<dyn Architecture> {
     let name = name.to_owned();
-    build_model(&Model {
+    build_model(&ModelConfig {
         name,
         num_classes: 10,
         pretrained: false,
@@ -211,7 +211,8 @@ fn decay_groups_match() {
     for name in ["resnet18", "swin_t", "vit_b_16"] {
         let wanted = &fixtures["decay_groups"][name];
         let architecture = model(name);
-        let adamw = Optim { exclude_wd_norm_bias: Some(true), weight_decay: Some(0.05), ..optim(OptimName::Adamw) };
+        let adamw =
+            OptimConfig { exclude_wd_norm_bias: Some(true), weight_decay: Some(0.05), ..optim(OptimName::Adamw) };
         let exempt = |groups: Groups| -> Vec<String> {
             let names = architecture.layout().parameters().map(|(_, entry)| entry.name.clone());
             names.filter(|name| groups.weight_decay(name) == 0.0).collect()
@@ -219,14 +220,14 @@ fn decay_groups_match() {
         let listed = wanted["no_decay"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned());
         assert_eq!(exempt(Groups::new(&adamw, true)), listed.collect::<Vec<_>>(), "{name}");
         assert_eq!(exempt(Groups::new(&adamw, false)), Vec::<String>::new());
-        assert_eq!(exempt(Groups::new(&Optim { name: OptimName::Sgd, ..adamw }, true)), Vec::<String>::new());
+        assert_eq!(exempt(Groups::new(&OptimConfig { name: OptimName::Sgd, ..adamw }, true)), Vec::<String>::new());
     }
 }
 
 /// The rule goes by name alone: what is not called a norm decays, whatever it is.
 #[test]
 fn decay_rule_knows_norms_by_name() {
-    let adamw = Optim { exclude_wd_norm_bias: Some(true), ..optim(OptimName::Adamw) };
+    let adamw = OptimConfig { exclude_wd_norm_bias: Some(true), ..optim(OptimName::Adamw) };
     let groups = Groups::new(&adamw, true);
     for name in fixtures()["decay_groups"]["vit_b_16"]["no_decay"].as_array().unwrap() {
         assert_eq!(groups.weight_decay(name.as_str().unwrap()), 0.0);
@@ -253,7 +254,7 @@ fn gradients_add_up_in_the_flat_buffers() {
     let architecture = model("resnet20");
     let plain = State::init(architecture.layout(), 1, "test", Kind::Double, Device::Cpu).unwrap();
     let mut state = plain.deep_copy().unwrap();
-    let adamw = Optim { exclude_wd_norm_bias: Some(true), ..optim(OptimName::Adamw) };
+    let adamw = OptimConfig { exclude_wd_norm_bias: Some(true), ..optim(OptimName::Adamw) };
     let mut params = FlatParams::new(&mut state, Groups::new(&adamw, true), 100_000, |_| true).unwrap();
     assert_eq!(params.groups().len(), 2);
 
@@ -328,7 +329,7 @@ fn gaps_stay_zero() {
 fn clipping_scales_to_the_limit() {
     let tiny = tiny(&fixtures());
     let mut state = tiny.state(Kind::Double);
-    let adamw = Optim { exclude_wd_norm_bias: Some(true), ..optim(OptimName::Adamw) };
+    let adamw = OptimConfig { exclude_wd_norm_bias: Some(true), ..optim(OptimName::Adamw) };
     let mut params = FlatParams::new(&mut state, Groups::new(&adamw, true), 1 << 20, |_| true).unwrap();
     tiny.fill_grads(&params, 0);
     let all = |params: &FlatParams| -> Vec<f64> {
@@ -352,7 +353,7 @@ fn clipping_scales_to_the_limit() {
 #[test]
 fn buckets_are_a_pure_function_of_sizes() {
     let architecture = model("resnet20");
-    let adamw = Optim { exclude_wd_norm_bias: Some(true), ..optim(OptimName::Adamw) };
+    let adamw = OptimConfig { exclude_wd_norm_bias: Some(true), ..optim(OptimName::Adamw) };
     let layout = |bucket_bytes| {
         let mut state = State::init(architecture.layout(), 1, "test", Kind::Float, Device::Cpu).unwrap();
         let params = FlatParams::new(&mut state, Groups::new(&adamw, true), bucket_bytes, |_| true).unwrap();

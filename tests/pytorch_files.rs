@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use regun::checkpoint::{self, Checkpoint, Facts, Manifest, pytorch};
-use regun::config::schema::{Model, Stem};
-use regun::dist::World;
+use regun::config::schema::{ModelConfig, Stem};
+use regun::distributed::World;
+use regun::error::ErrorKind;
 use regun::models::{self, State, pretrained};
 use tch::{Device, Kind, Tensor};
 
@@ -127,7 +128,7 @@ fn what_cannot_be_read_is_told_with_a_way_out() {
         (folder.path().join("absent.ckpt"), ["does not exist", "absent.ckpt"]),
     ] {
         let error = checkpoint::load(&path).err().unwrap_or_else(|| panic!("{} was read", path.display()));
-        assert_eq!(error.kind(), regun::error::Kind::Missing);
+        assert_eq!(error.kind(), ErrorKind::Missing);
         let file = path.file_name().unwrap().to_str().unwrap();
         for part in [file].iter().chain(&parts) {
             assert!(error.to_string().contains(part), "no {part:?} in: {error}");
@@ -244,8 +245,8 @@ torch.save(network.half().state_dict(), OUT / "resnet18.pth", _use_new_zipfile_s
     State::from_named(architecture.layout(), weights.tensors, Kind::Float, Device::Cpu).unwrap();
 }
 
-fn network(name: &str, stem: Option<Stem>, num_classes: i64) -> Model {
-    Model {
+fn network(name: &str, stem: Option<Stem>, num_classes: i64) -> ModelConfig {
+    ModelConfig {
         name: name.into(),
         num_classes,
         pretrained: true,
@@ -260,7 +261,7 @@ fn network(name: &str, stem: Option<Stem>, num_classes: i64) -> Model {
 #[test]
 fn pretrained_weights_give_all_but_the_head_and_another_stem() {
     let folder = tempfile::tempdir().unwrap();
-    let state_of = |model: &Model, seed| {
+    let state_of = |model: &ModelConfig, seed| {
         let architecture = models::build(model).unwrap();
         let state = State::init(architecture.layout(), seed, "test", Kind::Float, Device::Cpu).unwrap();
         (architecture, state)
@@ -272,15 +273,15 @@ fn pretrained_weights_give_all_but_the_head_and_another_stem() {
     let path = folder.path().join("imagenet.safetensors");
     checkpoint::save(&path, &Manifest::default(), &tensors).unwrap();
 
-    let started = |model: &Model| {
-        let model = Model { pretrained_path: Some(path.clone()), ..model.clone() };
+    let started = |model: &ModelConfig| {
+        let model = ModelConfig { pretrained_path: Some(path.clone()), ..model.clone() };
         let (architecture, fresh) = state_of(&model, 2);
         let file = pretrained::file(&model, folder.path(), None, &World::solo()).unwrap();
         let weights = checkpoint::load(&file).unwrap();
         let state = pretrained::start(&model, &*architecture, &weights, &fresh, Kind::Float, Device::Cpu);
         state.map(|state| (state, fresh))
     };
-    let fresh_names = |model: &Model| {
+    let fresh_names = |model: &ModelConfig| {
         let (state, fresh) = started(model).unwrap();
         let is_fresh = |(name, tensor): &(&str, &Tensor)| {
             name.ends_with(".weight")

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use as_ranks::{rank_folder, run_as_ranks};
 use mpirun::{finish, mpirun, said};
-use regun::dist::launch;
+use regun::distributed::launch;
 
 /// Far less than any timeout of ours: what ends sooner was ended by the failure itself.
 const SOON: Duration = Duration::from_secs(30);
@@ -92,7 +92,7 @@ fn rank_going_its_own_way() {
     world.configure(Duration::from_secs(60), true);
     let failed = match world.rank() {
         0 => world.barrier(),
-        _ => world.sum(&mut tch::Tensor::from_slice(&[1.0f64])),
+        _ => world.all_reduce(&mut tch::Tensor::from_slice(&[1.0f64])),
     };
     launch::fail(&failed.expect_err("different calls must not pass for the same"));
 }

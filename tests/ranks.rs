@@ -15,8 +15,8 @@ use as_ranks::{rank_folder, run_as_ranks};
 use mpirun::said;
 use regun::checkpoint::{self, Manifest};
 use regun::config::{Config, Request, load};
-use regun::data::{Corpus, source, split};
-use regun::dist::{World, launch};
+use regun::data::{DeviceDataset, source, split};
+use regun::distributed::{World, launch};
 use regun::error::Result;
 use regun::models::swin::{self, Swin};
 use regun::models::{Architecture, build};
@@ -117,9 +117,10 @@ impl Observer for Losses<'_> {
 /// Trains one variant on the ranks of `world`: its losses, and at rank 0 its weights in `folder`.
 fn train(world: &World, name: &str, config: &Config, folder: &Path) -> Vec<f64> {
     let kind = if name.contains("float32") { Kind::Float } else { Kind::Double };
-    let dataset = source::load(&config.data, source::Means { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
+    let dataset =
+        source::load(&config.data, source::LoadOptions { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
     let parts = split::split(&dataset.train.labels, &config.split).unwrap();
-    let corpus = Corpus::new(&dataset, parts, &config.data, kind, Device::Cpu).unwrap();
+    let dataset = DeviceDataset::new(&dataset, parts, &config.data, kind, Device::Cpu).unwrap();
     let architecture: Arc<dyn Architecture> = match name.starts_with("swin") {
         true => Arc::new(Swin::new(SWIN, config.model.model.num_classes)),
         false => build(&config.model.model).unwrap().into(),
@@ -127,7 +128,7 @@ fn train(world: &World, name: &str, config: &Config, folder: &Path) -> Vec<f64> 
     let mut model = Model::initialise(&architecture, 42, "base", kind, Device::Cpu).unwrap();
     let mut losses = Losses { world, losses: Vec::new() };
     let settings = Settings { names: None, ..Settings::new(config, world, "test", 42) };
-    let mut trainer = Trainer { world, corpus: &corpus, model: &mut model, settings };
+    let mut trainer = Trainer { world, dataset: &dataset, model: &mut model, settings };
     trainer.run(&mut *method(config, Some(config.model.scheduler.clone())), &mut losses).unwrap();
     if world.is_root() {
         let tensors: Vec<(String, Tensor)> =
@@ -147,7 +148,7 @@ fn rank_training() {
     for (name, variant) in VARIANTS {
         losses.insert(*name, train(&world, name, &configure(variant), &folder));
     }
-    let work = world.exchange(&json!(world.work()).to_string()).unwrap();
+    let work = world.all_gather(&json!(world.work()).to_string()).unwrap();
     if world.is_root() {
         let work: Vec<Value> = work.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
         let report = json!({ "ranks": world.size(), "losses": losses, "work": work });

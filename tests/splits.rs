@@ -1,8 +1,8 @@
 //! CPython's random numbers and the splits drawn from them, against the Python program's.
 
-use regun::config::schema::{Scheme, Split};
-use regun::data::split::{Parts, cut, digest, split};
-use regun::error::Kind;
+use regun::config::schema::{Scheme, SplitConfig};
+use regun::data::split::{SplitIndices, cut, digest, split};
+use regun::error::ErrorKind;
 use regun::random::python::Random;
 use serde_json::Value;
 
@@ -19,8 +19,8 @@ fn labels(n: usize) -> Vec<i64> {
     (0..n as i64).map(|i| (i * i + 3 * i + i / 7) % 10).collect()
 }
 
-fn spec(scheme: Scheme) -> Split {
-    Split {
+fn spec(scheme: Scheme) -> SplitConfig {
+    SplitConfig {
         seed: 42,
         scheme,
         heldout_frac: 0.1,
@@ -83,7 +83,7 @@ fn every_case_is_cut_as_in_python() {
     let cases = golden["cases"].as_array().unwrap();
     assert_eq!(cases.len(), 45);
     for case in cases {
-        let spec: Split = serde_json::from_value(case["split"].clone()).unwrap();
+        let spec: SplitConfig = serde_json::from_value(case["split"].clone()).unwrap();
         let labels = labels(case["n"].as_u64().unwrap() as usize);
         let parts = cut(&labels, &spec);
         for (name, part) in [
@@ -103,10 +103,10 @@ fn every_case_is_cut_as_in_python() {
             }
         }
         match split(&labels, &spec) {
-            Ok(judged) => assert_eq!(Parts { warnings: Vec::new(), ..judged }, parts),
+            Ok(judged) => assert_eq!(SplitIndices { warnings: Vec::new(), ..judged }, parts),
             Err(error) => {
                 assert!(parts.forget.is_empty(), "{error}");
-                assert_eq!(error.kind(), Kind::Usage);
+                assert_eq!(error.kind(), ErrorKind::Usage);
             }
         }
     }
@@ -122,27 +122,27 @@ fn the_fixtures_labels_are_the_formulas() {
 #[test]
 fn impossible_splits_are_usage_errors() {
     let labels = labels(200);
-    let refused = |spec: Split, what: &str| {
+    let refused = |spec: SplitConfig, what: &str| {
         let error = split(&labels, &spec).unwrap_err();
-        assert_eq!(error.kind(), Kind::Usage);
+        assert_eq!(error.kind(), ErrorKind::Usage);
         assert!(error.message().contains(what), "{error}");
         assert!(error.hint_text().is_some());
     };
     for wrong in [-0.1, 1.5, f64::NAN, f64::INFINITY] {
-        refused(Split { heldout_frac: wrong, ..spec(Scheme::Random) }, "split.heldout_frac");
-        refused(Split { validation_frac: wrong, ..spec(Scheme::Random) }, "split.validation_frac");
-        refused(Split { retain_frac: wrong, ..spec(Scheme::Random) }, "split.retain_frac");
-        refused(Split { forget_frac: wrong, ..spec(Scheme::Random) }, "split.forget_frac");
+        refused(SplitConfig { heldout_frac: wrong, ..spec(Scheme::Random) }, "split.heldout_frac");
+        refused(SplitConfig { validation_frac: wrong, ..spec(Scheme::Random) }, "split.validation_frac");
+        refused(SplitConfig { retain_frac: wrong, ..spec(Scheme::Random) }, "split.retain_frac");
+        refused(SplitConfig { forget_frac: wrong, ..spec(Scheme::Random) }, "split.forget_frac");
     }
-    refused(Split { forget_frac: 0.0, ..spec(Scheme::Random) }, "forget set is empty");
-    refused(Split { forget_frac: 0.01, ..spec(Scheme::Stratified) }, "forget set is empty");
-    refused(Split { forget_frac: 1.0, validation_frac: 0.0, ..spec(Scheme::Random) }, "retain set is empty");
-    refused(Split { heldout_frac: 1.0, ..spec(Scheme::Random) }, "is empty");
-    refused(Split { forget_classes: vec![], ..spec(Scheme::Class) }, "forget set is empty");
-    refused(Split { forget_classes: vec![3, 10], ..spec(Scheme::Class) }, "class 10");
-    refused(Split { forget_classes: vec![-1], ..spec(Scheme::Class) }, "class -1");
+    refused(SplitConfig { forget_frac: 0.0, ..spec(Scheme::Random) }, "forget set is empty");
+    refused(SplitConfig { forget_frac: 0.01, ..spec(Scheme::Stratified) }, "forget set is empty");
+    refused(SplitConfig { forget_frac: 1.0, validation_frac: 0.0, ..spec(Scheme::Random) }, "retain set is empty");
+    refused(SplitConfig { heldout_frac: 1.0, ..spec(Scheme::Random) }, "is empty");
+    refused(SplitConfig { forget_classes: vec![], ..spec(Scheme::Class) }, "forget set is empty");
+    refused(SplitConfig { forget_classes: vec![3, 10], ..spec(Scheme::Class) }, "class 10");
+    refused(SplitConfig { forget_classes: vec![-1], ..spec(Scheme::Class) }, "class -1");
     // Only the class scheme reads them.
-    assert!(split(&labels, &Split { forget_classes: vec![10], ..spec(Scheme::Random) }).is_ok());
+    assert!(split(&labels, &SplitConfig { forget_classes: vec![10], ..spec(Scheme::Random) }).is_ok());
     assert!(split(&[], &spec(Scheme::Random)).is_err());
 }
 
@@ -151,15 +151,15 @@ fn warnings_say_the_sizes_that_result() {
     let labels = labels(50_000);
     assert_eq!(split(&labels, &spec(Scheme::Random)).unwrap().warnings, [] as [&str; 0]);
     assert_eq!(split(&labels, &spec(Scheme::Stratified)).unwrap().warnings, [] as [&str; 0]);
-    let fitting = Split { retain_frac: 0.9, forget_frac: 1.0, ..spec(Scheme::Class) };
+    let fitting = SplitConfig { retain_frac: 0.9, forget_frac: 1.0, ..spec(Scheme::Class) };
     assert_eq!(split(&labels, &fitting).unwrap().warnings, [] as [&str; 0]);
 
-    let shipped = Split { retain_frac: 0.79, forget_frac: 0.01, ..spec(Scheme::Random) };
+    let shipped = SplitConfig { retain_frac: 0.79, forget_frac: 0.01, ..spec(Scheme::Random) };
     let [warning] = &split(&labels, &shipped).unwrap().warnings[..] else { panic!("wanted one warning") };
     for said in ["is 0.9, not 1", "40050 images", "35550", "held-out 5000, validation 4500, forget 450, retain 40050"] {
         assert!(warning.contains(said), "{warning}");
     }
-    let half = Split { retain_frac: 0.4, forget_frac: 0.5, ..spec(Scheme::Random) };
+    let half = SplitConfig { retain_frac: 0.4, forget_frac: 0.5, ..spec(Scheme::Random) };
     let [warning] = &split(&labels, &half).unwrap().warnings[..] else { panic!("wanted one warning") };
     assert!(warning.contains("forget has 22500 images and retain only 18000"), "{warning}");
 }

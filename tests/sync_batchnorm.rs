@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use as_ranks::{rank_folder, run_as_ranks};
 use mpirun::said;
-use regun::config::schema::{Model as ModelConfig, Optim, OptimName};
+use regun::config::schema::{ModelConfig, OptimConfig, OptimName};
 use regun::config::{Request, load};
-use regun::data::resident::Resident;
-use regun::data::split::Parts;
-use regun::data::{Corpus, Role as Part};
-use regun::dist::{World, launch};
-use regun::error::{Error, Kind as ErrorKind, Result};
-use regun::models::layout::{Builder, Layout, Role};
+use regun::data::device_dataset::DeviceImages;
+use regun::data::split::SplitIndices;
+use regun::data::{DeviceDataset, Part};
+use regun::distributed::{World, launch};
+use regun::error::{Error, ErrorKind, Result};
+use regun::models::layout::{Builder, Layout, TensorRole};
 use regun::models::norm::BatchNorm;
 use regun::models::{Architecture, Forward, State, Statistics, build};
 use regun::optim::{FlatParams, Groups};
@@ -31,7 +31,7 @@ use regun::unlearn;
 use tch::{Device, Kind, Tensor, no_grad};
 
 /// Seconds that a rank waits for the others: they are all on one machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const RETRY: Duration = Duration::from_secs(60);
 
 /// Batch sizes: with 1 to 4 ranks even, uneven and empty shares.
 const BATCHES: [i64; 5] = [8, 5, 3, 2, 1];
@@ -40,7 +40,7 @@ const BATCHES: [i64; 5] = [8, 5, 3, 2, 1];
 fn join() -> World {
     launch::end_on_panic();
     let world = launch::start().unwrap();
-    world.configure(PATIENCE, true);
+    world.configure(RETRY, true);
     tch::set_num_threads(1);
     world
 }
@@ -72,13 +72,13 @@ thread_local! {
 
 /// This rank's rows.
 fn share(world: &World, tensor: &Tensor) -> Tensor {
-    let rows = world.share(tensor.size()[0] as usize);
+    let rows = world.shard(tensor.size()[0] as usize);
     tensor.narrow(0, rows.start as i64, rows.len() as i64)
 }
 
 fn summed(world: &World, tensor: &Tensor) -> Tensor {
     let mut sum = tensor.copy();
-    world.sum(&mut sum).unwrap();
+    world.all_reduce(&mut sum).unwrap();
     sum
 }
 
@@ -204,8 +204,8 @@ fn resnet20() -> Box<dyn Architecture> {
     build(&config).unwrap()
 }
 
-fn optim() -> Optim {
-    Optim {
+fn optim() -> OptimConfig {
+    OptimConfig {
         name: OptimName::Sgd,
         lr: Some(0.1),
         weight_decay: Some(0.0),
@@ -302,14 +302,14 @@ fn rank_gradients() {
 
         // All ranks hold the same bits.
         let gradients = ("gradients".to_owned(), bits(&network.grads()));
-        world.agree(|| digests(&network.state, Role::Buffer).chain([gradients]).collect()).unwrap();
+        world.agree(|| digests(&network.state, TensorRole::Buffer).chain([gradients]).collect()).unwrap();
     }
     println!("gradients on {} ranks: at most {:.1e} of the tolerance apart", world.size(), WORST.get());
     world.barrier().unwrap();
 }
 
 /// Name and digest of each tensor of a role.
-fn digests(state: &State, role: Role) -> impl Iterator<Item = (String, String)> {
+fn digests(state: &State, role: TensorRole) -> impl Iterator<Item = (String, String)> {
     let named = state.layout().entries().iter().zip(state.tensors());
     named.filter(move |(entry, _)| entry.role == role).map(|(entry, tensor)| (entry.name.clone(), bits(tensor)))
 }
@@ -374,16 +374,16 @@ struct LocalStatistics<'a> {
 
 impl Observer for LocalStatistics<'_> {
     fn step(&mut self, report: &StepReport<'_>) -> Result<()> {
-        let differ = self.world.agree(|| digests(&report.model.state, Role::Buffer).collect()).is_err();
+        let differ = self.world.agree(|| digests(&report.model.state, TensorRole::Buffer).collect()).is_err();
         assert_eq!(differ, self.world.size() > 1);
-        self.world.agree(|| digests(&report.model.state, Role::Parameter).collect())
+        self.world.agree(|| digests(&report.model.state, TensorRole::Parameter).collect())
     }
 
     fn epoch(&mut self, report: &EpochReport<'_>) -> Result<()> {
         let tracked = report.model.state.by_name("bn1.num_batches_tracked").unwrap().int64_value(&[]);
         assert_eq!(tracked, self.forwards_per_epoch * (report.epoch as i64 + 1));
         self.epochs += 1;
-        self.world.agree(|| digests(&report.model.state, Role::Buffer).collect())
+        self.world.agree(|| digests(&report.model.state, TensorRole::Buffer).collect())
     }
 }
 
@@ -394,11 +394,11 @@ fn rank_local_statistics() {
     tch::manual_seed(11);
     // Of retain and of forget two batches each, of five samples and of one: most ranks have no part of the second.
     let images = Tensor::randn([12, 3, 16, 16], (Kind::Double, Device::Cpu));
-    let data = || Resident::new(images.copy(), (0..12).map(|i| i % 6).collect());
-    let parts = Parts { retain: (0..6).collect(), forget: (6..12).collect(), ..Parts::default() };
-    let corpus = Corpus::prepared(data(), data(), parts, 10, 4);
+    let data = || DeviceImages::new(images.copy(), (0..12).map(|i| i % 6).collect());
+    let parts = SplitIndices { retain: (0..6).collect(), forget: (6..12).collect(), ..SplitIndices::default() };
+    let dataset = DeviceDataset::prepared(data(), data(), parts, 10, 4);
     let phase = Phase { name: "train", epochs: 2, optim: optim(), scheduler: None, named_parameters: false };
-    let supervised: Box<dyn Method> = Box::new(Supervised { role: Part::Retain, label_smoothing: 0.0, phase });
+    let supervised: Box<dyn Method> = Box::new(Supervised { part: Part::Retain, label_smoothing: 0.0, phase });
     // LUR differentiates twice, and forwards twice in a step.
     let lur = ["unlearn=lur", "unlearn.pruning.enabled=false", "unlearn.trainer.max_epochs=2"];
     for (method, forwards_per_epoch) in [(Some(supervised), 2), (None, 4)] {
@@ -409,7 +409,7 @@ fn rank_local_statistics() {
         let mut model = Model::initialise(&resnet20().into(), 3, "test", Kind::Double, Device::Cpu).unwrap();
         let settings = Settings::new(&config, &world, "test", 1);
         let mut observer = LocalStatistics { world: &world, forwards_per_epoch, epochs: 0 };
-        Trainer { world: &world, corpus: &corpus, model: &mut model, settings }
+        Trainer { world: &world, dataset: &dataset, model: &mut model, settings }
             .run(&mut *method, &mut observer)
             .unwrap();
         assert_eq!(observer.epochs, 2);

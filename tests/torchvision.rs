@@ -27,7 +27,7 @@ fn python_with_torchvision() -> Option<PathBuf> {
 fn network(name: &str) -> Box<dyn Architecture> {
     let config = load(&Request::default()).unwrap().config;
     let image_size = Some(SIDE);
-    build(&regun::config::schema::Model { name: name.to_owned(), stem: None, image_size, ..config.model.model })
+    build(&regun::config::schema::ModelConfig { name: name.to_owned(), stem: None, image_size, ..config.model.model })
         .unwrap()
 }
 

@@ -81,7 +81,7 @@ fn second_derivatives_are_those_of_finite_differences() {
     for (architecture, size) in networks() {
         let state = formula_state(&*architecture, Kind::Double);
         let layout = architecture.layout();
-        let learns = |i: usize| layout.entries()[i].role == regun::models::layout::Role::Parameter;
+        let learns = |i: usize| layout.entries()[i].role == regun::models::layout::TensorRole::Parameter;
         let directions: Vec<Tensor> = layout
             .entries()
             .iter()

@@ -1,9 +1,9 @@
-//! Transforms against torchvision's for the same parameters (tests/fixtures/transforms.json and .safetensors, made by
+//! TransformsConfig against torchvision's for the same parameters (tests/fixtures/transforms.json and .safetensors, made by
 //! make_transforms.py beside them), and the laws of their draws.
 
 use std::collections::BTreeMap;
 
-use regun::config::schema::Transforms;
+use regun::config::schema::TransformsConfig;
 use regun::config::{Request, load};
 use regun::data::augment::color_jitter::{self, Change, Jitter};
 use regun::data::augment::erasing::{self, Erasure, RandomErasing};
@@ -253,7 +253,7 @@ fn evaluation_sees_torchvisions_resized_middle() {
 // ---- the whole pipeline ----
 
 /// The transforms of Tiny ImageNet, changed by `overrides` of `data.transforms`.
-fn transforms(overrides: &[&str]) -> Transforms {
+fn transforms(overrides: &[&str]) -> TransformsConfig {
     let overrides: Vec<String> = overrides
         .iter()
         .map(|override_| format!("data.transforms.{override_}"))
@@ -262,7 +262,7 @@ fn transforms(overrides: &[&str]) -> Transforms {
     load(&Request { overrides: &overrides, ..Request::default() }).unwrap().config.data.transforms
 }
 
-fn resizing(train_size: &i64, eval_resize: &i64, eval_crop: &i64) -> Transforms {
+fn resizing(train_size: &i64, eval_resize: &i64, eval_crop: &i64) -> TransformsConfig {
     transforms(&[
         "imagenet_resize.enabled=true",
         &format!("imagenet_resize.train_size={train_size}"),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use regun::error::{Error, Kind};
+use regun::error::{Error, ErrorKind};
 use regun::fetch::unpack::{Contents, Format, unpack};
 use tar::{EntryType, Header};
 use tempfile::TempDir;
@@ -156,7 +156,7 @@ fn damaged_archives_are_refused_and_leave_nothing() {
 fn refused(format: Format, archive: &[u8], said: &str) {
     let (dir, data, done) = unpacked(format, archive);
     let error = done.expect_err(said);
-    assert_eq!(error.kind(), Kind::Missing);
+    assert_eq!(error.kind(), ErrorKind::Missing);
     assert!(error.to_string().contains(said) && error.message().contains("archive"), "{format:?}, {said:?}: {error}");
     assert_eq!(fs::read_dir(&data).unwrap().count(), 0, "{said}");
     assert_eq!(paths(dir.path()), ["archive"], "{said}");

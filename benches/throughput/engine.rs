@@ -5,9 +5,9 @@ use std::error::Error;
 use regun::config::schema::Config;
 use regun::config::{Request, load};
 use regun::data::source::{Dataset, Images};
-use regun::data::split::Parts;
-use regun::data::{Corpus, Role};
-use regun::dist::World;
+use regun::data::split::SplitIndices;
+use regun::data::{DeviceDataset, Part};
+use regun::distributed::World;
 use regun::models;
 use regun::train::supervised::Supervised;
 use regun::train::{EpochReport, Model, Observer, Phase, Settings, Trainer};
@@ -109,15 +109,15 @@ fn train(options: &Options, device: Device, rounds: &mut Rounds) -> regun::error
         fingerprint: String::new(),
         class_names: Vec::new(),
     };
-    let parts = Parts { retain: (0..n).collect(), ..Parts::default() };
-    let corpus = Corpus::new(&dataset, parts, &config.data, Kind::Float, device)?;
+    let parts = SplitIndices { retain: (0..n).collect(), ..SplitIndices::default() };
+    let dataset = DeviceDataset::new(&dataset, parts, &config.data, Kind::Float, device)?;
     let architecture = models::build(&config.model.model)?.into();
     let mut model = Model::initialise(&architecture, 0, "bench", Kind::Float, device)?;
     let world = World::solo();
     let settings = Settings { names: None, ..Settings::new(&config, &world, "bench", 0) };
     let optim = config.model.optim;
     let phase = Phase { name: "train", epochs: options.rounds + 2, optim, scheduler: None, named_parameters: false };
-    let mut method = Supervised { role: Role::Retain, label_smoothing: 0.0, phase };
-    Trainer { world: &world, corpus: &corpus, model: &mut model, settings }.run(&mut method, rounds)?;
+    let mut method = Supervised { part: Part::Retain, label_smoothing: 0.0, phase };
+    Trainer { world: &world, dataset: &dataset, model: &mut model, settings }.run(&mut method, rounds)?;
     Ok(())
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use regun::config::schema::{Optim, OptimName, Stem};
+use regun::config::schema::{OptimConfig, OptimName, Stem};
 use regun::error::Result;
 use regun::models::resnet::{ResNet, Variant};
 use regun::models::swin::{self, Swin};
 use regun::models::vit::{self, ViT};
-use regun::models::{Architecture, Folded, Forward, Statistics};
+use regun::models::{Architecture, Forward, FusedState, Statistics};
 use regun::optim::sgd::Sgd;
 use regun::optim::{FlatParams, Groups, Optimizer};
 use regun::torch::to_channels_last;
@@ -58,7 +58,7 @@ pub fn images(batch_size: i64, side: i64, device: Device) -> Result<Tensor> {
 pub fn train(batch_size: i64, device: Device, narrow: Option<Mixed>) -> Result<Ours> {
     // As in the baseline: a small rate keeps repeated steps on one batch within ordinary numbers.
     let rate = 1e-3;
-    let optim = Optim {
+    let optim = OptimConfig {
         name: OptimName::Sgd,
         lr: Some(rate),
         weight_decay: Some(5e-4),
@@ -102,9 +102,9 @@ pub fn evaluate_vit_b_16(batch_size: i64, device: Device, _: Option<Mixed>) -> R
 
 /// Folding is done once for each evaluation, not for each batch: it is not timed.
 fn forward(model: Model, images: Tensor, device: Device) -> Result<Ours> {
-    let folded = Folded::new(&model.state)?;
+    let fused = FusedState::new(&model.state)?;
     let step = move || {
-        let forward = || model.architecture().forward(&mut Forward::folded(&folded), &images);
+        let forward = || model.architecture().forward(&mut Forward::fused(&fused), &images);
         no_grad(forward).map(drop)
     };
     Ok(Ours::new(device, step))

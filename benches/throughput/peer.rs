@@ -15,7 +15,7 @@ use crate::report::median;
 pub const BASELINE: &str = "benches/baseline.py";
 
 /// For one line of an answer, that a baseline is ready included: `torch.compile` takes a minute or two.
-const PATIENCE: Duration = Duration::from_secs(240);
+const RETRY: Duration = Duration::from_secs(240);
 /// For its end, once it has been told.
 const FAREWELL: Duration = Duration::from_secs(10);
 
@@ -64,10 +64,10 @@ impl Peer {
     }
 
     fn line(&self) -> Result<String, Box<dyn Error>> {
-        match self.lines.recv_timeout(PATIENCE) {
+        match self.lines.recv_timeout(RETRY) {
             Ok(line) => Ok(line?.trim().to_owned()),
             Err(RecvTimeoutError::Timeout) => {
-                Err(format!("baseline {}: no answer in {} s", self.mode, PATIENCE.as_secs()).into())
+                Err(format!("baseline {}: no answer in {} s", self.mode, RETRY.as_secs()).into())
             }
             Err(RecvTimeoutError::Disconnected) => {
                 Err(format!("baseline {} ended early; its message is above", self.mode).into())

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use regun::config::schema::Transforms;
+use regun::config::schema::TransformsConfig;
 use regun::config::{Request, load};
 use regun::data::augment::{Augment, SampleKeys};
 use regun::random::Stream;
@@ -37,7 +37,7 @@ pub fn compare(options: &Options, data_set: &str) -> Result<Row, Box<dyn Error>>
     Ok(Row::faster(&format!("pipeline_{data_set}"), rate(own), rate(other), &baseline, "images/s"))
 }
 
-fn epoch(transforms: &Transforms, batch_size: usize, device: Device) -> regun::error::Result<Ours> {
+fn epoch(transforms: &TransformsConfig, batch_size: usize, device: Device) -> regun::error::Result<Ours> {
     let side = transforms.random_crop.size;
     let n = BATCHES * batch_size;
     let stored = Tensor::f_randint(256, [n as i64, 3, side, side], (Kind::Uint8, device))?;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use regun::config::schema::Stem;
 use regun::config::{Request, load};
-use regun::data::resident::Resident;
-use regun::data::split::Parts;
-use regun::data::{Corpus, Role};
-use regun::dist::launch;
+use regun::data::device_dataset::DeviceImages;
+use regun::data::split::SplitIndices;
+use regun::data::{DeviceDataset, Part};
+use regun::distributed::launch;
 use regun::models::Architecture;
 use regun::models::resnet::{ResNet, Variant};
 use regun::train::supervised::Supervised;
@@ -73,9 +73,9 @@ pub fn train(batch_size: usize, steps: usize) -> regun::error::Result<()> {
     tch::set_num_threads(1);
     let n = batch_size * steps;
     let images = Tensor::f_zeros([n as i64, 3, 32, 32], (Kind::Float, Device::Cpu))?.f_normal_(0.0, 1.0)?;
-    let data = || Resident::new(images.shallow_clone(), (0..n as i64).map(|i| i % 10).collect());
-    let parts = Parts { retain: (0..n).collect(), ..Parts::default() };
-    let corpus = Corpus::prepared(data(), data(), parts, 10, batch_size);
+    let data = || DeviceImages::new(images.shallow_clone(), (0..n as i64).map(|i| i % 10).collect());
+    let parts = SplitIndices { retain: (0..n).collect(), ..SplitIndices::default() };
+    let dataset = DeviceDataset::prepared(data(), data(), parts, 10, batch_size);
     let architecture: Arc<dyn Architecture> = Arc::new(ResNet::new(Variant::ResNet18, Stem::Cifar, 10));
     let mut model = Model::initialise(&architecture, 0, "bench", Kind::Float, Device::Cpu)?;
     // As in the baseline: a small rate keeps repeated steps on noise within ordinary numbers.
@@ -87,8 +87,8 @@ pub fn train(batch_size: usize, steps: usize) -> regun::error::Result<()> {
     let mut in_collectives = 0.0;
     for _warm_up_then_measured in 0..2 {
         let phase = Phase { name: "train", epochs: 1, optim: optim.clone(), scheduler: None, named_parameters: false };
-        let mut method = Supervised { role: Role::Retain, label_smoothing: 0.0, phase };
-        let mut trainer = Trainer { world: &world, corpus: &corpus, model: &mut model, settings: settings.clone() };
+        let mut method = Supervised { part: Part::Retain, label_smoothing: 0.0, phase };
+        let mut trainer = Trainer { world: &world, dataset: &dataset, model: &mut model, settings: settings.clone() };
         let before = world.traffic().seconds;
         trainer.run(&mut method, &mut clock)?;
         in_collectives = world.traffic().seconds - before;

@@ -1,10 +1,10 @@
 //! Our side of what unlearning does beyond training: gradients of single samples, and an epoch with its evaluation.
 
 use regun::config::{Request, load};
-use regun::data::Corpus;
-use regun::data::resident::Resident;
-use regun::data::split::Parts;
-use regun::dist::World;
+use regun::data::DeviceDataset;
+use regun::data::device_dataset::DeviceImages;
+use regun::data::split::SplitIndices;
+use regun::distributed::World;
 use regun::error::Result;
 use regun::eval::evaluator::model_logits;
 use regun::train::{Mixed, Settings, Trainer};
@@ -33,9 +33,9 @@ pub const BATCHES_PER_EPOCH: usize = 3 + RETAIN + FORGET + VAL + TEST;
 /// An epoch of ReGUn, and the logits of all parts.
 pub fn epoch(batch_size: i64, device: Device, _: Option<Mixed>) -> Result<Ours> {
     let batch = usize::try_from(batch_size).unwrap_or_default();
-    let resident = |batches: usize| -> Result<Resident> {
+    let resident = |batches: usize| -> Result<DeviceImages> {
         let n = batch_size * batches as i64;
-        Ok(Resident::new(Tensor::f_randn([n, 3, 32, 32], (Kind::Float, device))?, (0..n).map(|i| i % 10).collect()))
+        Ok(DeviceImages::new(Tensor::f_randn([n, 3, 32, 32], (Kind::Float, device))?, (0..n).map(|i| i % 10).collect()))
     };
     let mut next = 0;
     let mut part = |batches: usize| {
@@ -44,8 +44,9 @@ pub fn epoch(batch_size: i64, device: Device, _: Option<Mixed>) -> Result<Ours> 
         (start..next).collect()
     };
     let (retain, forget, heldout, val) = (part(RETAIN), part(FORGET), part(HELDOUT), part(VAL));
-    let parts = Parts { retain, forget, heldout, val, ..Parts::default() };
-    let corpus = Corpus::prepared(resident(RETAIN + FORGET + HELDOUT + VAL)?, resident(TEST)?, parts, 10, batch);
+    let parts = SplitIndices { retain, forget, heldout, val, ..SplitIndices::default() };
+    let dataset =
+        DeviceDataset::prepared(resident(RETAIN + FORGET + HELDOUT + VAL)?, resident(TEST)?, parts, 10, batch);
     let batches = format!("data.batch_size={batch}");
     let overrides = ["unlearn=regun", "unlearn.trainer.max_epochs=1", "unlearn.optim.lr=0.001", &batches];
     let overrides = overrides.map(String::from);
@@ -56,7 +57,7 @@ pub fn epoch(batch_size: i64, device: Device, _: Option<Mixed>) -> Result<Ours> 
         let Some(chosen) = &config.unlearn else { return Ok(()) };
         let mut method = unlearn::build(chosen)?;
         let settings = Settings { names: None, ..Settings::new(&config, &world, "unlearn/regun", 0) };
-        Trainer { world: &world, corpus: &corpus, model: &mut model, settings }.run(&mut *method, &mut ())?;
-        model_logits(&world, &corpus, &model).map(drop)
+        Trainer { world: &world, dataset: &dataset, model: &mut model, settings }.run(&mut *method, &mut ())?;
+        model_logits(&world, &dataset, &model).map(drop)
     }))
 }

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor};
 
 use crate::digest::hex;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// SHA-256 (hex) of names, dtypes, shapes and bytes of these tensors, as [`save`] would write it into their file.
 pub fn fingerprint<'a>(tensors: impl Iterator<Item = (&'a str, &'a Tensor)>) -> Result<String> {
@@ -38,7 +38,7 @@ impl Bytes {
     pub fn of(tensor: &Tensor) -> Result<Self> {
         let tensor = tensor.detach().to_device(tch::Device::Cpu).contiguous();
         let dtype = dtype_of(tensor.kind()).ok_or_else(|| {
-            Error::new(crate::error::Kind::Bug, format!("a tensor of kind {:?} cannot be saved", tensor.kind()))
+            Error::new(ErrorKind::Bug, format!("a tensor of kind {:?} cannot be saved", tensor.kind()))
         })?;
         let mut data = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
         tensor.f_copy_data_u8(&mut data, tensor.numel())?;

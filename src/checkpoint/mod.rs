@@ -62,7 +62,7 @@ pub struct Checkpoint {
 /// Reads and checks a checkpoint of any kind, by its content; nothing is said yet about whether it fits.
 ///
 /// # Errors
-/// All of kind [`crate::error::Kind::Missing`]: a file that is missing, damaged or of another kind, a pickle that wants
+/// All of kind [`ErrorKind::Missing`]: a file that is missing, damaged or of another kind, a pickle that wants
 /// to call what is not known to make data.
 pub fn load(path: &Path) -> Result<Checkpoint> {
     let mut start = Vec::new();

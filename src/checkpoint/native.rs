@@ -9,7 +9,7 @@ use tch::Tensor;
 
 use super::bytes::{Bytes, checksum, kind_of};
 use super::{Checkpoint, Manifest, unreadable};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::files::write_atomic;
 
 /// The only entry of the file's metadata: safetensors writes several in an order that changes from run to run, and equal
@@ -30,10 +30,10 @@ pub fn save(path: &Path, manifest: &Manifest, tensors: &[(String, Tensor)]) -> R
     let checksum =
         checksum(tensors.iter().map(|(name, bytes)| (name.as_str(), bytes.dtype, &*bytes.shape, &*bytes.data)));
     let metadata = serde_json::to_string(&Metadata { checksum: &checksum, manifest })
-        .map_err(|error| Error::new(crate::error::Kind::Bug, format!("manifest of {}: {error}", path.display())))?;
+        .map_err(|error| Error::new(ErrorKind::Bug, format!("manifest of {}: {error}", path.display())))?;
     let metadata = HashMap::from([(METADATA_KEY.to_owned(), metadata)]);
     let contents = safetensors::serialize(tensors, Some(metadata))
-        .map_err(|error| Error::new(crate::error::Kind::Bug, format!("cannot encode {}: {error}", path.display())))?;
+        .map_err(|error| Error::new(ErrorKind::Bug, format!("cannot encode {}: {error}", path.display())))?;
     write_atomic(path, &contents)?;
     Ok(checksum)
 }
@@ -41,7 +41,7 @@ pub fn save(path: &Path, manifest: &Manifest, tensors: &[(String, Tensor)]) -> R
 /// Reads and checks a file of ours.
 ///
 /// A file that is no safetensors file, not ours, or whose tensors do not match their checksum is an error of kind
-/// [`crate::error::Kind::Missing`].
+/// [`ErrorKind::Missing`].
 pub fn load(path: &Path) -> Result<Checkpoint> {
     let contents = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
     let broken = |why: String| {
@@ -130,7 +130,7 @@ mod tests {
         for bad in [flipped.as_slice(), &good[..good.len() - 5], &good[..9], b"", b"not a checkpoint at all"] {
             std::fs::write(&path, bad).unwrap();
             let error = load(&path).err().expect("a damaged file must not load");
-            assert_eq!(error.kind(), crate::error::Kind::Missing);
+            assert_eq!(error.kind(), ErrorKind::Missing);
             assert!(error.message().contains("model.safetensors"), "{error}");
         }
     }

@@ -10,24 +10,24 @@ use super::Section;
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Config {
-    pub data: Data,
+    pub data: DataConfig,
     pub model: ModelGroup,
     /// Absent where no method is chosen.
-    pub unlearn: Option<Unlearn>,
+    pub unlearn: Option<UnlearnConfig>,
     pub seed: u64,
-    pub paths: Paths,
-    pub run: Run,
-    pub mul_eval: MulEval,
-    pub trainer: Trainer,
-    pub split: Split,
-    pub logging: Logging,
-    pub checkpoint: Checkpoint,
-    pub launch: Launch,
-    pub compat: Compat,
+    pub paths: PathsConfig,
+    pub run: RunConfig,
+    pub mul_eval: MulEvalConfig,
+    pub trainer: TrainerConfig,
+    pub split: SplitConfig,
+    pub logging: LoggingConfig,
+    pub checkpoint: CheckpointConfig,
+    pub launch: LaunchConfig,
+    pub compat: CompatConfig,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct Data {
+pub struct DataConfig {
     pub name: DatasetName,
     pub data_dir: PathBuf,
     pub download: bool,
@@ -47,7 +47,7 @@ pub struct Data {
     /// Leave out image files that cannot be decoded.
     #[serde(default)]
     pub skip_corrupt: bool,
-    pub transforms: Transforms,
+    pub transforms: TransformsConfig,
     // Accepted for configurations of the Python program; no loader processes exist here.
     pub num_workers: Option<i64>,
     pub pin_memory: Option<bool>,
@@ -73,47 +73,47 @@ pub enum BatchScope {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct Transforms {
-    pub normalize: Normalize,
-    pub random_crop: RandomCrop,
-    pub horizontal_flip: HorizontalFlip,
-    pub imagenet_resize: ImagenetResize,
-    pub color_jitter: Option<ColorJitter>,
-    pub randaugment: Option<RandAugment>,
-    pub random_erasing: Option<RandomErasing>,
+pub struct TransformsConfig {
+    pub normalize: NormalizeConfig,
+    pub random_crop: RandomCropConfig,
+    pub horizontal_flip: HorizontalFlipConfig,
+    pub imagenet_resize: ImagenetResizeConfig,
+    pub color_jitter: Option<ColorJitterConfig>,
+    pub randaugment: Option<RandAugmentConfig>,
+    pub random_erasing: Option<RandomErasingConfig>,
 }
 
 /// Per-channel statistics, in units where a pixel is in [0, 1].
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Normalize {
+pub struct NormalizeConfig {
     pub mean: Vec<f64>,
     pub std: Vec<f64>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct RandomCrop {
+pub struct RandomCropConfig {
     pub enabled: bool,
     pub size: i64,
     pub padding: i64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct HorizontalFlip {
+pub struct HorizontalFlipConfig {
     pub enabled: bool,
     pub p: f64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct ImagenetResize {
+pub struct ImagenetResizeConfig {
     pub enabled: bool,
     pub train_size: i64,
     pub eval_resize: i64,
     pub eval_crop: i64,
-    pub normalize: Normalize,
+    pub normalize: NormalizeConfig,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct ColorJitter {
+pub struct ColorJitterConfig {
     pub enabled: bool,
     pub brightness: f64,
     pub contrast: f64,
@@ -122,7 +122,7 @@ pub struct ColorJitter {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct RandAugment {
+pub struct RandAugmentConfig {
     pub enabled: bool,
     pub num_ops: i64,
     pub magnitude: i64,
@@ -130,7 +130,7 @@ pub struct RandAugment {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct RandomErasing {
+pub struct RandomErasingConfig {
     pub enabled: bool,
     pub p: f64,
     pub scale: Vec<f64>,
@@ -141,13 +141,13 @@ pub struct RandomErasing {
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct ModelGroup {
-    pub model: Model,
-    pub optim: Optim,
-    pub scheduler: Scheduler,
+    pub model: ModelConfig,
+    pub optim: OptimConfig,
+    pub scheduler: SchedulerConfig,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct Model {
+pub struct ModelConfig {
     /// A name of `models::REGISTRY`.
     pub name: String,
     pub num_classes: i64,
@@ -173,7 +173,7 @@ pub enum Stem {
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Optim {
+pub struct OptimConfig {
     pub name: OptimName,
     pub lr: Option<f64>,
     pub weight_decay: Option<f64>,
@@ -194,7 +194,7 @@ pub enum OptimName {
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Scheduler {
+pub struct SchedulerConfig {
     pub name: SchedulerName,
     pub step_size: Option<i64>,
     pub gamma: Option<f64>,
@@ -214,23 +214,23 @@ pub enum SchedulerName {
 }
 
 /// The part of `unlearn` that all methods share; `method` is the whole group as written, for the method to read with
-/// `Section::decode_ignoring(Unlearn::SHARED_KEYS)`.
+/// `Section::decode_ignoring(UnlearnConfig::SHARED_KEYS)`.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Unlearn {
+pub struct UnlearnConfig {
     /// A name of `unlearn::REGISTRY`.
     pub name: String,
     pub evaluate_each_epoch: bool,
     /// `unlearn.trainer.max_epochs`; 0 where the group has no `trainer` (one-shot methods).
     #[serde(rename = "trainer", default, deserialize_with = "max_epochs")]
     pub max_epochs: usize,
-    pub optim: Optim,
-    pub scheduler: Option<Scheduler>,
+    pub optim: OptimConfig,
+    pub scheduler: Option<SchedulerConfig>,
     /// The deserializer puts the whole group here.
     #[serde(rename = "$self")]
     pub method: Section,
 }
 
-impl Unlearn {
+impl UnlearnConfig {
     /// The keys that a method leaves to this struct.
     pub const SHARED_KEYS: &[&str] = &["name", "evaluate_each_epoch", "trainer", "optim", "scheduler"];
 }
@@ -244,28 +244,28 @@ fn max_epochs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Er
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct Paths {
+pub struct PathsConfig {
     pub cache_dir: PathBuf,
     pub data_dir: PathBuf,
     pub outputs_dir: PathBuf,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct Run {
+pub struct RunConfig {
     pub experiment_id: Option<String>,
     pub base_weights: PathBuf,
     pub retrain_weights: PathBuf,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct MulEval {
+pub struct MulEvalConfig {
     /// How many reference models calibrate RMIA.
     pub mia_num_models: usize,
     pub cache: PathBuf,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct Trainer {
+pub struct TrainerConfig {
     pub max_epochs: usize,
     pub accelerator: Accelerator,
     pub devices: Section,
@@ -281,7 +281,7 @@ pub struct Trainer {
     /// TF32 for float32 matrix products on a GPU.
     pub allow_tf32: bool,
     /// Whether steps on a GPU are recorded once and launched again as one piece.
-    pub cuda_graph: CudaGraph,
+    pub cuda_graph: CudaGraphMode,
     /// CPU threads of one rank (null: cores of the node / its ranks).
     pub threads: Option<usize>,
 }
@@ -295,7 +295,7 @@ pub enum Accelerator {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub enum CudaGraph {
+pub enum CudaGraphMode {
     /// Where that is possible.
     #[serde(rename = "auto")]
     Auto,
@@ -321,7 +321,7 @@ pub enum Precision {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct Split {
+pub struct SplitConfig {
     pub seed: u64,
     pub scheme: Scheme,
     pub heldout_frac: f64,
@@ -351,7 +351,7 @@ impl Scheme {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct Logging {
+pub struct LoggingConfig {
     pub enable: bool,
     pub entity: Option<String>,
     pub project: Option<String>,
@@ -361,14 +361,14 @@ pub struct Logging {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct Checkpoint {
+pub struct CheckpointConfig {
     pub monitor: String,
     pub mode: String,
 }
 
 /// How the ranks of a run work together.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Launch {
+pub struct LaunchConfig {
     /// Longest wait for another rank, in seconds; then the job ends with exit code 71.
     pub timeout_seconds: f64,
     /// Compare every collective call between the ranks before it is made.
@@ -403,7 +403,7 @@ pub enum Compression {
 
 /// Switches that bring back faults of the Python program whose mending changes numbers.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Compat {
+pub struct CompatConfig {
     /// SCRUB's teacher follows the student into train mode from the second epoch on.
     pub scrub_teacher_mode: bool,
 }

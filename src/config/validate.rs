@@ -1,7 +1,7 @@
 //! Values that have the right type and are still impossible, and keys that are read by nobody.
 
 use super::node::join;
-use super::schema::{Config, Optim, OptimName, Scheduler, SchedulerName, Scheme};
+use super::schema::{Config, OptimConfig, OptimName, SchedulerConfig, SchedulerName, Scheme};
 use super::{Node, Value};
 use crate::error::{Error, Result};
 
@@ -29,7 +29,7 @@ fn described(value: &Value) -> String {
 /// A key of a section whose value is impossible, and what it should be.
 pub type Fault = (&'static str, &'static str);
 
-impl Optim {
+impl OptimConfig {
     /// The first impossible value.
     pub fn fault(&self) -> Option<Fault> {
         let positive = |value: f64| value > 0.0 && value.is_finite();
@@ -51,7 +51,7 @@ impl Optim {
     }
 }
 
-impl Scheduler {
+impl SchedulerConfig {
     /// The first impossible value.
     pub fn fault(&self) -> Option<Fault> {
         let start = self.warmup_start_lr.unwrap_or(0.0);
@@ -98,7 +98,7 @@ impl Check<'_> {
         self.that(holds, key, &format!("an integer, at least {least}"))
     }
 
-    /// Of a section `path`: the key that [`Optim::fault`] or [`Scheduler::fault`] names.
+    /// Of a section `path`: the key that [`OptimConfig::fault`] or [`SchedulerConfig::fault`] names.
     fn section(&self, fault: Option<Fault>, path: &str) -> Result<()> {
         fault.map_or(Ok(()), |(key, wanted)| Err(rejection("", self.tree, &join(path, key), wanted)))
     }
@@ -228,7 +228,7 @@ pub(super) fn validate(config: &Config, tree: &Node, warnings: &mut Vec<String>)
     check.at_least(config.mul_eval.mia_num_models, 1, "mul_eval.mia_num_models")?;
     if let Some(unlearn) = &config.unlearn {
         check.section(unlearn.optim.fault(), "unlearn.optim")?;
-        check.section(unlearn.scheduler.as_ref().and_then(Scheduler::fault), "unlearn.scheduler")?;
+        check.section(unlearn.scheduler.as_ref().and_then(SchedulerConfig::fault), "unlearn.scheduler")?;
         if unlearn.optim.name != OptimName::None {
             check.at_least(unlearn.max_epochs, 1, "unlearn.trainer.max_epochs")?;
         }

@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{cifar, tiny_imagenet};
-use crate::config::schema::{Data, DatasetName};
-use crate::dist::launch;
-use crate::error::{Error, Kind, Result};
+use crate::config::schema::{DataConfig, DatasetName};
+use crate::distributed::launch;
+use crate::error::{Error, ErrorKind, Result};
 use crate::fetch::unpack::{Contents, Format, unpack};
-use crate::fetch::{Checksum, Lock, Patience, Remote, fetch_locked};
+use crate::fetch::{Checksum, Lock, Remote, RetryPolicy, fetch_locked};
 
 /// One archive.
 #[derive(Debug, Clone, Copy)]
@@ -79,7 +79,7 @@ pub const TINY_IMAGENET: Archive = Archive {
 ///
 /// # Errors
 /// `Missing` where it cannot be had, or where this rank does not see what another has downloaded.
-pub fn provide(data: &Data, downloads: bool) -> Result<()> {
+pub fn provide(data: &DataConfig, downloads: bool) -> Result<()> {
     let archive = match data.name {
         DatasetName::Cifar10 => CIFAR10,
         DatasetName::Cifar100 => CIFAR100,
@@ -87,14 +87,14 @@ pub fn provide(data: &Data, downloads: bool) -> Result<()> {
         DatasetName::Digits | DatasetName::ImageFolder => return Ok(()),
     };
     match data.download {
-        true => archive.provide(&data.data_dir, data.mirror.as_deref(), downloads, &Patience::default()),
+        true => archive.provide(&data.data_dir, data.mirror.as_deref(), downloads, &RetryPolicy::default()),
         false => Ok(()), // the reader says what is missing
     }
 }
 
 impl Archive<'_> {
     /// The same for any archive.
-    pub fn provide(&self, data_dir: &Path, mirror: Option<&str>, downloads: bool, patience: &Patience) -> Result<()> {
+    pub fn provide(&self, data_dir: &Path, mirror: Option<&str>, downloads: bool, retry: &RetryPolicy) -> Result<()> {
         if self.is_in(data_dir) {
             return Ok(());
         }
@@ -115,7 +115,7 @@ impl Archive<'_> {
             return Ok(()); // made while this process waited
         }
         let was_there = path.exists();
-        let path = fetch_locked(&self.remote, mirror, parent, patience, &lock)
+        let path = fetch_locked(&self.remote, mirror, parent, retry, &lock)
             .map_err(|error| self.say_what_to_do(error, data_dir, parent))?;
         tracing::info!("unpacking {} to {}", path.display(), target.display());
         unpack(&path, &self.contents, &target)?;
@@ -139,7 +139,7 @@ impl Archive<'_> {
     }
 
     fn say_what_to_do(&self, error: Error, data_dir: &Path, parent: &Path) -> Error {
-        if error.kind() != Kind::Missing || error.hint_text().is_some() {
+        if error.kind() != ErrorKind::Missing || error.hint_text().is_some() {
             return error;
         }
         let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());

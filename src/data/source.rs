@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::listing::Listing;
 use super::pixels::Pixels;
 use super::{cifar, digits, image_folder, pack, tiny_imagenet};
-use crate::config::schema::{Data, DatasetName};
+use crate::config::schema::{DataConfig, DatasetName};
 use crate::digest::hex;
 use crate::error::{Error, Result};
 
@@ -88,7 +88,7 @@ pub struct Source {
 
 /// What loading may use.
 #[derive(Debug, Clone, Copy)]
-pub struct Means<'a> {
+pub struct LoadOptions<'a> {
     /// Where packs of images go that cannot lie beside them.
     pub cache_dir: &'a Path,
     /// Threads that decode.
@@ -113,7 +113,7 @@ pub struct Dataset {
 /// Loads `data.name`, cut to `data.debug_subset_size`. Image files are packed first where they are not yet, all of them.
 ///
 /// Fails where files are missing or damaged, and where `data.num_classes` does not fit.
-pub fn load(data: &Data, means: Means<'_>) -> Result<Dataset> {
+pub fn load(data: &DataConfig, options: LoadOptions<'_>) -> Result<Dataset> {
     let name = name(data.name);
     if data.image_size.is_some() && !is_made_of_files(data.name) {
         return Err(Error::usage(format!("data.image_size: the images of {name} have one size"))
@@ -123,8 +123,8 @@ pub fn load(data: &Data, means: Means<'_>) -> Result<Dataset> {
         DatasetName::Digits => digits::load(),
         DatasetName::Cifar10 => cifar::load(&data.data_dir, &cifar::CIFAR10, data.download)?,
         DatasetName::Cifar100 => cifar::load(&data.data_dir, &cifar::CIFAR100, data.download)?,
-        DatasetName::TinyImagenet => packed(tiny_imagenet::list(&data.data_dir)?, data, means)?,
-        DatasetName::ImageFolder => packed(image_folder::list(&data.data_dir)?, data, means)?,
+        DatasetName::TinyImagenet => packed(tiny_imagenet::list(&data.data_dir)?, data, options)?,
+        DatasetName::ImageFolder => packed(image_folder::list(&data.data_dir)?, data, options)?,
     };
     let whole = (train.len(), test.len());
     if let Some(n) = data.debug_subset_size {
@@ -146,7 +146,7 @@ fn is_made_of_files(dataset: DatasetName) -> bool {
 }
 
 /// The images of a tree of files, whose classes `data.num_classes` must count.
-fn packed(listing: Listing, data: &Data, means: Means<'_>) -> Result<Source> {
+fn packed(listing: Listing, data: &DataConfig, options: LoadOptions<'_>) -> Result<Source> {
     let classes = listing.class_names.len();
     if data.num_classes != classes as i64 {
         return Err(Error::usage(format!(
@@ -160,8 +160,8 @@ fn packed(listing: Listing, data: &Data, means: Means<'_>) -> Result<Source> {
         name: name(data.name),
         image_size: data.image_size,
         skip_corrupt: data.skip_corrupt,
-        cache_dir: means.cache_dir,
-        threads: means.threads,
+        cache_dir: options.cache_dir,
+        threads: options.threads,
     };
     pack::load(&listing, &settings)
 }

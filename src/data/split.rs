@@ -6,14 +6,14 @@
 
 use std::collections::HashMap;
 
-use crate::config::schema::{Scheme, Split};
+use crate::config::schema::{Scheme, SplitConfig};
 use crate::digest::sha256;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::random::python::Random;
 
 /// Disjoint index sets that together cover the training images. Every list is sorted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Parts {
+pub struct SplitIndices {
     pub retain: Vec<usize>,
     pub forget: Vec<usize>,
     /// Never trained on: what ReGUn draws its references from.
@@ -25,7 +25,7 @@ pub struct Parts {
     pub warnings: Vec<String>,
 }
 
-impl Parts {
+impl SplitIndices {
     /// What the base model trains on: retain and forget, sorted.
     pub fn train(&self) -> Vec<usize> {
         let mut train = [self.retain.as_slice(), &self.forget].concat();
@@ -53,7 +53,7 @@ pub fn digest(part: &[usize]) -> String {
 /// Cuts `0..labels.len()` as `spec` says. `labels[i]` is the class of training image `i`.
 ///
 /// Fails on a fraction outside [0, 1], on a forget class that no image has, and on an empty forget or retain set.
-pub fn split(labels: &[i64], spec: &Split) -> Result<Parts> {
+pub fn split(labels: &[i64], spec: &SplitConfig) -> Result<SplitIndices> {
     check_fractions(spec)?;
     if spec.scheme == Scheme::Class {
         check_forget_classes(labels, spec)?;
@@ -66,9 +66,9 @@ pub fn split(labels: &[i64], spec: &Split) -> Result<Parts> {
 }
 
 /// The cut alone: no setting is judged, and any part may come out empty.
-pub fn cut(labels: &[i64], spec: &Split) -> Parts {
+pub fn cut(labels: &[i64], spec: &SplitConfig) -> SplitIndices {
     let mut rng = Random::new(spec.seed);
-    let mut parts = Parts::default();
+    let mut parts = SplitIndices::default();
     match spec.scheme {
         Scheme::Random => {
             let mut all: Vec<usize> = (0..labels.len()).collect();
@@ -91,7 +91,7 @@ pub fn cut(labels: &[i64], spec: &Split) -> Parts {
                 others.extend(rest);
             }
             let mut rng = Random::new(spec.seed);
-            let rest_spec = Split { heldout_frac: 0.0, ..spec.clone() };
+            let rest_spec = SplitConfig { heldout_frac: 0.0, ..spec.clone() };
             for (_, group) in shuffled_classes(labels, others, &mut rng) {
                 parts.cut_group(&group, &rest_spec, 0.0);
             }
@@ -104,9 +104,9 @@ pub fn cut(labels: &[i64], spec: &Split) -> Parts {
     parts
 }
 
-impl Parts {
+impl SplitIndices {
     /// Cuts one shuffled group: held-out from its front, then validation and forget, and the rest to retain.
-    fn cut_group(&mut self, group: &[usize], spec: &Split, forget_frac: f64) {
+    fn cut_group(&mut self, group: &[usize], spec: &SplitConfig, forget_frac: f64) {
         let (heldout, rest) = take(group, spec.heldout_frac, group.len());
         let remaining = rest.len();
         let (val, rest) = take(rest, spec.validation_frac, remaining);
@@ -150,7 +150,7 @@ fn shuffled_classes(
     groups
 }
 
-fn retain_subset(parts: &Parts, seed: u64) -> Vec<usize> {
+fn retain_subset(parts: &SplitIndices, seed: u64) -> Vec<usize> {
     let mut subset = parts.retain.clone();
     Random::new(seed).shuffle(&mut subset);
     subset.truncate(parts.forget.len());
@@ -158,7 +158,7 @@ fn retain_subset(parts: &Parts, seed: u64) -> Vec<usize> {
     subset
 }
 
-fn check_fractions(spec: &Split) -> Result<()> {
+fn check_fractions(spec: &SplitConfig) -> Result<()> {
     for (key, value) in [
         ("heldout_frac", spec.heldout_frac),
         ("validation_frac", spec.validation_frac),
@@ -173,7 +173,7 @@ fn check_fractions(spec: &Split) -> Result<()> {
     Ok(())
 }
 
-fn check_forget_classes(labels: &[i64], spec: &Split) -> Result<()> {
+fn check_forget_classes(labels: &[i64], spec: &SplitConfig) -> Result<()> {
     let mut known = labels.to_vec();
     known.sort_unstable();
     known.dedup();
@@ -191,14 +191,14 @@ fn check_forget_classes(labels: &[i64], spec: &Split) -> Result<()> {
 }
 
 /// Whatever the settings, each index belongs to exactly one part: anything else is our mistake.
-fn check_disjoint(parts: &Parts, n: usize) -> Result<()> {
+fn check_disjoint(parts: &SplitIndices, n: usize) -> Result<()> {
     let mut owners = vec![0_u32; n];
     for &index in [&parts.retain, &parts.forget, &parts.heldout, &parts.val].into_iter().flatten() {
         owners[index] += 1;
     }
     match owners.iter().position(|&count| count != 1) {
         Some(index) => Err(Error::new(
-            Kind::Bug,
+            ErrorKind::Bug,
             format!(
                 "training image {index} is in {} of the four parts of the split, wanted exactly one",
                 owners[index]
@@ -208,7 +208,7 @@ fn check_disjoint(parts: &Parts, n: usize) -> Result<()> {
     }
 }
 
-fn check_not_empty(parts: &Parts, n: usize, spec: &Split) -> Result<()> {
+fn check_not_empty(parts: &SplitIndices, n: usize, spec: &SplitConfig) -> Result<()> {
     if parts.forget.is_empty() {
         let hint = match spec.scheme {
             Scheme::Random => "raise split.forget_frac",
@@ -228,7 +228,7 @@ fn check_not_empty(parts: &Parts, n: usize, spec: &Split) -> Result<()> {
     Ok(())
 }
 
-fn empty(name: &str, parts: &Parts, n: usize, spec: &Split) -> Error {
+fn empty(name: &str, parts: &SplitIndices, n: usize, spec: &SplitConfig) -> Error {
     Error::usage(format!(
         "the {name} set is empty: split.heldout_frac={}, validation_frac={}, forget_frac={} cut {n} training images \
          into {}",
@@ -239,7 +239,7 @@ fn empty(name: &str, parts: &Parts, n: usize, spec: &Split) -> Error {
     ))
 }
 
-fn warnings(parts: &Parts, n: usize, spec: &Split) -> Vec<String> {
+fn warnings(parts: &SplitIndices, n: usize, spec: &SplitConfig) -> Vec<String> {
     let mut warnings = Vec::new();
     // With scheme `class`, forget is a share of its classes and leaves the other two to divide the rest.
     let (names, sum, rest) = match spec.scheme {
@@ -282,11 +282,11 @@ mod tests {
     /// A cut that lost or doubled an index must not get past the gate.
     #[test]
     fn overlap_is_a_bug() {
-        let parts = Parts { retain: vec![0, 1], forget: vec![1, 2], ..Parts::default() };
-        assert_eq!(check_disjoint(&parts, 3).unwrap_err().kind(), Kind::Bug);
-        let parts = Parts { retain: vec![0], forget: vec![2], ..Parts::default() };
-        assert_eq!(check_disjoint(&parts, 3).unwrap_err().kind(), Kind::Bug);
-        let parts = Parts { retain: vec![0, 1], forget: vec![2], ..Parts::default() };
+        let parts = SplitIndices { retain: vec![0, 1], forget: vec![1, 2], ..SplitIndices::default() };
+        assert_eq!(check_disjoint(&parts, 3).unwrap_err().kind(), ErrorKind::Bug);
+        let parts = SplitIndices { retain: vec![0], forget: vec![2], ..SplitIndices::default() };
+        assert_eq!(check_disjoint(&parts, 3).unwrap_err().kind(), ErrorKind::Bug);
+        let parts = SplitIndices { retain: vec![0, 1], forget: vec![2], ..SplitIndices::default() };
         assert!(check_disjoint(&parts, 3).is_ok());
     }
 

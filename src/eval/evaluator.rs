@@ -10,16 +10,16 @@ use super::collect;
 use super::logits::Logits;
 use super::metrics::{Metrics, ModelLogits, References, check_comparable, evaluate};
 use crate::checkpoint::{self, Facts};
-use crate::data::{Corpus, Role};
-use crate::dist::World;
-use crate::error::{Kind, Result};
+use crate::data::{DeviceDataset, Part};
+use crate::distributed::World;
+use crate::error::{ErrorKind, Result};
 use crate::train::Model;
 
-const PARTS: [Role; 4] = [Role::Retain, Role::Forget, Role::Val, Role::Test];
+const PARTS: [Part; 4] = [Part::Retain, Part::Forget, Part::Val, Part::Test];
 
 /// Logits of a model on retain, forget, val and test: one forward pass each. At rank 0.
-pub fn model_logits(world: &World, corpus: &Corpus, model: &Model) -> Result<Option<ModelLogits>> {
-    let [retain, forget, val, test] = PARTS.map(|role| collect::logits(world, corpus, model, role));
+pub fn model_logits(world: &World, dataset: &DeviceDataset, model: &Model) -> Result<Option<ModelLogits>> {
+    let [retain, forget, val, test] = PARTS.map(|part| collect::logits(world, dataset, model, part));
     Ok(match (retain?, forget?, val?, test?) {
         (retain @ Some(_), Some(forget), Some(val), Some(test)) => Some(ModelLogits { retain, forget, val, test }),
         _ => None,
@@ -50,8 +50,8 @@ impl Evaluator {
     }
 
     /// All metrics of a model, at rank 0; called on all ranks.
-    pub fn evaluate(&self, world: &World, corpus: &Corpus, model: &Model) -> Result<Option<Metrics>> {
-        Ok(model_logits(world, corpus, model)?.map(|logits| self.metrics(&logits)))
+    pub fn evaluate(&self, world: &World, dataset: &DeviceDataset, model: &Model) -> Result<Option<Metrics>> {
+        Ok(model_logits(world, dataset, model)?.map(|logits| self.metrics(&logits)))
     }
 
     /// All metrics of the retrained model, its distances from itself among them; at rank 0.
@@ -67,8 +67,8 @@ impl Evaluator {
     /// Reads the cache where its key is `key`.
     ///
     /// `None` where there is none or where it is of something else; a damaged file is named, set aside and forgotten.
-    pub fn read_cache(path: &Path, key: &Facts, corpus: &Corpus) -> Option<Self> {
-        checkpoint::read_cache(path, key, |tensors| decode(tensors, corpus))
+    pub fn read_cache(path: &Path, key: &Facts, dataset: &DeviceDataset) -> Option<Self> {
+        checkpoint::read_cache(path, key, |tensors| decode(tensors, dataset))
     }
 
     /// Writes the cache. A failure is a warning: the next run computes the yardsticks again.
@@ -88,9 +88,9 @@ impl Evaluator {
         }
         if let Some((logits, _)) = &self.retrained {
             let parts = [logits.retain.as_ref(), Some(&logits.forget), Some(&logits.val), Some(&logits.test)];
-            for (role, logits) in PARTS.into_iter().zip(parts) {
+            for (part, logits) in PARTS.into_iter().zip(parts) {
                 if let Some(logits) = logits {
-                    tensors.push((format!("retrained/{}", role.name()), Tensor::from_slice(&logits.values)));
+                    tensors.push((format!("retrained/{}", part.name()), Tensor::from_slice(&logits.values)));
                 }
             }
         }
@@ -99,7 +99,7 @@ impl Evaluator {
 }
 
 /// From the tensors of a cache file, in the order of their names.
-fn decode(tensors: &[(String, Tensor)], corpus: &Corpus) -> Result<Evaluator> {
+fn decode(tensors: &[(String, Tensor)], dataset: &DeviceDataset) -> Result<Evaluator> {
     let values = |name: &str| -> Result<Option<Vec<f32>>> {
         let tensor = tensors.iter().find(|(known, _)| known == name).map(|(_, tensor)| tensor);
         Ok(tensor.map(Vec::try_from).transpose()?)
@@ -108,14 +108,17 @@ fn decode(tensors: &[(String, Tensor)], corpus: &Corpus) -> Result<Evaluator> {
         let prefix = format!("references/{part}/");
         tensors.iter().filter(|(name, _)| name.starts_with(&prefix)).map(|(_, t)| Ok(Vec::try_from(t)?)).collect()
     };
-    let logits = |role: Role| -> Result<Option<Logits>> {
-        let values = values(&format!("retrained/{}", role.name()))?;
-        values.map(|values| Logits::new(values, corpus.labels(role), corpus.num_classes())).transpose()
+    let logits = |part: Part| -> Result<Option<Logits>> {
+        let values = values(&format!("retrained/{}", part.name()))?;
+        values.map(|values| Logits::new(values, dataset.labels(part), dataset.num_classes())).transpose()
     };
     let references = References { forget: models("forget")?, val: models("val")?, test: models("test")? };
     let [retain, forget, val, test] = PARTS.map(logits);
     let (Some(forget), Some(val), Some(test)) = (forget?, val?, test?) else {
-        return Err(crate::error::Error::new(Kind::Missing, "evaluation cache without the retrained model's logits"));
+        return Err(crate::error::Error::new(
+            ErrorKind::Missing,
+            "evaluation cache without the retrained model's logits",
+        ));
     };
     let retrained = ModelLogits { retain: retain?, forget, val, test };
     check_comparable(&retrained, Some(&references), None)?;

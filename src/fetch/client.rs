@@ -5,7 +5,7 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
-use super::{Patience, proxy};
+use super::{RetryPolicy, proxy};
 use crate::error::{Error, Result};
 
 /// Certificates to trust instead of Mozilla's, which are compiled in: for networks with a certificate authority of
@@ -13,8 +13,8 @@ use crate::error::{Error, Result};
 const CERTIFICATES: &str = "SSL_CERT_FILE";
 
 /// A client for one address and what that redirects to.
-pub(super) fn agent(url: &str, patience: &Patience) -> Result<Agent> {
-    let Patience { connect, stall, .. } = *patience;
+pub(super) fn agent(url: &str, retry: &RetryPolicy) -> Result<Agent> {
+    let RetryPolicy { connect, stall, .. } = *retry;
     let tls = TlsConfig::builder().root_certs(certificates()?).build();
     let config = Agent::config_builder()
         .http_status_as_error(false)
@@ -50,14 +50,14 @@ fn certificates() -> Result<RootCerts> {
 }
 
 /// What a failed request means, in words, and whether another attempt may help.
-pub(super) fn explain(error: &ureq::Error, patience: &Patience) -> (String, bool) {
+pub(super) fn explain(error: &ureq::Error, retry: &RetryPolicy) -> (String, bool) {
     let seconds = |limit: Duration| limit.as_secs_f64();
     match error {
         ureq::Error::HostNotFound => ("the host name is not known here".into(), true),
         ureq::Error::Timeout(ureq::Timeout::Resolve | ureq::Timeout::Connect) => {
-            (format!("no connection within {} s", seconds(patience.connect)), true)
+            (format!("no connection within {} s", seconds(retry.connect)), true)
         }
-        ureq::Error::Timeout(_) => (format!("no byte for {} s", seconds(patience.stall)), true),
+        ureq::Error::Timeout(_) => (format!("no byte for {} s", seconds(retry.stall)), true),
         ureq::Error::ConnectProxyFailed(reason) => (format!("the proxy did not connect: {reason}"), true),
         ureq::Error::Io(error) => {
             let text = error.to_string();

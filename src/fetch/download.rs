@@ -11,20 +11,20 @@ use std::path::Path;
 use ureq::http::{Response, StatusCode, header};
 use ureq::{Agent, Body};
 
-use super::{Patience, Remote, client};
+use super::{Remote, RetryPolicy, client};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, Unit};
 
 /// Downloads `remote` from `url` to `partial`, which then has its checksum.
-pub(super) fn download(remote: &Remote, url: &str, partial: &Path, patience: &Patience) -> Result<()> {
-    let agent = client::agent(url, patience)?;
+pub(super) fn download(remote: &Remote, url: &str, partial: &Path, retry: &RetryPolicy) -> Result<()> {
+    let agent = client::agent(url, retry)?;
     let resumed = length(partial);
     match resumed {
         0 => tracing::info!("downloading {url}"),
         bytes => tracing::info!("downloading {url}, from byte {bytes} on"),
     }
     let progress = Progress::new(remote.name(), Unit::Bytes);
-    let mut download = Download { agent, remote, url, partial, patience, progress };
+    let mut download = Download { agent, remote, url, partial, retry, progress };
     download.receive()?;
     let Some(difference) = remote.checksum.difference(partial)? else { return Ok(()) };
     download.progress.warn(&format!("{url} arrived damaged ({difference}): downloading all of it once more"));
@@ -45,7 +45,7 @@ struct Download<'a> {
     remote: &'a Remote<'a>,
     url: &'a str,
     partial: &'a Path,
-    patience: &'a Patience,
+    retry: &'a RetryPolicy,
     progress: Progress,
 }
 
@@ -64,7 +64,7 @@ impl From<Error> for Failure {
 }
 
 impl Download<'_> {
-    /// Attempts until the file is there, or `patience.attempts` of them in a row have brought nothing new.
+    /// Attempts until the file is there, or `retry.attempts` of them in a row have brought nothing new.
     fn receive(&mut self) -> Result<()> {
         let mut best = length(self.partial);
         let mut in_vain = 0;
@@ -77,10 +77,10 @@ impl Download<'_> {
             let have = length(self.partial);
             in_vain = if have > best { 1 } else { in_vain + 1 };
             best = best.max(have);
-            if in_vain >= self.patience.attempts {
+            if in_vain >= self.retry.attempts {
                 return Err(Error::missing(format!("cannot download {}: {reason} ({in_vain} attempts)", self.url)));
             }
-            let pause = self.patience.pause * (1 << (in_vain - 1));
+            let pause = self.retry.pause * (1 << (in_vain - 1));
             self.progress.warn(&format!("{}: {reason}; trying again in {} s", self.url, pause.as_secs_f64()));
             std::thread::sleep(pause);
         }
@@ -160,7 +160,7 @@ impl Download<'_> {
     }
 
     fn failure(&self, error: ureq::Error) -> Failure {
-        match client::explain(&error, self.patience) {
+        match client::explain(&error, self.retry) {
             (reason, true) => Failure::Passing(reason),
             (reason, false) => Error::missing(format!("cannot download {}: {reason}", self.url)).into(),
         }

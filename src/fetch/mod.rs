@@ -40,7 +40,7 @@ impl<'a> Remote<'a> {
 
 /// When to give up.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct RetryPolicy {
     /// Longest wait for a connection.
     pub connect: Duration,
     /// Longest wait for the next byte.
@@ -51,10 +51,10 @@ pub struct Patience {
     pub pause: Duration,
 }
 
-impl Default for Patience {
+impl Default for RetryPolicy {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Patience { connect: seconds(15), stall: seconds(60), attempts: 4, pause: seconds(1) }
+        RetryPolicy { connect: seconds(15), stall: seconds(60), attempts: 4, pause: seconds(1) }
     }
 }
 
@@ -65,13 +65,13 @@ impl Default for Patience {
 ///
 /// # Errors
 /// `Missing` where the file cannot be had or is not the published one, `Storage` where it cannot be written.
-pub fn fetch(remote: &Remote, mirror: Option<&str>, folder: &Path, patience: &Patience) -> Result<PathBuf> {
+pub fn fetch(remote: &Remote, mirror: Option<&str>, folder: &Path, retry: &RetryPolicy) -> Result<PathBuf> {
     let path = folder.join(remote.name());
     if path.exists() {
         return verify(remote, &path).map(|()| path);
     }
     let lock = Lock::take(&path)?;
-    fetch_locked(remote, mirror, folder, patience, &lock)
+    fetch_locked(remote, mirror, folder, retry, &lock)
 }
 
 /// The same for a caller that holds the lock of the file already.
@@ -79,7 +79,7 @@ pub fn fetch_locked(
     remote: &Remote,
     mirror: Option<&str>,
     folder: &Path,
-    patience: &Patience,
+    retry: &RetryPolicy,
     _held: &Lock,
 ) -> Result<PathBuf> {
     let path = folder.join(remote.name());
@@ -93,7 +93,7 @@ pub fn fetch_locked(
     }
     match Place::of(remote, mirror) {
         Place::Folder(source) => copy(remote, &source, &partial)?,
-        Place::Address(url) => download::download(remote, &url, &partial, patience)?,
+        Place::Address(url) => download::download(remote, &url, &partial, retry)?,
     }
     let fail = |source| Error::storage("cannot write", &path, &source);
     File::open(&partial).and_then(|file| file.sync_all()).map_err(fail)?;

@@ -28,7 +28,7 @@ pub fn attend(ctx: &Forward<'_>, qkv: &Tensor, heads: i64, windows: i64, offset:
     let (sequences, tokens) = (n * windows, all_tokens / windows);
     let qkv = qkv.f_view([sequences, tokens, 3, heads, width])?.f_permute([2, 0, 3, 1, 4])?; // [3, B, h, L, C / h]
     let (q, k, v) = (qkv.f_select(0, 0)?, qkv.f_select(0, 1)?, qkv.f_select(0, 2)?);
-    let offset_learns = offset.is_some_and(|offset| ctx.records_layers() || offset.values.requires_grad());
+    let offset_learns = offset.is_some_and(|offset| ctx.has_layer_hooks() || offset.values.requires_grad());
     let y = if ctx.is_twice_differentiable() || offset_learns || sequences == 0 {
         let mut scores = q.f_mul_scalar((width as f64).powf(-0.5))?.f_matmul(&k.f_transpose(2, 3)?)?;
         if let Some(Offset { values, layer }) = offset {

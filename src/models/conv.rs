@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use super::forward::{Forward, Statistics};
 use super::init::Init;
-use super::layout::{Builder, Fold, Slot};
+use super::layout::{Builder, ConvNormPair, Slot};
 use super::norm::BatchNorm;
 use super::per_sample::Layer;
 use crate::error::Result;
@@ -44,7 +44,7 @@ impl Conv {
     }
 }
 
-/// Convolution, then BatchNorm. With folded weights both are one convolution with a bias.
+/// Convolution, then BatchNorm. With fused weights both are one convolution with a bias.
 #[derive(Debug)]
 pub struct ConvNorm {
     conv: Conv,
@@ -56,7 +56,7 @@ impl ConvNorm {
     pub fn new(builder: &mut Builder, names: [&str; 2], shape: Shape) -> Self {
         let conv = builder.scope(names[0], |builder| Conv::new(builder, shape));
         let norm = builder.scope(names[1], |builder| BatchNorm::new(builder, shape.outputs));
-        builder.fold(Fold {
+        builder.pair_conv_norm(ConvNormPair {
             conv_weight: conv.weight,
             norm_weight: norm.weight,
             norm_bias: norm.bias,
@@ -68,7 +68,7 @@ impl ConvNorm {
 
     pub fn forward(&self, ctx: &Forward<'_>, x: &Tensor) -> Result<Tensor> {
         match ctx.statistics() {
-            Statistics::Folded => self.conv.with_bias(ctx, x, Some(ctx.weight(self.norm.bias))),
+            Statistics::Fused => self.conv.with_bias(ctx, x, Some(ctx.weight(self.norm.bias))),
             _ => self.norm.forward(ctx, &self.conv.forward(ctx, x)?),
         }
     }

@@ -2,18 +2,18 @@
 //! whose random numbers its layers draw, and which intermediate outputs the caller wants to see.
 //!
 //! Layers hold no tensors. They look their weights up here by [`Slot`], so that the same code serves the network
-//! itself, a frozen copy, other weights of the same layout, and folded weights.
+//! itself, a frozen copy, other weights of the same layout, and fused weights.
 
 use std::cell::RefCell;
 
 use tch::Tensor;
 
-use super::folded::Folded;
+use super::fused::FusedState;
 use super::layout::Slot;
 use super::per_sample::{Layer, LayerPass};
 use super::state::State;
 use crate::data::augment::SampleKeys;
-use crate::dist::World;
+use crate::distributed::World;
 use crate::error::Result;
 use crate::torch;
 
@@ -36,8 +36,8 @@ pub enum Statistics<'a> {
     /// The joined batch of all ranks, of so many samples, which also moves the running averages. Each layer's pass,
     /// forward and backward, is a collective call: all ranks make it, one without samples too.
     Global { world: &'a World, samples: usize },
-    /// Nowhere: the weights are [`Folded`], the running averages are part of the convolutions.
-    Folded,
+    /// Nowhere: the weights are [`FusedState`], the running averages are part of the convolutions.
+    Fused,
 }
 
 impl<'a> Statistics<'a> {
@@ -49,7 +49,7 @@ impl<'a> Statistics<'a> {
 
 /// Intermediate outputs, kept by name where they were asked for.
 #[derive(Debug, Default)]
-struct Taps {
+struct FeatureHooks {
     wanted: Vec<String>,
     taken: Vec<(String, Tensor)>,
 }
@@ -62,7 +62,7 @@ pub struct Forward<'a> {
     statistics: Statistics<'a>,
     keys: Option<SampleKeys<'a>>,
     twice_differentiable: bool,
-    taps: Taps,
+    features: FeatureHooks,
     /// BatchNorm's counters of batches that this pass moves on.
     counters: RefCell<Vec<Tensor>>,
     /// None where layers are not recorded.
@@ -78,7 +78,7 @@ impl<'a> Forward<'a> {
             statistics,
             keys: None,
             twice_differentiable: false,
-            taps: Taps::default(),
+            features: FeatureHooks::default(),
             counters: RefCell::default(),
             layers: None,
         }
@@ -95,9 +95,9 @@ impl<'a> Forward<'a> {
         Self::new(state.tensors(), Mode::Train, statistics)
     }
 
-    /// Eval mode without BatchNorm, see [`Folded`]. No gradients.
-    pub fn folded(folded: &'a Folded) -> Self {
-        Self::new(folded.tensors(), Mode::Eval, Statistics::Folded)
+    /// Eval mode without BatchNorm, see [`FusedState`]. No gradients.
+    pub fn fused(fused: &'a FusedState) -> Self {
+        Self::new(fused.tensors(), Mode::Eval, Statistics::Fused)
     }
 
     /// Says who the samples are: layers that draw at random in train mode draw by it.
@@ -113,36 +113,36 @@ impl<'a> Forward<'a> {
     }
 
     /// Asks for the output called `name`: [`FEATURES`], or a layer's name as in torchvision.
-    pub fn tapping(mut self, name: &str) -> Self {
-        self.taps.wanted.push(name.to_owned());
+    pub fn with_feature_hook(mut self, name: &str) -> Self {
+        self.features.wanted.push(name.to_owned());
         self
     }
 
-    /// The output asked for by [`Forward::tapping`], if the architecture has passed one of that name.
+    /// The output asked for by [`Forward::with_feature_hook`], if the architecture has passed one of that name.
     pub fn take(&mut self, name: &str) -> Option<Tensor> {
-        let at = self.taps.taken.iter().position(|(taken, _)| taken == name)?;
-        Some(self.taps.taken.swap_remove(at).1)
+        let at = self.features.taken.iter().position(|(taken, _)| taken == name)?;
+        Some(self.features.taken.swap_remove(at).1)
     }
 
     /// Called by architectures at each named output. What is kept must not be changed in place afterwards.
-    pub fn tap(&mut self, name: &str, output: &Tensor) {
-        if self.taps.wanted.iter().any(|wanted| wanted == name) {
-            self.taps.taken.push((name.to_owned(), output.shallow_clone()));
+    pub fn feature(&mut self, name: &str, output: &Tensor) {
+        if self.features.wanted.iter().any(|wanted| wanted == name) {
+            self.features.taken.push((name.to_owned(), output.shallow_clone()));
         }
     }
 
     /// Asks for the input and the output of every layer that has parameters.
-    pub fn recording_layers(mut self) -> Self {
+    pub fn with_layer_hooks(mut self) -> Self {
         self.layers = Some(RefCell::default());
         self
     }
 
-    /// What [`Forward::recording_layers`] asked for, in the order of the passes.
-    pub fn take_layers(&mut self) -> Vec<LayerPass> {
+    /// What [`Forward::with_layer_hooks`] asked for, in the order of the passes.
+    pub fn take_layer_passes(&mut self) -> Vec<LayerPass> {
         self.layers.take().map(RefCell::into_inner).unwrap_or_default()
     }
 
-    pub fn records_layers(&self) -> bool {
+    pub fn has_layer_hooks(&self) -> bool {
         self.layers.is_some()
     }
 

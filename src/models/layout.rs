@@ -19,7 +19,7 @@ impl Slot {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub enum TensorRole {
     /// Learned by gradient.
     Parameter,
     /// Part of the state, changed by the forward pass or never.
@@ -37,7 +37,7 @@ pub enum Dtype {
 pub struct Entry {
     pub name: String,
     pub shape: Vec<i64>,
-    pub role: Role,
+    pub role: TensorRole,
     pub dtype: Dtype,
     pub init: Init,
 }
@@ -48,9 +48,9 @@ impl Entry {
     }
 }
 
-/// A convolution and the BatchNorm right behind it: what [`super::folded`] makes one operation of.
+/// A convolution and the BatchNorm right behind it: what [`super::fused`] makes one operation of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fold {
+pub struct ConvNormPair {
     pub conv_weight: Slot,
     pub norm_weight: Slot,
     pub norm_bias: Slot,
@@ -63,7 +63,7 @@ pub struct Fold {
 pub struct Layout {
     entries: Vec<Entry>,
     by_name: HashMap<String, Slot>,
-    folds: Vec<Fold>,
+    conv_norm_pairs: Vec<ConvNormPair>,
 }
 
 impl Layout {
@@ -81,15 +81,15 @@ impl Layout {
 
     /// In `state_dict` order.
     pub fn parameters(&self) -> impl Iterator<Item = (Slot, &Entry)> {
-        self.slots().filter(|(_, entry)| entry.role == Role::Parameter)
+        self.slots().filter(|(_, entry)| entry.role == TensorRole::Parameter)
     }
 
     pub fn find(&self, name: &str) -> Option<Slot> {
         self.by_name.get(name).copied()
     }
 
-    pub fn folds(&self) -> &[Fold] {
-        &self.folds
+    pub fn conv_norm_pairs(&self) -> &[ConvNormPair] {
+        &self.conv_norm_pairs
     }
 
     /// Number of learned values.
@@ -103,7 +103,7 @@ impl Layout {
 pub struct Builder {
     path: Vec<String>,
     entries: Vec<Entry>,
-    folds: Vec<Fold>,
+    conv_norm_pairs: Vec<ConvNormPair>,
 }
 
 impl Builder {
@@ -120,19 +120,19 @@ impl Builder {
     }
 
     pub fn parameter(&mut self, name: &str, shape: &[i64], init: Init) -> Slot {
-        self.register(name, shape, Role::Parameter, Dtype::Float, init)
+        self.register(name, shape, TensorRole::Parameter, Dtype::Float, init)
     }
 
     pub fn buffer(&mut self, name: &str, shape: &[i64], dtype: Dtype, init: Init) -> Slot {
-        self.register(name, shape, Role::Buffer, dtype, init)
+        self.register(name, shape, TensorRole::Buffer, dtype, init)
     }
 
     /// Says that a convolution and a BatchNorm can be computed as one.
-    pub fn fold(&mut self, fold: Fold) {
-        self.folds.push(fold);
+    pub fn pair_conv_norm(&mut self, pair: ConvNormPair) {
+        self.conv_norm_pairs.push(pair);
     }
 
-    fn register(&mut self, name: &str, shape: &[i64], role: Role, dtype: Dtype, init: Init) -> Slot {
+    fn register(&mut self, name: &str, shape: &[i64], role: TensorRole, dtype: Dtype, init: Init) -> Slot {
         let name = self.path.iter().map(String::as_str).chain([name]).collect::<Vec<_>>().join(".");
         self.entries.push(Entry { name, shape: shape.to_vec(), role, dtype, init });
         Slot(self.entries.len() - 1)
@@ -140,6 +140,6 @@ impl Builder {
 
     pub fn finish(self) -> Layout {
         let by_name = self.entries.iter().enumerate().map(|(i, entry)| (entry.name.clone(), Slot(i))).collect();
-        Layout { entries: self.entries, by_name, folds: self.folds }
+        Layout { entries: self.entries, by_name, conv_norm_pairs: self.conv_norm_pairs }
     }
 }

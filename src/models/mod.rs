@@ -12,12 +12,12 @@
 //! | [`resnet`], [`resnet20`], [`swin`], [`vit`] | architectures |
 //! | [`pretrained`] | weights to start from |
 //! | [`per_sample`] | squared gradients of single samples |
-//! | [`folded`] | BatchNorm folded into convolutions, for evaluation |
+//! | [`fused`] | BatchNorm fused into convolutions, for evaluation |
 
 pub mod attention;
 pub mod conv;
-pub mod folded;
 pub mod forward;
+pub mod fused;
 pub mod init;
 pub mod layer_norm;
 pub mod layout;
@@ -41,11 +41,11 @@ use std::sync::Arc;
 
 use tch::Tensor;
 
-use crate::config::schema::{Model, Stem};
+use crate::config::schema::{ModelConfig, Stem};
 use crate::error::{Error, Result, did_you_mean};
 
-pub use folded::Folded;
 pub use forward::{FEATURES, Forward, Mode, Statistics};
+pub use fused::FusedState;
 pub use layout::{Layout, Slot};
 pub use state::State;
 
@@ -83,7 +83,7 @@ pub trait Architecture: Debug + Send + Sync {
     }
 }
 
-type Build = fn(&Model) -> Result<Box<dyn Architecture>>;
+type Build = fn(&ModelConfig) -> Result<Box<dyn Architecture>>;
 
 /// What is known about a name that `model.model.name` may have.
 #[derive(Debug, Clone, Copy)]
@@ -117,27 +117,27 @@ const fn known(name: &'static str, family: &'static str, paper: &'static str, bu
     ModelInfo { name, family, paper, build }
 }
 
-fn resnet(variant: Variant, model: &Model) -> Result<Box<dyn Architecture>> {
+fn resnet(variant: Variant, model: &ModelConfig) -> Result<Box<dyn Architecture>> {
     Ok(Box::new(ResNet::new(variant, model.stem.unwrap_or(Stem::None), model.num_classes)))
 }
 
-fn swin(variant: swin::Variant, model: &Model) -> Result<Box<dyn Architecture>> {
+fn swin(variant: swin::Variant, model: &ModelConfig) -> Result<Box<dyn Architecture>> {
     Ok(Box::new(Swin::new(variant, model.num_classes)))
 }
 
 /// Side of the images that a ViT is built for where nobody says.
 const IMAGENET_SIDE: i64 = 224;
 
-fn vit(variant: vit::Variant, model: &Model) -> Result<Box<dyn Architecture>> {
+fn vit(variant: vit::Variant, model: &ModelConfig) -> Result<Box<dyn Architecture>> {
     let side = model.image_size.unwrap_or(IMAGENET_SIDE);
     Ok(Box::new(ViT::new(variant, side, model.num_classes)?))
 }
 
 /// The architecture that the configuration names, for images of these sizes (height, width): of training and of
 /// evaluation.
-pub fn build_for(model: &Model, sizes: [(i64, i64); 2]) -> Result<Box<dyn Architecture>> {
+pub fn build_for(model: &ModelConfig, sizes: [(i64, i64); 2]) -> Result<Box<dyn Architecture>> {
     let image_size = model.image_size.or(Some(sizes[0].0));
-    let architecture = build(&Model { image_size, ..model.clone() })?;
+    let architecture = build(&ModelConfig { image_size, ..model.clone() })?;
     for (height, width) in sizes {
         architecture.accepts(height, width)?;
     }
@@ -145,12 +145,12 @@ pub fn build_for(model: &Model, sizes: [(i64, i64); 2]) -> Result<Box<dyn Archit
 }
 
 /// The architecture that the configuration names. Where it says no image size, a ViT is one for 224 pixels.
-pub fn build(model: &Model) -> Result<Box<dyn Architecture>> {
+pub fn build(model: &ModelConfig) -> Result<Box<dyn Architecture>> {
     (check(model)?.build)(model)
 }
 
 /// Whether the configuration names a model that there is.
-pub fn check(model: &Model) -> Result<&'static ModelInfo> {
+pub fn check(model: &ModelConfig) -> Result<&'static ModelInfo> {
     let Some(info) = REGISTRY.iter().find(|info| info.name == model.name) else {
         return Err(Error::usage(format!("`model.model.name`: unknown model `{}`", model.name))
             .hint(did_you_mean(&model.name, REGISTRY.iter().map(|info| info.name))));

@@ -9,7 +9,7 @@ use super::init::Init;
 use super::layout::{Builder, Dtype, Slot};
 use super::per_sample::Layer;
 use super::sync_norm;
-use crate::dist::World;
+use crate::distributed::World;
 use crate::error::Result;
 
 /// Added to the variance.
@@ -45,7 +45,7 @@ impl BatchNorm {
 
     pub fn forward(&self, ctx: &Forward<'_>, x: &Tensor) -> Result<Tensor> {
         match ctx.statistics() {
-            Statistics::Folded => Ok(x.shallow_clone()),
+            Statistics::Fused => Ok(x.shallow_clone()),
             Statistics::Running => {
                 let BatchNorm { weight, bias, running_mean, running_var, .. } = *self;
                 let layer = Layer::Norm { weight, bias, running_mean, running_var };

@@ -11,8 +11,8 @@ use tch::{Device, Kind, Tensor};
 
 use super::{Architecture, State, weights};
 use crate::checkpoint::Checkpoint;
-use crate::config::schema::{Model, Stem};
-use crate::dist::World;
+use crate::config::schema::{ModelConfig, Stem};
+use crate::distributed::World;
 use crate::error::{Error, Result};
 
 /// The first convolution of a ResNet.
@@ -25,7 +25,7 @@ const COUNTS: &str = ".num_batches_tracked";
 ///
 /// # Errors
 /// `Missing` where it is not there and cannot be had; `Usage` where none is given and none is published.
-pub fn file(model: &Model, folder: &Path, mirror: Option<&str>, world: &World) -> Result<PathBuf> {
+pub fn file(model: &ModelConfig, folder: &Path, mirror: Option<&str>, world: &World) -> Result<PathBuf> {
     match &model.pretrained_path {
         None => weights::fetch_weights(&model.name, folder, mirror, world),
         Some(path) if path.is_file() => Ok(path.clone()),
@@ -36,7 +36,7 @@ pub fn file(model: &Model, folder: &Path, mirror: Option<&str>, world: &World) -
 }
 
 /// A usage error where a model shall start from weights that nobody has published or given.
-pub fn check(model: &Model) -> Result<()> {
+pub fn check(model: &ModelConfig) -> Result<()> {
     match model.pretrained && model.pretrained_path.is_none() {
         true => weights::published(&model.name).map(|_| ()),
         false => Ok(()),
@@ -48,7 +48,7 @@ pub fn check(model: &Model) -> Result<()> {
 /// # Errors
 /// Of kind `Missing` where the file is of another architecture; names and shapes are listed.
 pub fn start(
-    model: &Model,
+    model: &ModelConfig,
     architecture: &dyn Architecture,
     weights: &Checkpoint,
     fresh: &State,

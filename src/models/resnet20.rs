@@ -104,10 +104,10 @@ impl Architecture for ResNet20 {
             for block in blocks {
                 x = block.forward(ctx, &x)?;
             }
-            ctx.tap(name, &x);
+            ctx.feature(name, &x);
         }
         let features = x.f_adaptive_avg_pool2d([1, 1])?.f_flatten(1, -1)?;
-        ctx.tap(FEATURES, &features);
+        ctx.feature(FEATURES, &features);
         self.fc.forward(ctx, &features)
     }
 }

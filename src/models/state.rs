@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
 use super::layout::{Dtype, Entry, Layout, Slot};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::random::Stream;
 use crate::torch;
 
@@ -97,7 +97,7 @@ impl State {
     /// Copies the values of `other` into this state's own memory; whoever shares that memory sees them too.
     pub fn copy_from(&mut self, other: &State) -> Result<()> {
         if self.layout != other.layout {
-            return Err(Error::new(crate::error::Kind::Bug, "copy between states of two architectures"));
+            return Err(Error::new(ErrorKind::Bug, "copy between states of two architectures"));
         }
         for (mine, theirs) in self.tensors.iter().zip(&other.tensors) {
             mine.f_detach()?.f_copy_(theirs)?;

@@ -7,7 +7,7 @@
 use tch::Tensor;
 
 use super::forward::{Forward, Mode};
-use crate::error::{self, Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::torch::upload;
 
 /// The branches of a network, in their order.
@@ -30,7 +30,7 @@ impl StochasticDepth {
         if ctx.mode() == Mode::Eval || self.drop.iter().all(|&drop| drop == 0.0) {
             return Ok(self.drop.iter().map(|_| None).collect());
         }
-        let bug = |text: String| Error::new(error::Kind::Bug, text);
+        let bug = |text: String| Error::new(ErrorKind::Bug, text);
         let keys = ctx.keys().ok_or_else(|| bug("stochastic depth in train mode without sample keys".into()))?;
         if keys.samples.len() as i64 != n {
             return Err(bug(format!("{} sample keys for {n} images", keys.samples.len())));

@@ -155,7 +155,7 @@ impl ViT {
     /// Images to tokens [N, L, C]: the class token first, then the patches by rows; their positions are added.
     fn tokens(&self, ctx: &mut Forward<'_>, images: &Tensor) -> Result<Tensor> {
         let patches = self.patches.forward(ctx, images)?;
-        ctx.tap("conv_proj", &patches.f_permute([0, 3, 1, 2])?);
+        ctx.feature("conv_proj", &patches.f_permute([0, 3, 1, 2])?);
         let patches = patches.f_flatten(1, 2)?;
         let (n, _, channels) = patches.size3()?;
         let class = ctx.weight(self.class_token).f_expand([n, 1, channels], false)?;
@@ -192,11 +192,11 @@ impl Architecture for ViT {
         let mut x = self.tokens(ctx, images)?;
         for block in &self.blocks {
             x = block.forward(ctx, &x)?;
-            ctx.tap(&block.name, &x);
+            ctx.feature(&block.name, &x);
         }
         // Only the class token is read from here on; each token is normalised by itself.
         let features = self.norm.forward(ctx, &x.f_select(1, 0)?)?;
-        ctx.tap(FEATURES, &features);
+        ctx.feature(FEATURES, &features);
         self.head.forward(ctx, &features)
     }
 }

@@ -5,9 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::dist::{World, launch};
-use crate::error::{Error, Kind, Result, did_you_mean};
-use crate::fetch::{Checksum, Patience, Remote, fetch};
+use crate::distributed::{World, launch};
+use crate::error::{Error, ErrorKind, Result, did_you_mean};
+use crate::fetch::{Checksum, Remote, RetryPolicy, fetch};
 
 /// Model and address. The eight digits in a file's name are the first ones of its SHA-256.
 const WEIGHTS: &[(&str, &str)] = &[
@@ -46,7 +46,7 @@ pub fn published(model: &str) -> Result<Remote<'static>> {
 /// # Errors
 /// As [`published`]; `Missing` where the weights cannot be had, are damaged, or are not seen by this rank's machine.
 pub fn fetch_weights(model: &str, folder: &Path, mirror: Option<&str>, world: &World) -> Result<PathBuf> {
-    fetch_remote(&published(model)?, folder, mirror, world, &Patience::default())
+    fetch_remote(&published(model)?, folder, mirror, world, &RetryPolicy::default())
 }
 
 /// The same for any file of weights.
@@ -55,12 +55,12 @@ pub fn fetch_remote(
     folder: &Path,
     mirror: Option<&str>,
     world: &World,
-    patience: &Patience,
+    retry: &RetryPolicy,
 ) -> Result<PathBuf> {
     let path = folder.join(remote.name());
     let downloads = world.is_root();
     world.root_first(|| match (downloads, path.exists()) {
-        (true, _) => fetch(remote, mirror, folder, patience).map_err(|error| say_what_to_do(error, remote, folder)),
+        (true, _) => fetch(remote, mirror, folder, retry).map_err(|error| say_what_to_do(error, remote, folder)),
         (false, true) => Ok(path.clone()),
         (false, false) => Err(Error::missing(format!(
             "rank 0 has put {} in {}, but {} does not see it there",
@@ -73,7 +73,7 @@ pub fn fetch_remote(
 }
 
 fn say_what_to_do(error: Error, remote: &Remote, folder: &Path) -> Error {
-    if error.kind() != Kind::Missing || error.hint_text().is_some() {
+    if error.kind() != ErrorKind::Missing || error.hint_text().is_some() {
         return error;
     }
     let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());

@@ -9,7 +9,7 @@ use tch::{Kind, Tensor, no_grad};
 use super::Optimizer;
 use super::flat::FlatParams;
 use super::moments::{Moments, restore};
-use crate::config::schema::Optim;
+use crate::config::schema::OptimConfig;
 use crate::error::{Error, Result};
 use crate::torch::{AdamwMoments, AdamwSettings, Update, fused_adamw};
 
@@ -26,7 +26,7 @@ pub struct Adamw {
 }
 
 impl Adamw {
-    pub fn new(optim: &Optim, params: &FlatParams) -> Result<Self> {
+    pub fn new(optim: &OptimConfig, params: &FlatParams) -> Result<Self> {
         let betas = optim.betas.unwrap_or(DEFAULT_BETAS);
         if !betas.iter().all(|beta| (0.0..1.0).contains(beta)) {
             return Err(Error::usage(format!("`optim.betas`: got {betas:?}, wanted two numbers in [0, 1)")));

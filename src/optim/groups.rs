@@ -1,6 +1,6 @@
 //! Which parameters have weight decay.
 
-use crate::config::schema::{Optim, OptimName};
+use crate::config::schema::{OptimConfig, OptimName};
 
 /// PyTorch's default for AdamW; SGD's is 0.
 const ADAMW_WEIGHT_DECAY: f64 = 0.01;
@@ -16,7 +16,7 @@ impl Groups {
     /// `named`: whether the caller tells the optimizer the parameters' names. Only then, and only with AdamW, does
     /// `exclude_wd_norm_bias` leave biases and norm layers without decay. Swin and ViT train with names, ResNets and
     /// the unlearning methods without.
-    pub fn new(optim: &Optim, named: bool) -> Self {
+    pub fn new(optim: &OptimConfig, named: bool) -> Self {
         let adamw = optim.name == OptimName::Adamw;
         let weight_decay = optim.weight_decay.unwrap_or(if adamw { ADAMW_WEIGHT_DECAY } else { 0.0 });
         Groups { weight_decay, exclude: adamw && named && optim.exclude_wd_norm_bias == Some(true) }

@@ -19,7 +19,7 @@ use std::fmt::Debug;
 
 use tch::Tensor;
 
-use crate::config::schema::{Optim, OptimName};
+use crate::config::schema::{OptimConfig, OptimName};
 use crate::error::{Error, Result};
 use crate::torch::Update;
 
@@ -49,7 +49,7 @@ pub trait Optimizer: Debug + Send {
 
 /// The optimizer that the configuration names, for these parameters, with empty state. What is left out has PyTorch's
 /// default.
-pub fn build(optim: &Optim, params: &FlatParams) -> Result<Box<dyn Optimizer>> {
+pub fn build(optim: &OptimConfig, params: &FlatParams) -> Result<Box<dyn Optimizer>> {
     match optim.name {
         OptimName::Sgd => Ok(Box::new(Sgd::new(optim, params)?)),
         OptimName::Adamw => Ok(Box::new(Adamw::new(optim, params)?)),

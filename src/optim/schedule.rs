@@ -2,7 +2,7 @@
 
 use std::f64::consts::PI;
 
-use crate::config::schema::{Scheduler, SchedulerName};
+use crate::config::schema::{SchedulerConfig, SchedulerName};
 use crate::error::{Error, Result};
 
 /// PyTorch's default.
@@ -11,7 +11,7 @@ const DEFAULT_GAMMA: f64 = 0.1;
 /// The rate in force during `epoch`, counted from 0. Schedules go on past their nominal end: a cosine rises again.
 ///
 /// Errors: a setting that this schedule needs is absent or impossible.
-pub fn lr(schedule: &Scheduler, base_lr: f64, epoch: i64) -> Result<f64> {
+pub fn lr(schedule: &SchedulerConfig, base_lr: f64, epoch: i64) -> Result<f64> {
     let gamma = schedule.gamma.unwrap_or(DEFAULT_GAMMA);
     match schedule.name {
         SchedulerName::None => Ok(base_lr),

@@ -10,7 +10,7 @@ use tch::{Tensor, no_grad};
 use super::Optimizer;
 use super::flat::FlatParams;
 use super::moments::{Moments, restore};
-use crate::config::schema::Optim;
+use crate::config::schema::OptimConfig;
 use crate::error::{Error, Result};
 use crate::torch::{SgdSettings, Update, fused_sgd};
 
@@ -21,7 +21,7 @@ pub struct Sgd {
 }
 
 impl Sgd {
-    pub fn new(optim: &Optim, params: &FlatParams) -> Result<Self> {
+    pub fn new(optim: &OptimConfig, params: &FlatParams) -> Result<Self> {
         let settings =
             SgdSettings { momentum: optim.momentum.unwrap_or(0.0), nesterov: optim.nesterov.unwrap_or(false) };
         let SgdSettings { momentum, nesterov } = settings;

@@ -2,7 +2,7 @@
 
 use super::numpy::{Array, Dtype, Numpy, Object};
 use super::{Heap, Id, Pickle, Value, load};
-use crate::error::{Kind, Result};
+use crate::error::{ErrorKind, Result};
 
 macro_rules! fixture {
     ($name:literal) => {
@@ -25,7 +25,7 @@ fn unfold(input: &[u8]) -> Result<Pickle<Object>> {
 /// The message of a refusal, which must be of kind `Missing`.
 fn refusal(input: &[u8]) -> String {
     let error = unfold(input).unwrap_err();
-    assert_eq!(error.kind(), Kind::Missing);
+    assert_eq!(error.kind(), ErrorKind::Missing);
     assert!(error.hint_text().is_some());
     error.message().to_string()
 }

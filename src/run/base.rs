@@ -2,10 +2,10 @@
 
 use serde_json::Map;
 
+use super::references;
 use super::session::{Options, Session};
 use super::training::{Trained, exists, load_role, model_of, train_and_save};
-use super::yardsticks;
-use crate::data::Role;
+use crate::data::Part;
 use crate::error::Result;
 use crate::eval::Evaluator;
 use crate::eval::evaluator::model_logits;
@@ -26,19 +26,19 @@ pub fn execute(session: &mut Session, reuse: bool) -> Result<Vec<Column>> {
     let base_path = names_of.base(names::OURS);
     let retrained_path = names_of.retrained(names::OURS);
     let seed = config.seed;
-    let base = obtain(session, "base", seed, Role::Train, &base_path, reuse)?;
-    let retrained = obtain(session, "retrained", seed, Role::Retain, &retrained_path, reuse)?;
+    let base = obtain(session, "base", seed, Part::Train, &base_path, reuse)?;
+    let retrained = obtain(session, "retrained", seed, Part::Retain, &retrained_path, reuse)?;
     let flags = equal_layers(&base.model, &retrained.model, session.config().model.model.freeze_backbone)?;
     session.flag(flags);
 
-    let missing = yardsticks::check_references_exist(session);
+    let missing = references::check_references_exist(session);
     let evaluator = match &missing {
-        Ok(()) => yardsticks::evaluator(session, None)?,
-        Err(_) => Evaluator::new(None, model_logits(&session.world, &session.corpus, &retrained.model)?),
+        Ok(()) => references::evaluator(session, None)?,
+        Err(_) => Evaluator::new(None, model_logits(&session.world, &session.dataset, &retrained.model)?),
     };
     let mut columns = Vec::new();
     let mut results = Map::new();
-    let metrics_of_base = evaluator.evaluate(&session.world, &session.corpus, &base.model)?;
+    let metrics_of_base = evaluator.evaluate(&session.world, &session.dataset, &base.model)?;
     let metrics_of_retrained = evaluator.evaluate_retrained();
     for (title, trained, metrics) in [("base", base, metrics_of_base), ("retrained", retrained, metrics_of_retrained)] {
         let Some(metrics) = metrics else { continue };
@@ -69,7 +69,7 @@ fn obtain(
     session: &Session,
     role: &str,
     seed: u64,
-    part: Role,
+    part: Part,
     path: &std::path::Path,
     reuse: bool,
 ) -> Result<Trained> {

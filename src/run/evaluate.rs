@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::session::{Options, Session};
 use super::training::{check_finite, find, model_of};
-use super::{foreign, yardsticks};
+use super::{foreign, references};
 use crate::checkpoint;
 use crate::error::{Error, Result};
 use crate::eval::privacy::over_unlearning_flags;
@@ -18,8 +18,8 @@ pub fn run(options: &Options, overrides: &[String], path: &Path) -> Result<()> {
         foreign::check_fits(session, &checkpoint, None)?;
         let model = model_of(session, &checkpoint)?;
         check_finite(&model, &format!("checkpoint {}", found.display()))?;
-        let evaluator = yardsticks::evaluator(session, None)?;
-        let metrics = evaluator.evaluate(&session.world, &session.corpus, &model)?.unwrap_or_default();
+        let evaluator = references::evaluator(session, None)?;
+        let metrics = evaluator.evaluate(&session.world, &session.dataset, &model)?.unwrap_or_default();
         let flags = over_unlearning_flags(&metrics, evaluator.retrained_metrics());
         session.flag(flags);
         let title = checkpoint.manifest.identity.get("role").unwrap_or("model").to_owned();

@@ -4,11 +4,11 @@ use crate::checkpoint::Facts;
 use crate::config::Loaded;
 use crate::config::schema::{Config, Scheme};
 use crate::data::source::Dataset;
-use crate::data::split::{Parts, digest};
+use crate::data::split::{SplitIndices, digest};
 use crate::digest::sha256;
 
 /// What must fit before weights may be used, but for role and seed: data content, split, architecture, classes.
-pub fn of_setup(config: &Config, dataset: &Dataset, parts: &Parts) -> Facts {
+pub fn of_setup(config: &Config, dataset: &Dataset, parts: &SplitIndices) -> Facts {
     let model = &config.model.model;
     let subset = config.data.debug_subset_size.map_or("all".into(), |n| format!("first {n}"));
     let indices = [&parts.retain, &parts.forget, &parts.heldout, &parts.val].map(|part| digest(part)).concat();

@@ -9,12 +9,12 @@ mod foreign;
 mod identity;
 mod pipeline;
 mod reference;
+mod references;
 mod session;
 mod show;
 mod training;
 mod unlearn;
 mod watch;
-mod yardsticks;
 
 pub use session::Options;
 

@@ -22,7 +22,7 @@ pub fn run(options: &Options, overrides: &[String], methods: &[String]) -> Resul
         Some((_, loaded)) => folder::first_free(&loaded.run_dir)?.to_string_lossy().into_owned(),
         None => String::new(),
     };
-    let folder = std::path::PathBuf::from(options.world.root_says(&free)?);
+    let folder = std::path::PathBuf::from(options.world.broadcast_str(&free)?);
     execute(options, overrides, &jobs, &folder).inspect_err(|_| {
         if options.world.is_root() {
             // Fails where a run has left something in it, as it should.

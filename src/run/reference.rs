@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::session::{Options, Session};
 use super::training::train_and_save;
-use crate::data::Role;
+use crate::data::Part;
 use crate::error::{Error, Result};
 use crate::eval::collect;
 use crate::eval::performance::accuracy;
@@ -26,11 +26,11 @@ pub fn run(options: &Options, overrides: &[String], index: usize) -> Result<()> 
 pub fn execute(session: &mut Session, index: usize) -> Result<()> {
     let path = session.names().reference(index, names::OURS);
     let role = format!("reference {index}");
-    let trained = train_and_save(session, &role, session.config().seed + index as u64, Role::Retain, &path)?;
+    let trained = train_and_save(session, &role, session.config().seed + index as u64, Part::Retain, &path)?;
     let mut results = Map::new();
     results.insert("reference".into(), index.into());
-    for (key, part) in [("acc_eval", Role::Val), ("acc_test", Role::Test)] {
-        if let Some(logits) = collect::logits(&session.world, &session.corpus, &trained.model, part)? {
+    for (key, part) in [("acc_eval", Part::Val), ("acc_test", Part::Test)] {
+        if let Some(logits) = collect::logits(&session.world, &session.dataset, &trained.model, part)? {
             results.insert(key.into(), number(accuracy(&logits.predict())));
         }
     }

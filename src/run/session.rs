@@ -11,14 +11,14 @@ use tch::{Device, Kind};
 use super::folder::RunFolder;
 use super::{identity, print, print_json};
 use crate::checkpoint::Facts;
-use crate::config::schema::{BatchScope, Config, CudaGraph, Precision};
+use crate::config::schema::{BatchScope, Config, CudaGraphMode, Precision};
 use crate::config::{self, Loaded};
 use crate::data::augment::input_sizes;
-use crate::data::source::{self, Dataset, Means};
-use crate::data::split::{self, Parts};
-use crate::data::{self, Corpus};
+use crate::data::source::{self, Dataset, LoadOptions};
+use crate::data::split::{self, SplitIndices};
+use crate::data::{self, DeviceDataset};
 use crate::digest::sha256;
-use crate::dist::{World, launch, placement};
+use crate::distributed::{World, launch, placement};
 use crate::error::{Error, Result};
 use crate::models::{self, Architecture};
 use crate::names::Names;
@@ -57,7 +57,7 @@ impl Options {
         };
         let loaded = config::load(&request)?;
         // The run folder's name holds the time: all ranks take that of rank 0.
-        let run_dir = PathBuf::from(self.world.root_says(&loaded.run_dir.to_string_lossy())?);
+        let run_dir = PathBuf::from(self.world.broadcast_str(&loaded.run_dir.to_string_lossy())?);
         let loaded = match run_dir == loaded.run_dir {
             true => loaded,
             false => config::load(&config::Request { run_dir: Some(&run_dir), ..request })?,
@@ -75,7 +75,7 @@ const TRAINING: [&str; 2] = ["reference", "base"];
 pub struct Session {
     pub loaded: Loaded,
     pub world: Rc<World>,
-    pub corpus: Corpus,
+    pub dataset: DeviceDataset,
     pub architecture: Arc<dyn Architecture>,
     /// What checkpoints of this setup have in common; role and seed come on top.
     pub identity: Facts,
@@ -134,10 +134,10 @@ impl Session {
         let architecture: Arc<dyn Architecture> = models::build_for(&config.model.model, sizes)?.into();
         let identity = identity::of_setup(config, &dataset, &parts);
         let flags = data_flags(&dataset);
-        let hosts = world.exchange(&launch::host())?;
-        let devices = world.exchange(&device_name(device))?;
+        let hosts = world.all_gather(&launch::host())?;
+        let devices = world.all_gather(&device_name(device))?;
         let facts = run_facts(&world, &hosts, &devices, config, command, &parts);
-        let corpus = Corpus::new(&dataset, parts, &config.data, kind, device)?;
+        let device_dataset = DeviceDataset::new(&dataset, parts, &config.data, kind, device)?;
         let folder =
             world.is_root().then(|| RunFolder::create(&loaded.run_dir, &loaded.to_yaml(), facts)).transpose()?;
         if let Some(folder) = &folder {
@@ -155,7 +155,7 @@ impl Session {
         }
         let session = Session {
             world,
-            corpus,
+            dataset: device_dataset,
             architecture,
             identity,
             folder,
@@ -202,7 +202,7 @@ impl Session {
     /// Ends the run: `run.json`, then `results.json`, then the result on standard output.
     pub fn finish(&self, mut results: Map<String, Value>, text: &str) -> Result<()> {
         let overlap = self.world.overlap()?;
-        let ranks = self.world.exchange(
+        let ranks = self.world.all_gather(
             &json!({
                 "rank": self.world.rank(),
                 "images": self.world.work(),
@@ -264,7 +264,7 @@ fn kind(config: &Config, device: Device) -> Kind {
 
 /// An error where the user insists on CUDA graphs and there is no GPU.
 fn check_graphs(config: &Config, device: Device) -> Result<()> {
-    if config.trainer.cuda_graph == CudaGraph::On && !device.is_cuda() {
+    if config.trainer.cuda_graph == CudaGraphMode::On && !device.is_cuda() {
         return Err(Error::usage("trainer.cuda_graph=true: this run computes on the CPU")
             .hint("set trainer.cuda_graph=auto, or ask for a GPU with trainer.accelerator=gpu"));
     }
@@ -289,10 +289,10 @@ pub(super) fn set_up_process(config: &Config, world: &World) -> Result<()> {
 }
 
 /// What loading the data may use: one rank of a node decodes while the others wait, so it has the threads of all.
-pub(super) fn means<'a>(config: &'a Config, world: &World) -> Means<'a> {
+pub(super) fn means<'a>(config: &'a Config, world: &World) -> LoadOptions<'a> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = config.trainer.threads.map_or(cores, |each| (each * world.local_size()).min(cores));
-    Means { cache_dir: &config.paths.cache_dir, threads }
+    LoadOptions { cache_dir: &config.paths.cache_dir, threads }
 }
 
 fn data_flags(dataset: &Dataset) -> Vec<String> {
@@ -355,7 +355,7 @@ fn run_facts(
     devices: &[String],
     config: &Config,
     command: &str,
-    parts: &Parts,
+    parts: &SplitIndices,
 ) -> Map<String, Value> {
     let facts = json!({
         "command": command,

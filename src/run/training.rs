@@ -6,8 +6,8 @@ use super::session::Session;
 use super::watch::Watch;
 use super::{foreign, identity};
 use crate::checkpoint::{self, Checkpoint, Facts, Manifest};
-use crate::data::Role;
-use crate::error::{Error, Kind, Result};
+use crate::data::Part;
+use crate::error::{Error, ErrorKind, Result};
 use crate::files;
 use crate::models::{State, pretrained};
 use crate::names::candidates;
@@ -21,7 +21,7 @@ pub struct Trained {
 }
 
 /// Trains a fresh model of `role` on a part of the data and saves it.
-pub fn train_and_save(session: &Session, role: &str, seed: u64, part: Role, path: &Path) -> Result<Trained> {
+pub fn train_and_save(session: &Session, role: &str, seed: u64, part: Part, path: &Path) -> Result<Trained> {
     let config = session.config();
     let network = &config.model.model;
     let pretrained = match network.pretrained {
@@ -42,7 +42,7 @@ pub fn train_and_save(session: &Session, role: &str, seed: u64, part: Role, path
         provenance = provenance.with("pretrained weights (sha256)", &weights.checksum);
     }
     let mut method = Supervised {
-        role: part,
+        part,
         label_smoothing: config.model.model.label_smoothing.unwrap_or(0.0),
         phase: Phase {
             name: "train",
@@ -54,11 +54,11 @@ pub fn train_and_save(session: &Session, role: &str, seed: u64, part: Role, path
         },
     };
     let bar = config.trainer.enable_progress_bar;
-    let mut watch = Watch::new(&session.world, &session.corpus, session.folder.as_ref(), role, bar)
+    let mut watch = Watch::new(&session.world, &session.dataset, session.folder.as_ref(), role, bar)
         .logging_every(config.trainer.log_every_n_steps);
     let mut trainer = Trainer {
         world: &session.world,
-        corpus: &session.corpus,
+        dataset: &session.dataset,
         model: &mut model,
         settings: Settings::new(config, &session.world, role, seed),
     };
@@ -104,7 +104,7 @@ pub fn find(path: &Path) -> Option<std::path::PathBuf> {
 
 /// Whether rank 0 sees a file for a configured path: all ranks must take the same way.
 pub fn exists(session: &Session, path: &Path) -> Result<bool> {
-    session.world.root_decides(find(path).is_some())
+    session.world.broadcast_bool(find(path).is_some())
 }
 
 /// Reads the checkpoint of a role and checks that it fits. `command` is what makes it.
@@ -147,7 +147,10 @@ pub fn check_finite(model: &Model, what: &str) -> Result<()> {
     for (name, tensor) in model.state.named() {
         let finite = tensor.f_isfinite()?.f_all()?;
         if finite.f_int64_value(&[])? == 0 {
-            return Err(Error::new(Kind::NonFinite, format!("{what}: tensor {name} holds values that are not finite")));
+            return Err(Error::new(
+                ErrorKind::NonFinite,
+                format!("{what}: tensor {name} holds values that are not finite"),
+            ));
         }
     }
     Ok(())

@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use super::identity;
+use super::references;
 use super::session::{Options, Session};
 use super::training::{check_finite, load_role, model_of, save};
 use super::watch::Watch;
-use super::yardsticks;
 use crate::checkpoint::Checkpoint;
-use crate::config::schema::{Config, Unlearn};
+use crate::config::schema::{Config, UnlearnConfig};
 use crate::error::{Error, Result};
 use crate::eval::privacy::over_unlearning_flags;
 use crate::memory;
@@ -25,7 +25,7 @@ pub fn run(options: &Options, overrides: &[String]) -> Result<()> {
     Session::from_loaded(options, loaded, "unlearn")?.guard(|session| execute(session).map(|_| ()))
 }
 
-fn chosen(config: &Config) -> Result<&Unlearn> {
+fn chosen(config: &Config) -> Result<&UnlearnConfig> {
     config.unlearn.as_ref().ok_or_else(|| {
         let names: Vec<&str> = unlearn::REGISTRY.iter().map(|method| method.name).collect();
         Error::usage("no unlearning method is chosen").hint(format!("add unlearn=METHOD, one of {}", names.join(", ")))
@@ -47,20 +47,20 @@ pub fn execute(session: &mut Session) -> Result<Column> {
     )?;
     let mut model = model_of(session, &base)?;
     check_finite(&model, "the base model")?;
-    let evaluator = yardsticks::evaluator(session, Some(&base))?;
+    let evaluator = references::evaluator(session, Some(&base))?;
 
     let role = format!("unlearn/{}", chosen.name);
     let session_ref = &*session;
-    let evaluate_model = |model: &Model| evaluator.evaluate(&session_ref.world, &session_ref.corpus, model);
+    let evaluate_model = |model: &Model| evaluator.evaluate(&session_ref.world, &session_ref.dataset, model);
     let bar = config.trainer.enable_progress_bar;
-    let mut watch = Watch::new(&session_ref.world, &session_ref.corpus, session_ref.folder.as_ref(), &role, bar)
+    let mut watch = Watch::new(&session_ref.world, &session_ref.dataset, session_ref.folder.as_ref(), &role, bar)
         .logging_every(config.trainer.log_every_n_steps);
     if chosen.evaluate_each_epoch {
         watch = watch.evaluating(Box::new(evaluate_model));
     }
     let mut trainer = Trainer {
         world: &session_ref.world,
-        corpus: &session_ref.corpus,
+        dataset: &session_ref.dataset,
         model: &mut model,
         settings: Settings::new(&config, &session_ref.world, &role, config.seed),
     };

@@ -6,9 +6,9 @@ use indicatif::ProgressBar;
 use serde_json::Map;
 
 use super::folder::RunFolder;
-use crate::data::{Corpus, Role};
-use crate::dist::World;
-use crate::error::{Error, Kind, Result};
+use crate::data::{DeviceDataset, Part};
+use crate::distributed::World;
+use crate::error::{Error, ErrorKind, Result};
 use crate::eval::Metrics;
 use crate::eval::collect;
 use crate::eval::performance::MacroAccuracy;
@@ -25,7 +25,7 @@ pub type EpochEvaluation<'a> = Box<dyn FnMut(&Model) -> Result<Option<Metrics>> 
 /// Watches one training.
 pub struct Watch<'a> {
     world: &'a World,
-    corpus: &'a Corpus,
+    dataset: &'a DeviceDataset,
     /// None on all ranks but the first.
     folder: Option<&'a RunFolder>,
     title: String,
@@ -41,10 +41,16 @@ pub struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    pub fn new(world: &'a World, corpus: &'a Corpus, folder: Option<&'a RunFolder>, title: &str, bar: bool) -> Self {
+    pub fn new(
+        world: &'a World,
+        dataset: &'a DeviceDataset,
+        folder: Option<&'a RunFolder>,
+        title: &str,
+        bar: bool,
+    ) -> Self {
         Watch {
             world,
-            corpus,
+            dataset,
             folder,
             title: title.to_owned(),
             progress: Progress::new(bar && world.is_root()),
@@ -87,7 +93,7 @@ impl Observer for Watch<'_> {
     fn epoch(&mut self, report: &EpochReport<'_>) -> Result<()> {
         self.images += report.images;
         let rate = report.images as f64 / report.seconds.max(1e-9);
-        let validation = validation(self.world, self.corpus, report.model)?;
+        let validation = validation(self.world, self.dataset, report.model)?;
         let clock = Instant::now();
         let evaluated = match &mut self.evaluation {
             Some(evaluate) => evaluate(report.model)?,
@@ -132,7 +138,7 @@ impl Observer for Watch<'_> {
 fn check_finite(title: &str, report: &EpochReport<'_>, validation: Option<(f64, f64)>) -> Result<()> {
     match validation {
         Some((loss, _)) if !loss.is_finite() => Err(Error::new(
-            Kind::NonFinite,
+            ErrorKind::NonFinite,
             format!(
                 "{title}, phase {}: the validation loss is {loss} after epoch {}: the weights have diverged and are \
                  not kept",
@@ -164,11 +170,11 @@ impl Watch<'_> {
 }
 
 /// Mean cross entropy and macro accuracy on val; at rank 0, where there is a val part.
-fn validation(world: &World, corpus: &Corpus, model: &Model) -> Result<Option<(f64, f64)>> {
-    if corpus.indices(Role::Val).is_empty() {
+fn validation(world: &World, dataset: &DeviceDataset, model: &Model) -> Result<Option<(f64, f64)>> {
+    if dataset.indices(Part::Val).is_empty() {
         return Ok(None);
     }
-    let Some(logits) = collect::logits(world, corpus, model, Role::Val)? else { return Ok(None) };
+    let Some(logits) = collect::logits(world, dataset, model, Part::Val)? else { return Ok(None) };
     let mut accuracy = MacroAccuracy::new(logits.num_classes);
     let predicted: Vec<i64> = (0..logits.len()).map(|sample| logits.predicted_class(sample) as i64).collect();
     accuracy.add(&predicted, &logits.labels)?;

@@ -12,7 +12,7 @@ use tch::Tensor;
 use torch_sys::C_tensor;
 
 use super::{check, ffi, raw};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// What the shim throws in place of a callback's error: `REGUN_CALLBACK_FAILED` of `shim.h`.
 const CALLBACK_FAILED: &str = "regun: a callback failed";
@@ -105,7 +105,7 @@ fn keep(error: Error) -> bool {
 pub(super) fn error_behind(text: &str) -> Option<Error> {
     text.contains(CALLBACK_FAILED).then(|| {
         let kept = CALLBACK_ERROR.lock().unwrap_or_else(PoisonError::into_inner).take();
-        kept.unwrap_or_else(|| Error::new(Kind::Bug, "a callback failed and its error was told elsewhere"))
+        kept.unwrap_or_else(|| Error::new(ErrorKind::Bug, "a callback failed and its error was told elsewhere"))
     })
 }
 
@@ -139,7 +139,7 @@ pub fn with_backward(
         let made = backward(grad)?;
         if made.len() != count {
             let text = format!("a backward pass made {} gradients for {count} inputs", made.len());
-            return Err(Error::new(Kind::Bug, text));
+            return Err(Error::new(ErrorKind::Bug, text));
         }
         Ok(made)
     };
@@ -295,11 +295,11 @@ mod tests {
     // One test: the error in flight is one for the process, and tests share it.
     #[test]
     fn errors_of_callbacks_come_out_of_forward_and_backward_as_they_are() {
-        let lost = || Error::new(Kind::Peer, "rank 3 is lost").hint("look at its log");
+        let lost = || Error::new(ErrorKind::Peer, "rank 3 is lost").hint("look at its log");
         let is_lost = |error: Error| {
             assert_eq!(
                 (error.kind(), error.message(), error.hint_text()),
-                (Kind::Peer, "rank 3 is lost", Some("look at its log"))
+                (ErrorKind::Peer, "rank 3 is lost", Some("look at its log"))
             )
         };
         let x = leaf(&[1.0]);

@@ -7,7 +7,7 @@ use std::ptr;
 use tch::{Device, Tensor};
 
 use super::{check, ffi};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// A uint8 tensor of shape `size` that *is* the bytes of `owner`, which lives until the last tensor over them is gone.
 ///
@@ -16,7 +16,7 @@ use crate::error::{Error, Kind, Result};
 pub fn tensor_over<T: Deref<Target = [u8]> + Send + 'static>(owner: T, size: &[i64]) -> Result<Tensor> {
     let wanted = size.iter().try_fold(1_i64, |product, &n| product.checked_mul(n));
     if wanted.is_none_or(|wanted| usize::try_from(wanted) != Ok(owner.len())) {
-        return Err(Error::new(Kind::Bug, format!("a tensor of shape {size:?} over {} bytes", owner.len())));
+        return Err(Error::new(ErrorKind::Bug, format!("a tensor of shape {size:?} over {} bytes", owner.len())));
     }
     let owner = Box::new(owner);
     let data = owner.as_ptr().cast_mut().cast::<c_void>();
@@ -107,7 +107,7 @@ mod tests {
         let dropped = Arc::new(AtomicUsize::new(0));
         assert_eq!(tensor_over(Counted(vec![], dropped.clone()), &[0, 3, 4, 4]).unwrap().size(), [0, 3, 4, 4]);
         for size in [&[5][..], &[2, -2], &[i64::MAX, 2]] {
-            assert_eq!(tensor_over(Counted(vec![0; 4], dropped.clone()), size).unwrap_err().kind(), Kind::Bug);
+            assert_eq!(tensor_over(Counted(vec![0; 4], dropped.clone()), size).unwrap_err().kind(), ErrorKind::Bug);
         }
         assert_eq!(dropped.load(Ordering::SeqCst), 4);
     }

@@ -23,7 +23,7 @@ use std::ptr::{self, NonNull};
 use tch::{TchError, Tensor};
 use torch_sys::C_tensor;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 pub use autocast::Autocast;
 pub use autograd::{AccumulationHook, batch_norm_backward, channel_moments, symmetric_map, with_backward};
@@ -33,8 +33,8 @@ pub use grads::{GradSums, add_one, set_grad};
 pub use host::{HostElement, dense_memory, host_bytes_mut, host_slice_mut};
 pub use memory::{PeakDeviceMemory, free_device_memory, peak_device_memory, tensor_over};
 pub use numerics::Numerics;
-pub use queue::{Graph, HostCopy, upload};
-pub use stream::{Mark, SideStream, set_device};
+pub use queue::{CudaGraph, HostCopy, upload};
+pub use stream::{CommStream, Event, set_device};
 pub use vmap::Vmap;
 
 mod ffi {
@@ -115,7 +115,7 @@ mod ffi {
         pub fn regun_leave_autocast(before: State) -> *mut c_char;
         pub fn regun_upload(result: *mut *mut C_tensor, host: *mut C_tensor, device: i32) -> *mut c_char;
         pub fn regun_has_graphs() -> bool;
-        pub fn regun_record_graph(
+        pub fn regun_capture_graph(
             graph: *mut *mut c_void,
             device: i32,
             shares: *mut c_void,
@@ -136,7 +136,7 @@ impl From<TchError> for Error {
     fn from(source: TchError) -> Self {
         match source {
             TchError::Torch(text) => from_torch(&text),
-            other => Error::new(crate::error::Kind::Other, format!("libtorch: {other}")),
+            other => Error::new(ErrorKind::Other, format!("libtorch: {other}")),
         }
     }
 }
@@ -148,7 +148,7 @@ fn from_torch(text: &str) -> Error {
         return error;
     }
     let message = text.split("\nException raised from").next().unwrap_or(text).trim();
-    let error = Error::new(crate::error::Kind::Other, format!("libtorch: {message}"));
+    let error = Error::new(ErrorKind::Other, format!("libtorch: {message}"));
     match message.to_ascii_lowercase() {
         text if text.contains("out of memory") || text.contains("not enough memory") => error.hint(
             "lower `data.batch_size` and `data.eval_batch_size`, or raise `trainer.accumulate_grad_batches`; on a GPU \
@@ -189,7 +189,7 @@ fn made<T>(pointer: *mut T) -> Result<NonNull<T>> {
 }
 
 fn nothing_made() -> Error {
-    Error::new(crate::error::Kind::Bug, "the shim made nothing and said nothing")
+    Error::new(ErrorKind::Bug, "the shim made nothing and said nothing")
 }
 
 /// What an optimizer step is told each time.

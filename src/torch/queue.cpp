@@ -114,7 +114,7 @@ char *regun_upload(Tensor *result, Tensor host, int device) {
 
 bool regun_has_graphs(void) { return GraphClass::get().complete; }
 
-char *regun_record_graph(RegunGraph **graph, int device, RegunGraph *shares, bool (*body)(void *), void *context) {
+char *regun_capture_graph(RegunGraph **graph, int device, RegunGraph *shares, bool (*body)(void *), void *context) {
   return guarded([&] {
     const GraphClass &graphs = GraphClass::get();
     TORCH_CHECK(graphs.complete, "this libtorch has no CUDA graphs, or its CUDA part is not loaded");

@@ -7,7 +7,7 @@ use std::ptr::{self, NonNull};
 
 use tch::{Device, Tensor};
 
-use super::{Mark, check, ffi, raw};
+use super::{Event, check, ffi, raw};
 use crate::error::Result;
 
 /// A tensor on `device`: itself where it is there already. From host to GPU the host does not wait: the copy starts
@@ -25,7 +25,7 @@ pub fn upload(tensor: &Tensor, device: Device) -> Result<Tensor> {
 pub struct HostCopy {
     values: Tensor,
     /// None where the values were there at once.
-    arrival: Option<Mark>,
+    arrival: Option<Event>,
 }
 
 impl HostCopy {
@@ -33,7 +33,7 @@ impl HostCopy {
     pub fn start(tensor: &Tensor) -> Result<Self> {
         let kind = tensor.f_kind()?;
         let values = tensor.f_detach()?.f_to_device_(Device::Cpu, kind, true, true)?;
-        let arrival = if tensor.device().is_cuda() { Some(Mark::now(tensor.device())?) } else { None };
+        let arrival = if tensor.device().is_cuda() { Some(Event::now(tensor.device())?) } else { None };
         Ok(HostCopy { values, arrival })
     }
 
@@ -50,19 +50,19 @@ impl HostCopy {
 /// Kernels that were recorded once and are launched again as one piece, on the same memory (a CUDA graph).
 ///
 /// Whatever the host decided while it recorded stays as it was: addresses, shapes, numbers.
-pub struct Graph(NonNull<c_void>);
+pub struct CudaGraph(NonNull<c_void>);
 
-impl Graph {
+impl CudaGraph {
     /// Whether libtorch's CUDA part is loaded, and has graphs that we know.
     pub fn is_available() -> bool {
         // SAFETY: looks symbols up in a library that stays loaded.
         unsafe { ffi::regun_has_graphs() }
     }
 
-    /// Records what `body` enqueues on CUDA device `device`; nothing of it runs before [`Graph::replay`]. `body` must
+    /// Records what `body` enqueues on CUDA device `device`; nothing of it runs before [`CudaGraph::replay`]. `body` must
     /// not wait for the device. The memory of `shares` is used again: of two such graphs, only what the later replay
     /// wrote can be read.
-    pub fn record<T, F>(device: usize, shares: Option<&Graph>, body: F) -> Result<(Graph, T)>
+    pub fn capture<T, F>(device: usize, shares: Option<&CudaGraph>, body: F) -> Result<(CudaGraph, T)>
     where
         F: FnOnce() -> Result<T>,
     {
@@ -73,25 +73,25 @@ impl Graph {
         // SAFETY: `call` gets the recording that it is made for, which outlives the call; `shares` is a live graph or
         // null; the shim writes a new graph to `graph` where it succeeds.
         let recorded =
-            check(unsafe { ffi::regun_record_graph(&mut graph, device as i32, shares, call::<F, T>, context) });
+            check(unsafe { ffi::regun_capture_graph(&mut graph, device as i32, shares, call::<F, T>, context) });
         match (recording.result, recorded) {
             // The recording also fails after its body: the first failure says more.
             (Some(Err(error)), _) | (_, Err(error)) => Err(error),
-            (Some(Ok(result)), Ok(())) => Ok((Graph(super::made(graph)?), result)),
+            (Some(Ok(result)), Ok(())) => Ok((CudaGraph(super::made(graph)?), result)),
             (None, Ok(())) => Err(super::nothing_made()),
         }
     }
 
     /// Enqueues the recorded kernels on the current stream.
     pub fn replay(&self) -> Result<()> {
-        // SAFETY: a graph of `record`, alive until drop.
+        // SAFETY: a graph of `capture`, alive until drop.
         check(unsafe { ffi::regun_replay_graph(self.0.as_ptr()) })
     }
 }
 
-impl Drop for Graph {
+impl Drop for CudaGraph {
     fn drop(&mut self) {
-        // SAFETY: a graph of `record`, freed once.
+        // SAFETY: a graph of `capture`, freed once.
         unsafe { ffi::regun_free_graph(self.0.as_ptr()) };
     }
 }
@@ -103,7 +103,7 @@ struct Recording<F, T> {
 
 // A panic in the body ends the process here, as in any function that C++ calls.
 extern "C" fn call<F: FnOnce() -> Result<T>, T>(context: *mut c_void) -> bool {
-    // SAFETY: `record` passes its own recording of these types, and nobody else uses it during the call.
+    // SAFETY: `capture` passes its own recording of these types, and nobody else uses it during the call.
     let recording = unsafe { &mut *context.cast::<Recording<F, T>>() };
     recording.result = recording.body.take().map(|body| body());
     matches!(recording.result, Some(Ok(_)))
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn without_a_gpu_recording_is_an_error_and_not_the_end() {
         if !tch::Cuda::is_available() {
-            assert!(Graph::record(0, None, || Ok(())).is_err());
+            assert!(CudaGraph::capture(0, None, || Ok(())).is_err());
         }
     }
 }

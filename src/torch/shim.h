@@ -110,7 +110,7 @@ char *regun_upload(Tensor *result, Tensor host, int device);
 // part, loaded.
 typedef struct RegunGraph RegunGraph;
 bool regun_has_graphs(void);
-char *regun_record_graph(RegunGraph **graph, int device, RegunGraph *shares, bool (*body)(void *context),
+char *regun_capture_graph(RegunGraph **graph, int device, RegunGraph *shares, bool (*body)(void *context),
                          void *context);
 char *regun_replay_graph(RegunGraph *graph);
 void regun_free_graph(RegunGraph *graph);

@@ -27,8 +27,8 @@ void wait_for(const c10::Stream &waiting, const c10::Stream &awaited) {
 
 } // namespace
 
-struct RegunMark {
-  RegunMark(c10::DeviceType type, bool timed)
+struct RegunEvent {
+  RegunEvent(c10::DeviceType type, bool timed)
       : event(type, timed ? c10::EventFlag::BACKEND_DEFAULT : c10::EventFlag::PYTORCH_DEFAULT) {}
 
   bool is_on_cpu() const { return event.device_type() == c10::DeviceType::CPU; }
@@ -64,34 +64,34 @@ char *regun_stream_join_current(RegunStream stream) {
   return guarded([&] { wait_for(guard_of(stream->device()).getStream(stream->device()), *stream); });
 }
 
-char *regun_mark_new(RegunMark **result, int device, RegunStream stream, bool timed) {
+char *regun_event_new(RegunEvent **result, int device, RegunStream stream, bool timed) {
   return guarded([&] {
     const c10::Device where = device_of(device);
-    auto mark = std::make_unique<RegunMark>(where.type(), timed);
+    auto event = std::make_unique<RegunEvent>(where.type(), timed);
     if (!where.is_cpu())
-      mark->event.record(stream ? *stream : guard_of(where).getStream(where));
-    *result = mark.release();
+      event->event.record(stream ? *stream : guard_of(where).getStream(where));
+    *result = event.release();
   });
 }
 
-char *regun_mark_reached(bool *result, RegunMark *mark) {
-  return guarded([&] { *result = mark->is_on_cpu() || mark->event.query(); });
+char *regun_event_reached(bool *result, RegunEvent *event) {
+  return guarded([&] { *result = event->is_on_cpu() || event->event.query(); });
 }
 
-char *regun_mark_wait(RegunMark *mark) {
+char *regun_event_wait(RegunEvent *event) {
   return guarded([&] {
-    if (!mark->is_on_cpu())
-      mark->event.synchronize();
+    if (!event->is_on_cpu())
+      event->event.synchronize();
   });
 }
 
-char *regun_mark_seconds_since(double *result, RegunMark *mark, RegunMark *earlier) {
+char *regun_event_seconds_since(double *result, RegunEvent *event, RegunEvent *earlier) {
   return guarded([&] {
-    *result = mark->is_on_cpu() ? std::chrono::duration<double>(mark->made - earlier->made).count()
-                                : earlier->event.elapsedTime(mark->event) / 1000;
+    *result = event->is_on_cpu() ? std::chrono::duration<double>(event->made - earlier->made).count()
+                                : earlier->event.elapsedTime(event->event) / 1000;
   });
 }
 
-void regun_mark_free(RegunMark *mark) { delete mark; }
+void regun_event_free(RegunEvent *event) { delete event; }
 
 } // extern "C"

@@ -27,13 +27,13 @@ char *regun_stream_join_current(RegunStream stream);
 
 // A point in a device's work: what is now the end of `stream`, or of this thread's current stream where that is NULL.
 // Only between timed ones can time be taken. May be used from any thread.
-typedef struct RegunMark RegunMark;
-char *regun_mark_new(RegunMark **result, int device, RegunStream stream, bool timed);
+typedef struct RegunEvent RegunEvent;
+char *regun_event_new(RegunEvent **result, int device, RegunStream stream, bool timed);
 // Whether the device has come there; waits until it has; the time that it took from one to the other, both reached.
-char *regun_mark_reached(bool *result, RegunMark *mark);
-char *regun_mark_wait(RegunMark *mark);
-char *regun_mark_seconds_since(double *result, RegunMark *mark, RegunMark *earlier);
-void regun_mark_free(RegunMark *mark);
+char *regun_event_reached(bool *result, RegunEvent *event);
+char *regun_event_wait(RegunEvent *event);
+char *regun_event_seconds_since(double *result, RegunEvent *event, RegunEvent *earlier);
+void regun_event_free(RegunEvent *event);
 
 #ifdef __cplusplus
 }

@@ -20,12 +20,16 @@ mod ffi {
         pub fn regun_stream_free(stream: *mut c_void);
         pub fn regun_stream_follow_current(stream: *mut c_void) -> *mut c_char;
         pub fn regun_stream_join_current(stream: *mut c_void) -> *mut c_char;
-        pub fn regun_mark_new(result: *mut *mut c_void, device: c_int, stream: *mut c_void, timed: bool)
-        -> *mut c_char;
-        pub fn regun_mark_reached(result: *mut bool, mark: *mut c_void) -> *mut c_char;
-        pub fn regun_mark_wait(mark: *mut c_void) -> *mut c_char;
-        pub fn regun_mark_seconds_since(result: *mut f64, mark: *mut c_void, earlier: *mut c_void) -> *mut c_char;
-        pub fn regun_mark_free(mark: *mut c_void);
+        pub fn regun_event_new(
+            result: *mut *mut c_void,
+            device: c_int,
+            stream: *mut c_void,
+            timed: bool,
+        ) -> *mut c_char;
+        pub fn regun_event_reached(result: *mut bool, event: *mut c_void) -> *mut c_char;
+        pub fn regun_event_wait(event: *mut c_void) -> *mut c_char;
+        pub fn regun_event_seconds_since(result: *mut f64, event: *mut c_void, earlier: *mut c_void) -> *mut c_char;
+        pub fn regun_event_free(event: *mut c_void);
     }
 }
 
@@ -44,23 +48,23 @@ pub fn set_device(device: Device) -> Result<()> {
 }
 
 /// A stream beside the current one.
-pub struct SideStream {
+pub struct CommStream {
     device: Device,
     stream: *mut c_void,
     handle: *mut c_void,
 }
 
 // SAFETY: the shim only reads the stream object; CUDA's functions on streams may be called from any thread.
-unsafe impl Send for SideStream {}
+unsafe impl Send for CommStream {}
 // SAFETY: as above.
-unsafe impl Sync for SideStream {}
+unsafe impl Sync for CommStream {}
 
-impl SideStream {
+impl CommStream {
     pub fn new(device: Device) -> Result<Self> {
         let (mut stream, mut handle) = (ptr::null_mut(), ptr::null_mut());
         // SAFETY: the shim writes a new stream and its handle where it succeeds.
         check(unsafe { ffi::regun_stream_new(&mut stream, &mut handle, index_of(device)) })?;
-        Ok(SideStream { device, stream, handle })
+        Ok(CommStream { device, stream, handle })
     }
 
     /// Its `cudaStream_t`; null on a CPU. libtorch owns it, for good.
@@ -86,17 +90,17 @@ impl SideStream {
     }
 
     /// The end of all that it was given so far. Not while it [is capturing](Self::is_capturing).
-    pub fn mark(&self) -> Result<Mark> {
-        Mark::new(self.device, self.stream, false)
+    pub fn event(&self) -> Result<Event> {
+        Event::new(self.device, self.stream, false)
     }
 
-    /// The same, for [`Mark::seconds_since`].
-    pub fn timed_mark(&self) -> Result<Mark> {
-        Mark::new(self.device, self.stream, true)
+    /// The same, for [`Event::seconds_since`].
+    pub fn timed_event(&self) -> Result<Event> {
+        Event::new(self.device, self.stream, true)
     }
 }
 
-impl Drop for SideStream {
+impl Drop for CommStream {
     fn drop(&mut self) {
         // SAFETY: made by `new`, freed once.
         unsafe { ffi::regun_stream_free(self.stream) };
@@ -104,57 +108,57 @@ impl Drop for SideStream {
 }
 
 /// A point in the work of a device.
-pub struct Mark(*mut c_void);
+pub struct Event(*mut c_void);
 
-// SAFETY: CUDA's functions on events may be called from any thread; a mark has one owner.
-unsafe impl Send for Mark {}
+// SAFETY: CUDA's functions on events may be called from any thread; a event has one owner.
+unsafe impl Send for Event {}
 
-impl Mark {
+impl Event {
     /// The end of all that this thread's current stream of `device` was given so far.
     pub fn now(device: Device) -> Result<Self> {
         Self::new(device, ptr::null_mut(), false)
     }
 
-    /// The same, for [`Mark::seconds_since`].
+    /// The same, for [`Event::seconds_since`].
     pub fn timed_now(device: Device) -> Result<Self> {
         Self::new(device, ptr::null_mut(), true)
     }
 
     fn new(device: Device, stream: *mut c_void, timed: bool) -> Result<Self> {
-        let mut mark = ptr::null_mut();
-        // SAFETY: a live stream of the shim on this device, or null; the shim writes a new mark where it succeeds.
-        check(unsafe { ffi::regun_mark_new(&mut mark, index_of(device), stream, timed) })?;
-        Ok(Mark(mark))
+        let mut event = ptr::null_mut();
+        // SAFETY: a live stream of the shim on this device, or null; the shim writes a new event where it succeeds.
+        check(unsafe { ffi::regun_event_new(&mut event, index_of(device), stream, timed) })?;
+        Ok(Event(event))
     }
 
     /// Whether the device has come here; does not wait.
     pub fn reached(&self) -> Result<bool> {
         let mut reached = false;
-        // SAFETY: a live mark of the shim.
-        check(unsafe { ffi::regun_mark_reached(&mut reached, self.0) })?;
+        // SAFETY: a live event of the shim.
+        check(unsafe { ffi::regun_event_reached(&mut reached, self.0) })?;
         Ok(reached)
     }
 
     /// Waits until the device has come here.
     pub fn wait(&self) -> Result<()> {
-        // SAFETY: a live mark of the shim.
-        check(unsafe { ffi::regun_mark_wait(self.0) })
+        // SAFETY: a live event of the shim.
+        check(unsafe { ffi::regun_event_wait(self.0) })
     }
 
     /// The time that the device took from `earlier` to here, in seconds. Both are timed, of the same device, and
     /// [reached](Self::reached).
-    pub fn seconds_since(&self, earlier: &Mark) -> Result<f64> {
+    pub fn seconds_since(&self, earlier: &Event) -> Result<f64> {
         let mut seconds = 0.0;
         // SAFETY: live marks of the shim.
-        check(unsafe { ffi::regun_mark_seconds_since(&mut seconds, self.0, earlier.0) })?;
+        check(unsafe { ffi::regun_event_seconds_since(&mut seconds, self.0, earlier.0) })?;
         Ok(seconds)
     }
 }
 
-impl Drop for Mark {
+impl Drop for Event {
     fn drop(&mut self) {
         // SAFETY: made by `new`, freed once.
-        unsafe { ffi::regun_mark_free(self.0) };
+        unsafe { ffi::regun_event_free(self.0) };
     }
 }
 
@@ -164,12 +168,12 @@ mod tests {
 
     #[test]
     fn a_cpu_needs_no_order() {
-        let stream = SideStream::new(Device::Cpu).unwrap();
+        let stream = CommStream::new(Device::Cpu).unwrap();
         stream.follow_current().unwrap();
         stream.join_current().unwrap();
         assert!(stream.handle().is_null() && !stream.is_capturing());
-        assert!(stream.mark().unwrap().reached().unwrap());
-        let [first, second] = [stream.timed_mark(), Mark::timed_now(Device::Cpu)].map(Result::unwrap);
+        assert!(stream.event().unwrap().reached().unwrap());
+        let [first, second] = [stream.timed_event(), Event::timed_now(Device::Cpu)].map(Result::unwrap);
         second.wait().unwrap();
         assert!(second.seconds_since(&first).unwrap() >= 0.0);
     }

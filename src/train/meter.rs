@@ -3,7 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::method::Term;
-use crate::dist::World;
+use crate::distributed::World;
 use crate::error::Result;
 use crate::eval::performance::MacroAccuracy;
 
@@ -35,16 +35,16 @@ pub struct TermCount {
     local_count: usize,
 }
 
-/// Means over all ranks of what a [`Meter`] collected.
+/// MeterMeans over all ranks of what a [`Meter`] collected.
 #[derive(Debug, Clone, Default)]
-pub struct Means {
+pub struct MeterMeans {
     /// Weighted sum of the terms' means: the loss.
     pub loss: f64,
     /// Per term: name, mean loss, macro accuracy where logits were given.
     pub terms: Vec<(&'static str, f64, Option<f64>)>,
 }
 
-impl Means {
+impl MeterMeans {
     /// Accuracy of the first term that has one.
     pub fn accuracy(&self) -> Option<f64> {
         self.terms.iter().find_map(|(_, _, accuracy)| *accuracy)
@@ -113,19 +113,19 @@ impl Meter {
         }
     }
 
-    /// Means over all ranks; a collective call.
-    pub fn means(&self, world: &World) -> Result<Means> {
-        self.read(|term| term.count, |sum| world.sum(sum))
+    /// MeterMeans over all ranks; a collective call.
+    pub fn means(&self, world: &World) -> Result<MeterMeans> {
+        self.read(|term| term.count, |sum| world.all_reduce(sum))
     }
 
     /// The same for rank 0 alone; `None` elsewhere. A collective call.
-    pub fn means_at_root(&self, world: &World) -> Result<Option<Means>> {
-        let means = self.read(|term| term.count, |sum| world.sum_at_root(sum))?;
+    pub fn means_at_root(&self, world: &World) -> Result<Option<MeterMeans>> {
+        let means = self.read(|term| term.count, |sum| world.reduce(sum))?;
         Ok(world.is_root().then_some(means))
     }
 
-    /// Means of this rank's samples alone, for a progress bar.
-    pub fn local_means(&self) -> Result<Means> {
+    /// MeterMeans of this rank's samples alone, for a progress bar.
+    pub fn local_means(&self) -> Result<MeterMeans> {
         self.read(|term| term.local_count, |_| Ok(()))
     }
 
@@ -133,8 +133,8 @@ impl Meter {
         &self,
         count: impl Fn(&TermMeter) -> usize,
         mut total: impl FnMut(&mut Tensor) -> Result<()>,
-    ) -> Result<Means> {
-        let mut means = Means::default();
+    ) -> Result<MeterMeans> {
+        let mut means = MeterMeans::default();
         // Terms of other epochs' passes have nothing to say.
         for term in self.terms.iter().filter(|term| term.count > 0) {
             let mut sum = term.sum.copy();

@@ -15,11 +15,11 @@ use super::mixed::{self, Mixed};
 use super::model::Model;
 use super::reduce::Reducer;
 use super::trainer::Trainer;
-use crate::config::schema::{Optim, Scheduler};
+use crate::config::schema::{OptimConfig, SchedulerConfig};
 use crate::data::augment::SampleKeys;
-use crate::data::{Batch, Corpus, Feed};
-use crate::dist::World;
-use crate::error::{Error, Result};
+use crate::data::{Batch, DeviceDataset, Sampler};
+use crate::distributed::World;
+use crate::error::{Error, ErrorKind, Result};
 use crate::models::{Forward, Mode, Statistics};
 use crate::optim::FlatParams;
 use crate::random::Stream;
@@ -49,7 +49,7 @@ pub trait Method {
     /// is so where [`Method::gradients`], [`Method::after_backward`] and [`Method::after_step`] never look at a value
     /// on the device and decide nothing. The answer is a number that changes with the constants of a step (the weights
     /// of its terms, say). None: never.
-    fn recording(&self, phase: usize, epoch: usize) -> Option<u64> {
+    fn graph_key(&self, phase: usize, epoch: usize) -> Option<u64> {
         let _ = (phase, epoch);
         None
     }
@@ -85,24 +85,24 @@ pub trait Method {
 pub struct Phase {
     pub name: &'static str,
     pub epochs: usize,
-    pub optim: Optim,
+    pub optim: OptimConfig,
     /// None: a constant learning rate.
-    pub scheduler: Option<Scheduler>,
+    pub scheduler: Option<SchedulerConfig>,
     /// Whether the optimizer is told the parameters' names, so that `exclude_wd_norm_bias` can act.
     pub named_parameters: bool,
 }
 
-/// One walk over the driving feeds; it ends with the shortest of them.
+/// One walk over the driving samplers; it ends with the shortest of them.
 #[derive(Debug, Clone)]
 pub struct Pass {
-    /// What the pass is called in the log; the same feed may appear in passes of several names.
+    /// What the pass is called in the log; the same sampler may appear in passes of several names.
     pub name: &'static str,
-    pub feeds: Vec<Feed>,
+    pub samplers: Vec<Sampler>,
 }
 
 impl Pass {
-    pub fn new(name: &'static str, feeds: impl IntoIterator<Item = Feed>) -> Self {
-        Pass { name, feeds: feeds.into_iter().collect() }
+    pub fn new(name: &'static str, samplers: impl IntoIterator<Item = Sampler>) -> Self {
+        Pass { name, samplers: samplers.into_iter().collect() }
     }
 }
 
@@ -120,7 +120,7 @@ pub struct Drawn {
 impl Drawn {
     /// The one tensor.
     pub fn only(&self) -> Result<&Tensor> {
-        let nothing = || Error::new(crate::error::Kind::Bug, "a step was made without what its method draws");
+        let nothing = || Error::new(ErrorKind::Bug, "a step was made without what its method draws");
         self.tensors.first().ok_or_else(nothing)
     }
 }
@@ -135,7 +135,7 @@ pub(super) struct MicroStep {
 pub struct Step<'a> {
     pub model: &'a Model,
     pub world: &'a World,
-    pub corpus: &'a Corpus,
+    pub dataset: &'a DeviceDataset,
     pub phase: usize,
     pub pass: &'static str,
     /// 0-based within the phase.
@@ -239,12 +239,12 @@ impl Step<'_> {
         &self.inputs.drawn
     }
 
-    /// The batch of the feed with this name.
-    pub fn batch(&self, feed: &str) -> Result<&Batch> {
-        self.inputs.batches.iter().find(|(name, _)| *name == feed).map(|(_, batch)| batch).ok_or_else(|| {
+    /// The batch of the sampler with this name.
+    pub fn batch(&self, sampler: &str) -> Result<&Batch> {
+        self.inputs.batches.iter().find(|(name, _)| *name == sampler).map(|(_, batch)| batch).ok_or_else(|| {
             Error::new(
-                crate::error::Kind::Bug,
-                format!("pass {} asks for feed `{feed}`, which it does not list", self.pass),
+                ErrorKind::Bug,
+                format!("pass {} asks for sampler `{sampler}`, which it does not list", self.pass),
             )
         })
     }
@@ -276,7 +276,7 @@ impl Term {
             sum,
             step_count: batch.step_count,
             count: batch.global.len(),
-            local_count: batch.share.len(),
+            local_count: batch.shard.len(),
             predictions: None,
         }
     }
@@ -294,5 +294,5 @@ pub fn objective(terms: &[Term]) -> Result<Tensor> {
         .iter()
         .map(|term| &term.sum * (term.weight / term.step_count as f64))
         .reduce(|a, b| a + b)
-        .ok_or_else(|| Error::new(crate::error::Kind::Bug, "a step without loss terms"))
+        .ok_or_else(|| Error::new(ErrorKind::Bug, "a step without loss terms"))
 }

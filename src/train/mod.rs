@@ -1,13 +1,13 @@
 //! Training: one loop ([`trainer`]) for base, retrained, reference and unlearned models alike; what differs is the
 //! [`Method`].
 
+mod graph_capture;
 pub mod loss;
 pub mod meter;
 pub mod method;
 pub mod mixed;
 pub mod model;
 mod phase;
-mod record;
 pub mod reduce;
 pub mod supervised;
 pub mod trainer;

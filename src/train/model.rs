@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor, no_grad};
 
-use crate::error::{Error, Result};
-use crate::models::{Architecture, FEATURES, Folded, Forward, State};
+use crate::error::{Error, ErrorKind, Result};
+use crate::models::{Architecture, FEATURES, Forward, FusedState, State};
 
 pub struct Model {
     architecture: Arc<dyn Architecture>,
@@ -51,23 +51,21 @@ impl Model {
 
     /// Input of the head [N, F], in evaluation mode.
     pub fn features(&self, images: &Tensor) -> Result<Tensor> {
-        let mut context = Forward::eval(&self.state).tapping(FEATURES);
+        let mut context = Forward::eval(&self.state).with_feature_hook(FEATURES);
         let _logits = self.architecture.forward(&mut context, images)?;
-        context
-            .take(FEATURES)
-            .ok_or_else(|| Error::new(crate::error::Kind::Bug, "the architecture does not show its features"))
+        context.take(FEATURES).ok_or_else(|| Error::new(ErrorKind::Bug, "the architecture does not show its features"))
     }
 
-    /// The fast path for many evaluation batches: BatchNorm folded into the convolutions, no gradients. A snapshot:
+    /// The fast path for many evaluation batches: BatchNorm fused into the convolutions, no gradients. A snapshot:
     /// later training does not reach it.
-    pub fn folded(&self) -> Result<impl Fn(&Tensor) -> Result<Tensor> + '_> {
-        let forward = self.folded_with_gradient()?;
+    pub fn fused(&self) -> Result<impl Fn(&Tensor) -> Result<Tensor> + '_> {
+        let forward = self.fused_with_gradient()?;
         Ok(move |images: &Tensor| no_grad(|| forward(images)))
     }
 
     /// The same with gradients with respect to the images.
-    pub fn folded_with_gradient(&self) -> Result<impl Fn(&Tensor) -> Result<Tensor> + '_> {
-        let folded = Folded::new(&self.state)?;
-        Ok(move |images: &Tensor| self.architecture.forward(&mut Forward::folded(&folded), images))
+    pub fn fused_with_gradient(&self) -> Result<impl Fn(&Tensor) -> Result<Tensor> + '_> {
+        let fused = FusedState::new(&self.state)?;
+        Ok(move |images: &Tensor| self.architecture.forward(&mut Forward::fused(&fused), images))
     }
 }

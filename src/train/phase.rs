@@ -2,23 +2,23 @@
 
 use std::ops::Range;
 
-use super::meter::{Means, Meter};
+use super::graph_capture::GraphCapture;
+use super::meter::{Meter, MeterMeans};
 use super::method::{Drawn, Method, MicroStep, Pass, Phase};
-use super::record::Recorder;
 use super::trainer::{Observer, StepReport, Trainer};
 use super::update::{Place, Updater};
-use crate::data::Feeder;
-use crate::error::{Error, Kind, Result};
+use crate::data::DataLoader;
+use crate::error::{Error, ErrorKind, Result};
 use crate::torch::HostCopy;
 
-/// The state of one phase: parameters and optimizer, and how far each feed has come.
+/// The state of one phase: parameters and optimizer, and how far each sampler has come.
 pub struct PhaseRun<'p> {
     number: usize,
     phase: &'p Phase,
     updater: Updater,
-    recorder: Recorder,
+    capture: GraphCapture,
     meter: Meter,
-    feeders: Vec<Feeder>,
+    loaders: Vec<DataLoader>,
     micro_steps: u64,
 }
 
@@ -34,10 +34,10 @@ struct Pending {
 impl<'p> PhaseRun<'p> {
     /// `micro_steps`: how many there were in the phases before.
     pub fn new(trainer: &mut Trainer<'_>, number: usize, phase: &'p Phase, micro_steps: u64) -> Result<Self> {
-        let recorder = Recorder::new(trainer)?;
-        let updater = Updater::new(trainer, phase, recorder.is_on())?;
-        let meter = Meter::new(trainer.corpus.num_classes(), trainer.corpus.device());
-        Ok(PhaseRun { number, phase, updater, recorder, meter, feeders: Vec::new(), micro_steps })
+        let capture = GraphCapture::new(trainer)?;
+        let updater = Updater::new(trainer, phase, capture.is_on())?;
+        let meter = Meter::new(trainer.dataset.num_classes(), trainer.dataset.device());
+        Ok(PhaseRun { number, phase, updater, capture, meter, loaders: Vec::new(), micro_steps })
     }
 
     /// Micro-steps since the start of the training.
@@ -45,7 +45,7 @@ impl<'p> PhaseRun<'p> {
         self.micro_steps
     }
 
-    /// One epoch. Returns the means of its losses and the samples of its driving feeds.
+    /// One epoch. Returns the means of its losses and the samples of its driving samplers.
     pub fn epoch(
         &mut self,
         trainer: &mut Trainer<'_>,
@@ -53,21 +53,21 @@ impl<'p> PhaseRun<'p> {
         observer: &mut dyn Observer,
         epoch: usize,
         learning_rate: f64,
-    ) -> Result<(Means, usize)> {
+    ) -> Result<(MeterMeans, usize)> {
         self.meter.reset()?;
         self.updater.set_learning_rate(learning_rate)?;
-        let recording = method.recording(self.number, epoch);
+        let recording = method.graph_key(self.number, epoch);
         let mut images = 0;
         for pass in method.passes(self.number, epoch) {
-            let feeders = self.feeders_of(trainer, &pass)?;
-            let micro_steps = self.length(&feeders, &pass)?;
+            let loaders = self.loaders_of(trainer, &pass)?;
+            let micro_steps = self.length(&loaders, &pass)?;
             let window = trainer.settings.accumulate;
             let steps = micro_steps.div_ceil(window);
             let mut pending = None;
             for step in 0..steps {
                 let micro = step * window..micro_steps.min((step + 1) * window);
                 let place = Place { phase: self.number, pass: pass.name, epoch, micro_steps: self.micro_steps };
-                let (inputs, step_images) = self.draw(trainer, method, &feeders, place, micro)?;
+                let (inputs, step_images) = self.draw(trainer, method, &loaders, place, micro)?;
                 self.micro_steps += inputs.len() as u64;
                 trainer.world.enter_step(format!(
                     "{}, epoch {}, step {}",
@@ -75,7 +75,7 @@ impl<'p> PhaseRun<'p> {
                     epoch + 1,
                     step + 1
                 ));
-                let done = self.recorder.run(trainer.world, pass.name, recording, &inputs, &mut |inputs| {
+                let done = self.capture.run(trainer.world, pass.name, recording, &inputs, &mut |inputs| {
                     self.updater.step(trainer, method, &mut self.meter, place, inputs)
                 })?;
                 trainer.world.step_is_queued()?;
@@ -105,32 +105,32 @@ impl<'p> PhaseRun<'p> {
         Ok((self.meter.means(trainer.world)?, images))
     }
 
-    /// What the micro-steps of a step work on, and the samples of the feeds that drive.
+    /// What the micro-steps of a step work on, and the samples of the samplers that drive.
     fn draw(
         &mut self,
         trainer: &Trainer<'_>,
         method: &mut dyn Method,
-        feeders: &[usize],
+        loaders: &[usize],
         place: Place,
         window: Range<usize>,
     ) -> Result<(Vec<MicroStep>, usize)> {
         let (mut inputs, mut images) = (Vec::with_capacity(window.len()), 0);
         for index in window.clone() {
-            let mut batches = Vec::with_capacity(feeders.len());
+            let mut batches = Vec::with_capacity(loaders.len());
             // How far this micro-step is into the window.
             let before = index - window.start;
-            for &number in feeders {
-                let feeder = &mut self.feeders[number];
-                // Samples of this feed in the whole step: what came before in the window, and what is still to come.
-                let size = |i| feeder.size_at(place.epoch as u64, index, i as i64 - before as i64);
+            for &number in loaders {
+                let loader = &mut self.loaders[number];
+                // Samples of this sampler in the whole step: what came before in the window, and what is still to come.
+                let size = |i| loader.size_at(place.epoch as u64, index, i as i64 - before as i64);
                 let step_count = (0..window.len()).map(size).sum();
-                let mut batch = feeder.next(trainer.corpus, trainer.world, place.epoch as u64, index)?;
+                let mut batch = loader.next(trainer.dataset, trainer.world, place.epoch as u64, index)?;
                 batch.step_count = step_count;
-                if feeder.drives() {
+                if loader.ends_pass() {
                     images += batch.global.len();
                 }
-                trainer.world.tally(&format!("{}/{}", trainer.settings.purpose, feeder.name()), batch.share.len());
-                batches.push((feeder.name(), batch));
+                trainer.world.tally(&format!("{}/{}", trainer.settings.purpose, loader.name()), batch.shard.len());
+                batches.push((loader.name(), batch));
             }
             let mut input = MicroStep { batches, drawn: Drawn::default() };
             input.drawn = method.draw(&place.step(trainer, &input, before))?;
@@ -149,7 +149,7 @@ impl<'p> PhaseRun<'p> {
         }
         let loss = self.meter.means(trainer.world).map_or(f64::NAN, |means| means.loss);
         Err(Error::new(
-            Kind::NonFinite,
+            ErrorKind::NonFinite,
             format!(
                 "{}, phase {}: the gradient is not finite in epoch {}, pass {}, step {} (mean loss of the epoch so far {loss}); the \
                  weights were left as they were before this step",
@@ -163,30 +163,36 @@ impl<'p> PhaseRun<'p> {
         .hint("lower the learning rate, or set trainer.gradient_clip_val"))
     }
 
-    /// The feeders of a pass, made when first needed.
-    fn feeders_of(&mut self, trainer: &Trainer<'_>, pass: &Pass) -> Result<Vec<usize>> {
+    /// The loaders of a pass, made when first needed.
+    fn loaders_of(&mut self, trainer: &Trainer<'_>, pass: &Pass) -> Result<Vec<usize>> {
         let settings = &trainer.settings;
-        pass.feeds
+        pass.samplers
             .iter()
-            .map(|feed| match self.feeders.iter().position(|known| known.name() == feed.name) {
+            .map(|sampler| match self.loaders.iter().position(|known| known.name() == sampler.name) {
                 Some(known) => Ok(known),
                 None => {
                     let purpose = format!("{}/{}", settings.purpose, self.phase.name);
                     let batch_size = settings.batch_size;
-                    self.feeders.push(Feeder::new(feed.clone(), trainer.corpus, batch_size, settings.seed, &purpose)?);
-                    Ok(self.feeders.len() - 1)
+                    self.loaders.push(DataLoader::new(
+                        sampler.clone(),
+                        trainer.dataset,
+                        batch_size,
+                        settings.seed,
+                        &purpose,
+                    )?);
+                    Ok(self.loaders.len() - 1)
                 }
             })
             .collect()
     }
 
-    /// Micro-steps of a pass: batches of the shortest driving feed.
-    fn length(&self, feeders: &[usize], pass: &Pass) -> Result<usize> {
-        let driving = feeders.iter().map(|&number| &self.feeders[number]).filter(|feeder| feeder.drives());
+    /// Micro-steps of a pass: batches of the shortest driving sampler.
+    fn length(&self, loaders: &[usize], pass: &Pass) -> Result<usize> {
+        let driving = loaders.iter().map(|&number| &self.loaders[number]).filter(|loader| loader.ends_pass());
         driving
-            .map(Feeder::batches)
+            .map(DataLoader::batches)
             .min()
-            .ok_or_else(|| Error::new(Kind::Bug, format!("pass {} has no feed that ends it", pass.name)))
+            .ok_or_else(|| Error::new(ErrorKind::Bug, format!("pass {} has no sampler that ends it", pass.name)))
     }
 }
 
@@ -196,8 +202,8 @@ mod tests {
 
     use super::*;
     use crate::config::{Request, load};
-    use crate::data::{Corpus, Role, source, split};
-    use crate::dist::World;
+    use crate::data::{DeviceDataset, Part, source, split};
+    use crate::distributed::World;
     use crate::models;
     use crate::train::supervised::Supervised;
     use crate::train::{Model, Settings};
@@ -209,37 +215,37 @@ mod tests {
         split.forget_frac=0.42 split.retain_frac=0.5 trainer.precision=32 trainer.accumulate_grad_batches=2";
 
     /// Weights, losses, and how many kinds of steps would be replayed.
-    fn train(method: &str, recorder: impl Fn() -> Option<Recorder>) -> (Vec<Tensor>, Vec<f64>, usize) {
+    fn train(method: &str, capture: impl Fn() -> Option<GraphCapture>) -> (Vec<Tensor>, Vec<f64>, usize) {
         let words = SETUP.split_whitespace().chain(method.split_whitespace());
         let overrides: Vec<String> = words.map(String::from).collect();
         let config = load(&Request { overrides: &overrides, ..Request::default() }).unwrap().config;
         let dataset =
-            source::load(&config.data, source::Means { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
+            source::load(&config.data, source::LoadOptions { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
         let parts = split::split(&dataset.train.labels, &config.split).unwrap();
-        let corpus = Corpus::new(&dataset, parts, &config.data, Dtype::Float, Device::Cpu).unwrap();
+        let dataset = DeviceDataset::new(&dataset, parts, &config.data, Dtype::Float, Device::Cpu).unwrap();
         let architecture = models::build(&config.model.model).unwrap().into();
         let mut model = Model::initialise(&architecture, 1, "base", Dtype::Float, Device::Cpu).unwrap();
         let world = World::solo();
         let settings = Settings { names: None, ..Settings::new(&config, &world, "test", 1) };
-        let mut trainer = Trainer { world: &world, corpus: &corpus, model: &mut model, settings };
+        let mut trainer = Trainer { world: &world, dataset: &dataset, model: &mut model, settings };
         let mut method: Box<dyn Method> = match &config.unlearn {
             Some(chosen) => unlearn::build(chosen).unwrap(),
             None => {
                 let optim = config.model.optim.clone();
                 let phase = Phase { name: "train", epochs: 4, optim, scheduler: None, named_parameters: false };
-                Box::new(Supervised { role: Role::Train, label_smoothing: 0.0, phase })
+                Box::new(Supervised { part: Part::Train, label_smoothing: 0.0, phase })
             }
         };
         method.prepare(&mut trainer).unwrap();
         let phase = method.phases().remove(0);
         let mut run = PhaseRun::new(&mut trainer, 0, &phase, 0).unwrap();
-        run.recorder = recorder().unwrap_or(run.recorder);
+        run.capture = capture().unwrap_or(run.capture);
         let mut losses = Vec::new();
         for epoch in 0..4 {
             let rate = 0.05 / (1 + epoch) as f64;
             losses.push(run.epoch(&mut trainer, &mut *method, &mut (), epoch, rate).unwrap().0.loss);
         }
-        let kept = run.recorder.kept();
+        let kept = run.capture.kept();
         (trainer.model.state.tensors().iter().map(Tensor::copy).collect(), losses, kept)
     }
 
@@ -254,7 +260,7 @@ mod tests {
             ("unlearn=l1sparse unlearn.trainer.max_epochs=4 unlearn.l1.schedule=linear_decay", 2),
         ] {
             let (weights, losses, _) = train(method, || None);
-            let (again, same_losses, kept) = train(method, || Some(Recorder::rerunning()));
+            let (again, same_losses, kept) = train(method, || Some(GraphCapture::rerunning()));
             assert!(kept >= kinds, "{method}: {kept} kinds of steps were replayed");
             assert_eq!(losses, same_losses, "{method}");
             assert!(weights.iter().zip(&again).all(|(one, other)| one == other), "{method}: other weights");

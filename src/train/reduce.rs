@@ -16,9 +16,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tch::{Kind as Dtype, Tensor, no_grad};
 
-use crate::config::schema::{Compression, Launch};
-use crate::dist::World;
-use crate::error::{Error, Kind, Result};
+use crate::config::schema::{Compression, LaunchConfig};
+use crate::distributed::World;
+use crate::error::{Error, ErrorKind, Result};
 use crate::models::State;
 use crate::optim::FlatParams;
 use crate::optim::flat::{Bucket, Cuts, Param};
@@ -32,7 +32,7 @@ pub struct Reduction {
 }
 
 impl Reduction {
-    pub fn new(launch: &Launch) -> Self {
+    pub fn new(launch: &LaunchConfig) -> Self {
         let bytes = |mib: f64| (mib * f64::from(1 << 20)) as usize;
         let [bytes, first_bytes] = [launch.bucket_mib, launch.first_bucket_mib].map(bytes);
         Reduction {
@@ -179,7 +179,7 @@ impl Sums {
             }
             None => &mut self.buckets[number],
         };
-        self.world.begin_sum(travelling)
+        self.world.start_all_reduce(travelling)
     }
 
     fn finish(&mut self) -> Result<()> {
@@ -191,7 +191,7 @@ impl Sums {
         while self.next < self.buckets.len() {
             self.reduce_next()?;
         }
-        self.world.finish_sums()?;
+        self.world.finish_all_reduces()?;
         for (bucket, compressed) in self.buckets.iter_mut().zip(self.compressed.iter().flatten()) {
             no_grad(|| bucket.f_copy_(compressed))?;
         }
@@ -201,6 +201,6 @@ impl Sums {
 }
 
 fn too_late() -> Error {
-    Error::new(Kind::Bug, "a gradient was added after the gradients of all ranks were summed")
+    Error::new(ErrorKind::Bug, "a gradient was added after the gradients of all ranks were summed")
         .hint("a method that makes several backward passes in a step makes them without Step::backward")
 }

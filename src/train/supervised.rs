@@ -2,11 +2,11 @@
 
 use super::loss::cross_entropy_sum;
 use super::method::{Method, Pass, Phase, Step, Term};
-use crate::data::{Feed, Role};
+use crate::data::{Part, Sampler};
 use crate::error::Result;
 
 pub struct Supervised {
-    pub role: Role,
+    pub part: Part,
     pub label_smoothing: f64,
     pub phase: Phase,
 }
@@ -17,15 +17,15 @@ impl Method for Supervised {
     }
 
     fn passes(&self, _: usize, _: usize) -> Vec<Pass> {
-        vec![Pass::new("train", [Feed::train(self.role)])]
+        vec![Pass::new("train", [Sampler::train(self.part)])]
     }
 
-    fn recording(&self, _: usize, _: usize) -> Option<u64> {
+    fn graph_key(&self, _: usize, _: usize) -> Option<u64> {
         Some(0)
     }
 
     fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
-        let batch = step.batch(self.role.name())?;
+        let batch = step.batch(self.part.name())?;
         let logits = step.train(batch)?;
         let loss = cross_entropy_sum(&logits, &batch.labels, self.label_smoothing);
         Ok(vec![Term::over(batch, "ce", 1.0, loss).with_accuracy(&logits, batch)])

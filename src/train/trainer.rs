@@ -7,18 +7,18 @@ use std::time::Instant;
 
 use tch::Tensor;
 
-use super::meter::{Means, Meter};
+use super::meter::{Meter, MeterMeans};
 use super::method::{Method, Phase};
 use super::mixed::{self, Mixed};
 use super::model::Model;
 use super::phase::PhaseRun;
 use super::reduce::Reduction;
-use crate::config::schema::{BatchScope, Compat, Config, CudaGraph};
-use crate::data::Corpus;
-use crate::dist::World;
+use crate::config::schema::{BatchScope, CompatConfig, Config, CudaGraphMode};
+use crate::data::DeviceDataset;
+use crate::distributed::World;
 use crate::error::Result;
 use crate::models::Statistics;
-use crate::models::layout::Role;
+use crate::models::layout::TensorRole;
 use crate::names::Names;
 use crate::optim::{self, FlatParams};
 
@@ -37,10 +37,10 @@ pub struct Settings {
     pub sync_batchnorm: bool,
     /// In force where the data is on a device that it is meant for.
     pub mixed: Option<Mixed>,
-    pub cuda_graph: CudaGraph,
+    pub cuda_graph: CudaGraphMode,
     /// How the ranks' gradients meet.
     pub reduction: Reduction,
-    pub compat: Compat,
+    pub compat: CompatConfig,
     /// What the files of the experiment are called; none where a method's costly preparations are not kept on disk.
     pub names: Option<Names>,
     pub seed: u64,
@@ -75,7 +75,7 @@ impl Settings {
 /// A model in training, and what it trains on.
 pub struct Trainer<'a> {
     pub world: &'a World,
-    pub corpus: &'a Corpus,
+    pub dataset: &'a DeviceDataset,
     pub model: &'a mut Model,
     pub settings: Settings,
 }
@@ -88,7 +88,7 @@ pub struct StepReport<'a> {
     /// Steps done in this pass of the epoch, and how many it has.
     pub step: usize,
     pub steps: usize,
-    /// Samples of the driving feeds in this step, over all ranks.
+    /// Samples of the driving samplers in this step, over all ranks.
     pub images: usize,
     pub meter: &'a Meter,
     pub model: &'a Model,
@@ -107,8 +107,8 @@ pub struct EpochReport<'a> {
     /// No epoch follows in any phase.
     pub last: bool,
     pub learning_rate: f64,
-    pub means: Means,
-    /// Samples of the driving feeds, over all ranks.
+    pub means: MeterMeans,
+    /// Samples of the driving samplers, over all ranks.
     pub images: usize,
     /// Seconds of training, without what observers did between epochs.
     pub seconds: f64,
@@ -170,7 +170,7 @@ impl Trainer<'_> {
 
     /// What a training step computes in; none where it is one dtype for all.
     pub fn mixed(&self) -> Option<Mixed> {
-        self.settings.mixed.filter(|mixed| mixed.is_for(self.corpus.device()))
+        self.settings.mixed.filter(|mixed| mixed.is_for(self.dataset.device()))
     }
 
     /// A forward pass in the precision of a training step; what comes out is no narrower than float32.
@@ -189,8 +189,8 @@ impl Trainer<'_> {
             return Ok(());
         }
         let state = &self.model.state;
-        let buffers = state.layout().slots().filter(|(_, entry)| entry.role == Role::Buffer);
-        buffers.into_iter().try_for_each(|(slot, _)| self.world.from_root(&mut state.get(slot).shallow_clone()))
+        let buffers = state.layout().slots().filter(|(_, entry)| entry.role == TensorRole::Buffer);
+        buffers.into_iter().try_for_each(|(slot, _)| self.world.broadcast(&mut state.get(slot).shallow_clone()))
     }
 }
 

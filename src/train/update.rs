@@ -34,7 +34,7 @@ impl Place {
         Step {
             model: trainer.model,
             world: trainer.world,
-            corpus: trainer.corpus,
+            dataset: trainer.dataset,
             phase: self.phase,
             pass: self.pass,
             epoch: self.epoch,
@@ -79,7 +79,7 @@ impl Updater {
         let params = FlatParams::new(&mut trainer.model.state, groups, cuts, trainable)?;
         let reducer = Reducer::compressing(trainer.world, &params, &trainer.model.state, compression)?;
         let optimizer = optim::build(&phase.optim, &params)?;
-        let device = trainer.corpus.device();
+        let device = trainer.dataset.device();
         let rule = trainer.mixed().and_then(|mixed| mixed.loss_scale);
         let scaler = rule.map(|rule| Scaler::new(rule, device)).transpose()?;
         let of_rate = if recordable { (Kind::Float, device) } else { (Kind::Double, Device::Cpu) };

@@ -6,8 +6,8 @@
 use serde::Deserialize;
 
 use super::{only_phase, settings};
-use crate::config::schema::Unlearn;
-use crate::data::Role;
+use crate::config::schema::UnlearnConfig;
+use crate::data::Part;
 use crate::error::Result;
 use crate::train::Method;
 use crate::train::supervised::Supervised;
@@ -16,7 +16,7 @@ use crate::train::supervised::Supervised;
 #[derive(Deserialize)]
 struct Settings {}
 
-pub fn build(config: &Unlearn) -> Result<Box<dyn Method>> {
+pub fn build(config: &UnlearnConfig) -> Result<Box<dyn Method>> {
     let Settings {} = settings(config)?;
-    Ok(Box::new(Supervised { role: Role::RetainSubset, label_smoothing: 0.0, phase: only_phase(config) }))
+    Ok(Box::new(Supervised { part: Part::RetainSubset, label_smoothing: 0.0, phase: only_phase(config) }))
 }

@@ -1,4 +1,4 @@
-//! l1-sparse: finetuning with a penalty that drives weights to zero (Jia et al. 2023, arXiv 2304.04934).
+//! l1-sparse: finetuning with a penalty that ends_pass weights to zero (Jia et al. 2023, arXiv 2304.04934).
 //!
 //! Each step minimises
 //!
@@ -13,8 +13,8 @@ use serde::Deserialize;
 use tch::Tensor;
 
 use super::{only_phase, settings};
-use crate::config::schema::Unlearn;
-use crate::data::{Feed, Role};
+use crate::config::schema::UnlearnConfig;
+use crate::data::{Part, Sampler};
 use crate::error::Result;
 use crate::models::State;
 use crate::train::loss::cross_entropy_sum;
@@ -58,7 +58,7 @@ pub struct L1Sparse {
     pub phase: Phase,
 }
 
-pub fn build(config: &Unlearn) -> Result<Box<dyn Method>> {
+pub fn build(config: &UnlearnConfig) -> Result<Box<dyn Method>> {
     let Group { l1 } = settings(config)?;
     if !(l1.gamma >= 0.0 && l1.gamma.is_finite()) {
         return Err(config.method.reject("l1.gamma", "a number, at least 0"));
@@ -79,21 +79,21 @@ impl Method for L1Sparse {
     }
 
     fn passes(&self, _: usize, _: usize) -> Vec<Pass> {
-        vec![Pass::new("train", [Feed::train(Role::RetainSubset)])]
+        vec![Pass::new("train", [Sampler::train(Part::RetainSubset)])]
     }
 
-    fn recording(&self, _: usize, epoch: usize) -> Option<u64> {
+    fn graph_key(&self, _: usize, epoch: usize) -> Option<u64> {
         // The weight of the penalty is a constant of the step.
         Some(self.settings.weight(epoch, self.phase.epochs).to_bits())
     }
 
     fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
-        let batch = step.batch(Role::RetainSubset.name())?;
+        let batch = step.batch(Part::RetainSubset.name())?;
         let logits = step.train(batch)?;
         let ce = cross_entropy_sum(&logits, &batch.labels, 0.0);
         // The penalty belongs to the step, not to its samples. Counted once for each sample and divided by their
         // number, it has weight one in all, however the samples are cut into ranks and micro-steps.
-        let penalty = l1_norm(&step.model.state)? * batch.share.len() as f64;
+        let penalty = l1_norm(&step.model.state)? * batch.shard.len() as f64;
         let weight = self.settings.weight(step.epoch, self.phase.epochs);
         Ok(vec![
             Term::over(batch, "ce", 1.0, ce).with_accuracy(&logits, batch),

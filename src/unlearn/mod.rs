@@ -16,12 +16,12 @@ pub mod ssd;
 
 use serde::de::DeserializeOwned;
 
-use crate::config::schema::{OptimName, Unlearn};
+use crate::config::schema::{OptimName, UnlearnConfig};
 use crate::error::{Error, Result, did_you_mean};
 use crate::train::{Method, Phase};
 
 /// Reads the method's settings and makes it.
-type Build = fn(&Unlearn) -> Result<Box<dyn Method>>;
+type Build = fn(&UnlearnConfig) -> Result<Box<dyn Method>>;
 
 /// One line of the table of methods.
 pub struct MethodInfo {
@@ -85,7 +85,7 @@ pub fn info(name: &str) -> Result<&'static MethodInfo> {
 }
 
 /// The chosen method, with its settings read and checked.
-pub fn build(config: &Unlearn) -> Result<Box<dyn Method>> {
+pub fn build(config: &UnlearnConfig) -> Result<Box<dyn Method>> {
     let method = (info(&config.name)?.build)(config)?;
     match method.phases().iter().find(|phase| phase.optim.name == OptimName::None) {
         Some(Phase { name: "unlearn", .. }) => {
@@ -97,12 +97,12 @@ pub fn build(config: &Unlearn) -> Result<Box<dyn Method>> {
 }
 
 /// The method's own keys.
-fn settings<T: DeserializeOwned>(config: &Unlearn) -> Result<T> {
-    config.method.decode_ignoring(Unlearn::SHARED_KEYS)
+fn settings<T: DeserializeOwned>(config: &UnlearnConfig) -> Result<T> {
+    config.method.decode_ignoring(UnlearnConfig::SHARED_KEYS)
 }
 
 /// The single phase that most methods have: the group's own epochs, optimizer and schedule.
-fn only_phase(config: &Unlearn) -> Phase {
+fn only_phase(config: &UnlearnConfig) -> Phase {
     Phase {
         name: "unlearn",
         epochs: config.max_epochs,

@@ -5,8 +5,8 @@
 use serde::Deserialize;
 
 use super::{only_phase, settings};
-use crate::config::schema::Unlearn;
-use crate::data::{Feed, Role};
+use crate::config::schema::UnlearnConfig;
+use crate::data::{Part, Sampler};
 use crate::error::Result;
 use crate::train::loss::cross_entropy_sum;
 use crate::train::{Method, Pass, Phase, Step, Term};
@@ -19,7 +19,7 @@ pub struct NegGrad {
 #[derive(Deserialize)]
 struct Settings {}
 
-pub fn build(config: &Unlearn) -> Result<Box<dyn Method>> {
+pub fn build(config: &UnlearnConfig) -> Result<Box<dyn Method>> {
     let Settings {} = settings(config)?;
     Ok(Box::new(NegGrad { phase: only_phase(config) }))
 }
@@ -30,15 +30,15 @@ impl Method for NegGrad {
     }
 
     fn passes(&self, _: usize, _: usize) -> Vec<Pass> {
-        vec![Pass::new("forget", [Feed::train(Role::Forget)])]
+        vec![Pass::new("forget", [Sampler::train(Part::Forget)])]
     }
 
-    fn recording(&self, _: usize, _: usize) -> Option<u64> {
+    fn graph_key(&self, _: usize, _: usize) -> Option<u64> {
         Some(0)
     }
 
     fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
-        let forget = step.batch(Role::Forget.name())?;
+        let forget = step.batch(Part::Forget.name())?;
         let logits = step.train(forget)?;
         let ce = cross_entropy_sum(&logits, &forget.labels, 0.0);
         Ok(vec![Term::over(forget, "forget_ce", -1.0, ce).with_accuracy(&logits, forget)])

@@ -13,8 +13,8 @@
 use serde::Deserialize;
 
 use super::{only_phase, settings};
-use crate::config::schema::{Optim, Scheduler, Unlearn};
-use crate::data::{Batch, Feed, Role};
+use crate::config::schema::{OptimConfig, SchedulerConfig, UnlearnConfig};
+use crate::data::{Batch, Part, Sampler};
 use crate::error::Result;
 use crate::train::loss::cross_entropy_sum;
 use crate::train::{Method, Pass, Phase, Step, Term};
@@ -33,8 +33,8 @@ struct Settings {
 #[derive(Deserialize)]
 struct Stage {
     epochs: usize,
-    optim: Optim,
-    scheduler: Option<Scheduler>,
+    optim: OptimConfig,
+    scheduler: Option<SchedulerConfig>,
 }
 
 pub struct NegGradPlus {
@@ -48,7 +48,7 @@ enum Variant {
     Sequential,
 }
 
-pub fn build(config: &Unlearn) -> Result<Box<dyn Method>> {
+pub fn build(config: &UnlearnConfig) -> Result<Box<dyn Method>> {
     let Settings { sequential, retain_weight, forget_weight, neggrad, finetune } = settings(config)?;
     if sequential {
         let (ascent, descent) = (stage(config, "neggrad", neggrad)?, stage(config, "finetune", finetune)?);
@@ -62,7 +62,7 @@ pub fn build(config: &Unlearn) -> Result<Box<dyn Method>> {
     Ok(Box::new(NegGradPlus::joint(only_phase(config), retain_weight, forget_weight)))
 }
 
-fn stage(config: &Unlearn, name: &'static str, stage: Option<Stage>) -> Result<Phase> {
+fn stage(config: &UnlearnConfig, name: &'static str, stage: Option<Stage>) -> Result<Phase> {
     let reject = |key: &str, wanted: &str| config.method.reject(&format!("{name}.{key}"), wanted);
     let Some(Stage { epochs, optim, scheduler }) = stage else {
         return Err(config.method.reject(name, "epochs, optim and scheduler of this phase with sequential=true"));
@@ -73,7 +73,7 @@ fn stage(config: &Unlearn, name: &'static str, stage: Option<Stage>) -> Result<P
     if let Some((key, wanted)) = optim.fault() {
         return Err(reject(&format!("optim.{key}"), wanted));
     }
-    if let Some((key, wanted)) = scheduler.as_ref().and_then(Scheduler::fault) {
+    if let Some((key, wanted)) = scheduler.as_ref().and_then(SchedulerConfig::fault) {
         return Err(reject(&format!("scheduler.{key}"), wanted));
     }
     Ok(Phase { name, epochs, optim, scheduler, named_parameters: false })
@@ -102,15 +102,15 @@ impl Method for NegGradPlus {
     }
 
     fn passes(&self, _: usize, _: usize) -> Vec<Pass> {
-        vec![Pass::new("train", [Feed::train(Role::Forget), Feed::train(Role::Retain)])]
+        vec![Pass::new("train", [Sampler::train(Part::Forget), Sampler::train(Part::Retain)])]
     }
 
-    fn recording(&self, _: usize, _: usize) -> Option<u64> {
+    fn graph_key(&self, _: usize, _: usize) -> Option<u64> {
         Some(0)
     }
 
     fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
-        let (forget, retain) = (step.batch(Role::Forget.name())?, step.batch(Role::Retain.name())?);
+        let (forget, retain) = (step.batch(Part::Forget.name())?, step.batch(Part::Retain.name())?);
         match self.variant {
             Variant::Joint { retain_weight, forget_weight } => {
                 Ok(vec![ce(step, forget, "forget_ce", -forget_weight)?, ce(step, retain, "retain_ce", retain_weight)?])

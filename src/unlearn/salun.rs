@@ -16,9 +16,9 @@ use serde::Deserialize;
 use tch::{Kind, Tensor, no_grad};
 
 use super::{only_phase, settings};
-use crate::config::schema::Unlearn;
-use crate::data::{Batch, Feed, Role};
-use crate::error::{self, Error, Result};
+use crate::config::schema::UnlearnConfig;
+use crate::data::{Batch, Part, Sampler};
+use crate::error::{Error, ErrorKind, Result};
 use crate::models::Slot;
 use crate::optim::FlatParams;
 use crate::random::Stream;
@@ -64,7 +64,7 @@ pub struct SalUn {
     frozen: Vec<Frozen>,
 }
 
-pub fn build(config: &Unlearn) -> Result<Box<dyn Method>> {
+pub fn build(config: &UnlearnConfig) -> Result<Box<dyn Method>> {
     let own: Settings = settings(config)?;
     for (key, weight) in [("retain_weight", own.retain_weight), ("forget_weight", own.forget_weight)] {
         if !(weight >= 0.0 && weight.is_finite()) {
@@ -89,7 +89,7 @@ impl SalUn {
 
     /// The loss terms of a step whose forget images are to be taken for `labels`, int64 [n].
     pub fn losses_towards(&self, step: &Step<'_>, labels: &Tensor) -> Result<Vec<Term>> {
-        let (forget, retain) = (step.batch(Role::Forget.name())?, step.batch(Role::Retain.name())?);
+        let (forget, retain) = (step.batch(Part::Forget.name())?, step.batch(Part::Retain.name())?);
         let Settings { retain_weight, forget_weight, .. } = self.settings;
         // The order of the forward passes is part of the method: each moves the running statistics of BatchNorm.
         let forget_logits = step.train(forget)?;
@@ -109,7 +109,7 @@ impl SalUn {
             let mut kept = self.mask.iter().flat_map(|mask| &mask.kept).filter(|(slot, _)| *slot == param.slot);
             let (_, kept) = kept
                 .next()
-                .ok_or_else(|| Error::new(error::Kind::Bug, format!("SalUn has no mask for {}", param.name)))?;
+                .ok_or_else(|| Error::new(ErrorKind::Bug, format!("SalUn has no mask for {}", param.name)))?;
             param.view(&places[param.group])?.f_copy_(&kept.f_logical_not()?)?;
         }
         Ok(places
@@ -130,7 +130,7 @@ struct Saliency {
 
 /// The saliency at the model as it is; the same on all ranks.
 fn saliency(trainer: &Trainer<'_>) -> Result<Saliency> {
-    let Trainer { world, corpus, settings, .. } = trainer;
+    let Trainer { world, dataset, settings, .. } = trainer;
     let model = trainer.model.frozen_copy()?;
     let head = model.architecture().head();
     let (mut params, mut weights) = (Vec::new(), Vec::new());
@@ -141,18 +141,18 @@ fn saliency(trainer: &Trainer<'_>) -> Result<Saliency> {
         }
     }
     let length: i64 = weights.iter().map(|weight| weight.numel() as i64).sum();
-    let mut sum = Tensor::f_zeros([length], (weights[0].kind(), corpus.device()))?;
+    let mut sum = Tensor::f_zeros([length], (weights[0].kind(), dataset.device()))?;
 
-    let samples = corpus.indices(Role::Forget);
-    for batch in samples[world.share(samples.len())].chunks(corpus.eval_batch_size()) {
-        let (images, labels) = corpus.fetch(Role::Forget, batch, None)?;
+    let samples = dataset.indices(Part::Forget);
+    for batch in samples[world.shard(samples.len())].chunks(dataset.eval_batch_size()) {
+        let (images, labels) = dataset.load_batch(Part::Forget, batch, None)?;
         let loss = cross_entropy_sum(&model.eval(&images)?, &labels, 0.0);
         let gradients = Tensor::f_run_backward(&[loss], &weights, false, false)?;
         let gradients = gradients.iter().map(|gradient| gradient.f_flatten(0, -1)).collect::<Result<Vec<_>, _>>()?;
         let _ = sum.f_add_(&Tensor::f_cat(&gradients, 0)?)?;
         world.tally(&format!("{}/saliency", settings.purpose), batch.len());
     }
-    world.sum(&mut sum)?;
+    world.all_reduce(&mut sum)?;
     Ok(Saliency { values: (sum / samples.len().max(1) as f64).abs(), params })
 }
 
@@ -182,14 +182,14 @@ fn wrong_label(stream: Stream, epoch: usize, sample: usize, label: i64, num_clas
 
 /// Wrong labels for this rank's images, int64 [n]: functions of (seed, purpose, epoch, sample).
 fn wrong_labels(step: &Step<'_>, batch: &Batch) -> Result<Tensor> {
-    let (corpus, part) = (step.corpus, step.corpus.indices(Role::Forget));
+    let (dataset, part) = (step.dataset, step.dataset.indices(Part::Forget));
     let stream = Stream::new(step.seed, &format!("{}/forget/wrong_label", step.purpose));
     let wrong = |&position: &usize| {
         let sample = part[position];
-        wrong_label(stream, step.epoch, sample, corpus.label(Role::Forget, sample), corpus.num_classes())
+        wrong_label(stream, step.epoch, sample, dataset.label(Part::Forget, sample), dataset.num_classes())
     };
     let labels: Vec<i64> = batch.local().iter().map(wrong).collect();
-    upload(&Tensor::f_from_slice(&labels)?, corpus.device())
+    upload(&Tensor::f_from_slice(&labels)?, dataset.device())
 }
 
 impl Method for SalUn {
@@ -197,7 +197,7 @@ impl Method for SalUn {
         let Saliency { values, params } = saliency(trainer)?;
         if !values.f_sum(Kind::Double)?.f_double_value(&[])?.is_finite() {
             return Err(Error::new(
-                error::Kind::NonFinite,
+                ErrorKind::NonFinite,
                 "unlearn=salun: the gradient of the loss on forget is not finite for the initial model",
             )
             .hint("check the base model: its loss on forget overflows"));
@@ -221,15 +221,15 @@ impl Method for SalUn {
     }
 
     fn passes(&self, _: usize, _: usize) -> Vec<Pass> {
-        vec![Pass::new("train", [Feed::train(Role::Forget), Feed::train(Role::Retain)])]
+        vec![Pass::new("train", [Sampler::train(Part::Forget), Sampler::train(Part::Retain)])]
     }
 
     fn draw(&mut self, step: &Step<'_>) -> Result<Drawn> {
-        let forget = step.batch(Role::Forget.name())?;
+        let forget = step.batch(Part::Forget.name())?;
         Ok(Drawn { tensors: vec![wrong_labels(step, forget)?], samples: forget.global.len(), ..Drawn::default() })
     }
 
-    fn recording(&self, _: usize, _: usize) -> Option<u64> {
+    fn graph_key(&self, _: usize, _: usize) -> Option<u64> {
         Some(0)
     }
 

@@ -19,9 +19,9 @@ use serde::Deserialize;
 use tch::{Kind, Tensor, no_grad};
 
 use super::{only_phase, settings};
-use crate::config::schema::Unlearn;
-use crate::data::{Batch, Feed, Role};
-use crate::error::{self, Error, Result};
+use crate::config::schema::UnlearnConfig;
+use crate::data::{Batch, Part, Sampler};
+use crate::error::{Error, ErrorKind, Result};
 use crate::train::loss::{cross_entropy_sum, kl_sum};
 use crate::train::{Method, Model, Pass, Phase, Step, Term, Trainer};
 
@@ -44,7 +44,7 @@ pub struct Scrub {
     train_mode_from: Option<usize>,
 }
 
-pub fn build(config: &Unlearn) -> Result<Box<dyn Method>> {
+pub fn build(config: &UnlearnConfig) -> Result<Box<dyn Method>> {
     let own: Settings = settings(config)?;
     for (key, weight) in [("alpha", own.alpha), ("gamma", own.gamma)] {
         if !(weight >= 0.0 && weight.is_finite()) {
@@ -70,9 +70,9 @@ impl Scrub {
 
     /// Softened predictions of the teacher, [n, K].
     fn teacher_probabilities(&self, step: &Step<'_>, batch: &Batch) -> Result<Tensor> {
-        let no_teacher = || Error::new(error::Kind::Bug, "SCRUB trains before its teacher is made");
+        let no_teacher = || Error::new(ErrorKind::Bug, "SCRUB trains before its teacher is made");
         let teacher = self.teacher.as_ref().ok_or_else(no_teacher)?;
-        step.world.tally(&format!("{}/teacher", step.purpose), batch.share.len());
+        step.world.tally(&format!("{}/teacher", step.purpose), batch.shard.len());
         let logits = no_grad(|| match self.trains_teacher(step.epoch) {
             true => step.train_teacher(teacher, batch),
             false => step.eval_other(teacher, &batch.images),
@@ -106,25 +106,25 @@ impl Method for Scrub {
     }
 
     fn passes(&self, _: usize, epoch: usize) -> Vec<Pass> {
-        let retain = Pass::new(RETAIN, [Feed::train(Role::Retain)]);
+        let retain = Pass::new(RETAIN, [Sampler::train(Part::Retain)]);
         if epoch < (self.phase.epochs / 2).max(1) {
-            vec![Pass::new(FORGET, [Feed::train(Role::Forget)]), retain]
+            vec![Pass::new(FORGET, [Sampler::train(Part::Forget)]), retain]
         } else {
             vec![retain]
         }
     }
 
-    fn recording(&self, _: usize, epoch: usize) -> Option<u64> {
+    fn graph_key(&self, _: usize, epoch: usize) -> Option<u64> {
         Some(u64::from(self.trains_teacher(epoch)))
     }
 
     fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
         if step.pass == FORGET {
-            let forget = step.batch(Role::Forget.name())?;
+            let forget = step.batch(Part::Forget.name())?;
             let (logits, kl) = self.kl(step, forget)?;
             return Ok(vec![Term::over(forget, "forget_kl", -1.0, kl).with_accuracy(&logits, forget)]);
         }
-        let retain = step.batch(Role::Retain.name())?;
+        let retain = step.batch(Part::Retain.name())?;
         let (logits, kl) = self.kl(step, retain)?;
         let ce = cross_entropy_sum(&logits, &retain.labels, 0.0);
         Ok(vec![

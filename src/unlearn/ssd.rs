@@ -19,9 +19,9 @@ use tch::{Tensor, no_grad};
 
 use super::fisher::squared_gradient_sums;
 use super::settings;
-use crate::config::schema::Unlearn;
-use crate::data::Role;
-use crate::error::{Error, Kind, Result};
+use crate::config::schema::UnlearnConfig;
+use crate::data::Part;
+use crate::error::{Error, ErrorKind, Result};
 use crate::train::{Method, Pass, Phase, Step, Term, Trainer};
 
 /// Keeps the quotient finite where F is 0.
@@ -51,7 +51,7 @@ pub struct Ssd {
     edit: Option<Edit>,
 }
 
-pub fn build(config: &Unlearn) -> Result<Box<dyn Method>> {
+pub fn build(config: &UnlearnConfig) -> Result<Box<dyn Method>> {
     let own: Settings = settings(config)?;
     for (key, value) in [("alpha", own.alpha), ("lambda", own.lambda)] {
         if !(value >= 0.0 && value.is_finite()) {
@@ -88,7 +88,7 @@ impl Ssd {
 impl Method for Ssd {
     fn prepare(&mut self, trainer: &mut Trainer<'_>) -> Result<()> {
         let Settings { alpha, fim_microbatch_size, .. } = self.settings;
-        let [forget, retain] = [Role::Forget, Role::Retain].map(|role| trainer.corpus.indices(role).len());
+        let [forget, retain] = [Part::Forget, Part::Retain].map(|role| trainer.dataset.indices(role).len());
         if forget == 0 {
             return Err(Error::usage("unlearn=ssd: the split leaves no `forget` samples")
                 .hint("look at the sizes with `regun splits`, and change split.forget_frac"));
@@ -101,8 +101,8 @@ impl Method for Ssd {
                 all as f64 / forget as f64
             );
         }
-        let forget_sums = squared_gradient_sums(trainer, Role::Forget, fim_microbatch_size)?;
-        let retain_sums = squared_gradient_sums(trainer, Role::Retain, fim_microbatch_size)?;
+        let forget_sums = squared_gradient_sums(trainer, Part::Forget, fim_microbatch_size)?;
+        let retain_sums = squared_gradient_sums(trainer, Part::Retain, fim_microbatch_size)?;
 
         let model = &*trainer.model;
         let head = model.architecture().head();
@@ -134,6 +134,6 @@ impl Method for Ssd {
     }
 
     fn losses(&mut self, _: &Step<'_>) -> Result<Vec<Term>> {
-        Err(Error::new(Kind::Bug, "SSD takes no steps"))
+        Err(Error::new(ErrorKind::Bug, "SSD takes no steps"))
     }
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use regun::data::archives::{Archive, CIFAR10, CIFAR100, TINY_IMAGENET};
-use regun::dist::{World, launch};
-use regun::error::Kind;
+use regun::distributed::{World, launch};
+use regun::error::ErrorKind;
 use regun::fetch::unpack::{Contents, Format};
-use regun::fetch::{Checksum, Patience, Remote};
+use regun::fetch::{Checksum, Remote, RetryPolicy};
 use regun::models::weights;
 use tempfile::TempDir;
 
@@ -57,15 +57,15 @@ fn an_absent_set_is_downloaded_and_unpacked_once() {
     let dir = TempDir::new().unwrap();
     let data_dir = dir.path().join("deep/down");
     for _ in 0..2 {
-        archive.provide(&data_dir, None, true, &Patience::default()).unwrap();
+        archive.provide(&data_dir, None, true, &RetryPolicy::default()).unwrap();
         assert_eq!(visible(&data_dir), ["some-images"]);
         assert!(fs::read(data_dir.join("some-images/1.bin")).unwrap() == noise(2000));
     }
     assert_eq!(server.ranges(), [None]);
     // A rank that does not download finds it there, and says whose machine it is where it does not.
-    archive.provide(&data_dir, None, false, &Patience::default()).unwrap();
-    let error = archive.provide(dir.path(), None, false, &Patience::default()).unwrap_err();
-    assert_eq!(error.kind(), Kind::Missing);
+    archive.provide(&data_dir, None, false, &RetryPolicy::default()).unwrap();
+    let error = archive.provide(dir.path(), None, false, &RetryPolicy::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Missing);
     assert!(error.message().contains(&format!("{} does not see it", launch::host())), "{error}");
 }
 
@@ -74,7 +74,7 @@ fn what_is_there_already_is_left_alone() {
     let server = Server::start(good);
     let (url, sum) = (server.url("some.tar.gz"), md5(&packed()));
     let archive = archive(&url, &sum);
-    let provide = |data_dir: &Path| archive.provide(data_dir, None, true, &Patience::default());
+    let provide = |data_dir: &Path| archive.provide(data_dir, None, true, &RetryPolicy::default());
 
     // The files without their folder.
     let loose = TempDir::new().unwrap();
@@ -101,8 +101,8 @@ fn a_set_that_cannot_be_had_says_what_to_do() {
     let url = server.url("some.tar.gz");
     let archive = archive(&url, "0");
     let dir = TempDir::new().unwrap();
-    let error = archive.provide(dir.path(), None, true, &Patience::default()).unwrap_err();
-    assert_eq!(error.kind(), Kind::Missing);
+    let error = archive.provide(dir.path(), None, true, &RetryPolicy::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Missing);
     let folder = dir.path().display();
     for part in [
         format!("some is not in {folder}: cannot download {url}: the server answers 404 Not Found"),
@@ -136,14 +136,14 @@ fn weights_are_known_by_the_digits_in_their_names() {
     };
     assert_eq!((url, digits), ("https://download.pytorch.org/models/vit_b_16-c867db91.pth", "c867db91"));
     let error = weights::published("resnet20").unwrap_err();
-    assert!(error.kind() == Kind::Usage && error.to_string().contains("resnet18, resnet34, resnet50"), "{error}");
+    assert!(error.kind() == ErrorKind::Usage && error.to_string().contains("resnet18, resnet34, resnet50"), "{error}");
 
     // Another file under the right name, in a mirror: refused, and the folder stays empty.
     let [mirror, folder] = [(); 2].map(|()| TempDir::new().unwrap());
     fs::write(mirror.path().join("resnet18-f37072fd.pth"), "no weights").unwrap();
     let mirror = mirror.path().to_str();
     let error = weights::fetch_weights("resnet18", folder.path(), mirror, &World::solo()).unwrap_err();
-    assert!(error.kind() == Kind::Missing && error.message().contains("wanted f37072fd..."), "{error}");
+    assert!(error.kind() == ErrorKind::Missing && error.message().contains("wanted f37072fd..."), "{error}");
     assert!(!folder.path().join("resnet18-f37072fd.pth").exists());
 }
 
@@ -159,13 +159,13 @@ fn rank_downloading() {
     let url = fs::read_to_string(folder.join("url")).unwrap();
     let sum = md5(&packed());
     let remote = Remote { url: &url, bytes: None, checksum: Checksum::Md5(&sum) };
-    let path = weights::fetch_remote(&remote, &folder.join("weights"), None, &world, &Patience::default()).unwrap();
+    let path = weights::fetch_remote(&remote, &folder.join("weights"), None, &world, &RetryPolicy::default()).unwrap();
     assert!(fs::read(path).unwrap() == packed());
 
     // Where only rank 0 sees what it has downloaded, the others say so, and all of them end.
     regun::log::init(0, world.is_root());
     let (own, root) = (folder.join(format!("of_rank_{}", world.rank())), world.is_root());
-    if let Err(error) = world.root_first(|| archive(&url, &sum).provide(&own, None, root, &Patience::default())) {
+    if let Err(error) = world.root_first(|| archive(&url, &sum).provide(&own, None, root, &RetryPolicy::default())) {
         launch::fail(&error);
     }
     world.barrier().unwrap();

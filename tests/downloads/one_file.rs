@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use regun::error::{Error, Kind};
-use regun::fetch::{Checksum, Lock, Patience, Remote, fetch};
+use regun::error::{Error, ErrorKind};
+use regun::fetch::{Checksum, Lock, Remote, RetryPolicy, fetch};
 use tempfile::TempDir;
 
 use crate::server::{Answer, Asked, Server, md5, noise};
@@ -15,7 +15,7 @@ use crate::server::{Answer, Asked, Server, md5, noise};
 /// Of the file that is served.
 const BYTES: usize = 300_000;
 
-const PATIENCE: Patience = Patience {
+const RETRY: RetryPolicy = RetryPolicy {
     connect: Duration::from_secs(20),
     stall: Duration::from_millis(300),
     attempts: 3,
@@ -48,7 +48,7 @@ impl Case {
     fn fetch_sized(&self, bytes: Option<u64>) -> Result<(), Error> {
         let sum = md5(&self.file);
         let remote = Remote { url: &self.url, bytes, checksum: Checksum::Md5(&sum) };
-        let path = fetch(&remote, None, self.folder.path(), &PATIENCE)?;
+        let path = fetch(&remote, None, self.folder.path(), &RETRY)?;
         assert_eq!(path, self.folder.path().join("file.bin"));
         Ok(())
     }
@@ -70,7 +70,7 @@ impl Case {
     #[track_caller]
     fn fails(&self, parts: &[&str], ranges: &[Option<usize>]) -> &Self {
         let error = self.fetch_sized(Some(BYTES as u64)).unwrap_err();
-        assert_eq!(error.kind(), Kind::Missing);
+        assert_eq!(error.kind(), ErrorKind::Missing);
         for part in parts {
             assert!(error.to_string().contains(part), "{part:?} is not in: {error}");
         }
@@ -267,7 +267,7 @@ fn a_mirror_stands_for_the_publisher() {
     let remote = Remote { url: "https://publisher.invalid/a/file.bin", bytes: None, checksum: Checksum::Md5(&sum) };
     for mirror in [case.server.url("copies"), case.server.url("copies/")] {
         let folder = TempDir::new().unwrap();
-        let path = fetch(&remote, Some(&mirror), folder.path(), &PATIENCE).unwrap();
+        let path = fetch(&remote, Some(&mirror), folder.path(), &RETRY).unwrap();
         assert!(fs::read(path).unwrap() == case.file);
     }
 
@@ -275,13 +275,13 @@ fn a_mirror_stands_for_the_publisher() {
     let copy = copies.path().join("file.bin");
     let mirror = copies.path().display().to_string();
     let folder = TempDir::new().unwrap();
-    let fetch_from = |mirror: &str| fetch(&remote, Some(mirror), folder.path(), &PATIENCE);
+    let fetch_from = |mirror: &str| fetch(&remote, Some(mirror), folder.path(), &RETRY);
     for (content, said) in [(None, "No such file"), (Some(flipped(&case.file)), "is not the published file: got md5")] {
         if let Some(content) = content {
             fs::write(&copy, content).unwrap();
         }
         let error = fetch_from(&mirror).unwrap_err();
-        assert_eq!(error.kind(), Kind::Missing);
+        assert_eq!(error.kind(), ErrorKind::Missing);
         let copy = copy.display().to_string();
         assert!(error.message().contains(&copy) && error.message().contains(said), "{error}");
     }
@@ -313,7 +313,7 @@ fn the_first_digits_of_a_sha256_are_enough() {
     for (digits, good) in [(&sum[..8], true), (&sum[1..9], false)] {
         let folder = TempDir::new().unwrap();
         let remote = Remote { url: &case.url, bytes: None, checksum: Checksum::Sha256(digits) };
-        let done = fetch(&remote, None, folder.path(), &PATIENCE);
+        let done = fetch(&remote, None, folder.path(), &RETRY);
         assert_eq!(done.is_ok(), good);
         if let Err(error) = done {
             assert!(error.message().contains(&format!("got sha256 {sum}, wanted {digits}...")), "{error}");
@@ -325,7 +325,7 @@ fn the_first_digits_of_a_sha256_are_enough() {
 fn nothing_is_asked_for_where_there_is_no_room() {
     let case = Case::new(|_, asked, file| Answer::file(file, asked));
     let error = case.fetch_sized(Some(u64::MAX)).unwrap_err();
-    assert_eq!(error.kind(), Kind::Storage);
+    assert_eq!(error.kind(), ErrorKind::Storage);
     assert!(case.server.asked().is_empty());
 }
 
@@ -334,8 +334,8 @@ fn nobody_there() {
     let sum = md5(b"");
     let folder = TempDir::new().unwrap();
     let remote = Remote { url: "http://127.0.0.1:1/file.bin", bytes: None, checksum: Checksum::Md5(&sum) };
-    let error = fetch(&remote, None, folder.path(), &PATIENCE).unwrap_err();
-    assert_eq!(error.kind(), Kind::Missing);
+    let error = fetch(&remote, None, folder.path(), &RETRY).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Missing);
     assert!(
         error.message().contains(remote.url)
             && error.message().contains("Connection refused (os error 111) (3 attempts)"),
@@ -352,8 +352,8 @@ fn child_fetching() {
     let [url, sum, folder] = what.split(' ').collect::<Vec<_>>()[..] else { panic!("{what}") };
     regun::log::init(0, true);
     let remote = Remote { url, bytes: None, checksum: Checksum::Md5(sum) };
-    let patience = Patience { stall: Duration::from_secs(60), ..PATIENCE };
-    fetch(&remote, None, Path::new(folder), &patience).unwrap();
+    let retry = RetryPolicy { stall: Duration::from_secs(60), ..RETRY };
+    fetch(&remote, None, Path::new(folder), &retry).unwrap();
 }
 
 #[test]

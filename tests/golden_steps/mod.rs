@@ -1,16 +1,16 @@
 //! Golden steps of the unlearning methods, through the real engine.
 //!
 //! The setting is that of `fixtures/methods.json`: resnet18 with the CIFAR stem in float64, weights and images by
-//! formula, one batch of six per feed. A batch holds the whole part, so its shuffled order changes nothing but the
+//! formula, one batch of six per sampler. A batch holds the whole part, so its shuffled order changes nothing but the
 //! order of sums.
 
 use std::sync::Arc;
 
-use regun::config::schema::{Compat, CudaGraph, Model as ModelConfig, Optim, OptimName, Stem};
-use regun::data::Corpus;
-use regun::data::resident::Resident;
-use regun::data::split::Parts;
-use regun::dist::World;
+use regun::config::schema::{CompatConfig, CudaGraphMode, ModelConfig, OptimConfig, OptimName, Stem};
+use regun::data::DeviceDataset;
+use regun::data::device_dataset::DeviceImages;
+use regun::data::split::SplitIndices;
+use regun::distributed::World;
 use regun::error::Result;
 use regun::models::{Architecture, build};
 use regun::train::reduce::Reduction;
@@ -58,27 +58,27 @@ pub fn formula_model() -> Model {
 }
 
 /// The three sets as one training set; `heldout` lists which of the ten held-out images take part.
-pub fn corpus(fixtures: &Value, heldout: &[usize]) -> Corpus {
+pub fn dataset(fixtures: &Value, heldout: &[usize]) -> DeviceDataset {
     let images = |stream, n: usize| formula_images(&[n as i64, 3, 16, 16], stream, 1.5, Kind::Double);
     let pixels = Tensor::cat(&[images(1001, FORGET), images(1002, RETAIN), images(1003, HELDOUT)], 0);
     let labels = ["forget", "retain", "heldout"].map(|part| labels(fixtures, part)).concat();
     let retain: Vec<usize> = (FORGET..FORGET + RETAIN).collect();
-    let parts = Parts {
+    let parts = SplitIndices {
         forget: (0..FORGET).collect(),
         retain_subset: retain.clone(),
         retain,
         heldout: heldout.iter().map(|index| FORGET + RETAIN + index).collect(),
-        ..Parts::default()
+        ..SplitIndices::default()
     };
-    let test = Resident::new(pixels.narrow(0, 0, 1), labels[..1].to_vec());
-    Corpus::prepared(Resident::new(pixels, labels), test, parts, 10, 4)
+    let test = DeviceImages::new(pixels.narrow(0, 0, 1), labels[..1].to_vec());
+    DeviceDataset::prepared(DeviceImages::new(pixels, labels), test, parts, 10, 4)
 }
 
 pub fn phase(epochs: usize) -> Phase {
     Phase {
         name: "unlearn",
         epochs,
-        optim: Optim {
+        optim: OptimConfig {
             name: OptimName::Sgd,
             lr: Some(0.01),
             weight_decay: Some(0.0),
@@ -175,20 +175,20 @@ fn copies(model: &Model) -> Vec<Tensor> {
 }
 
 /// Runs `method` and compares all its steps with `steps`.
-pub fn check(what: &str, method: &mut dyn Method, corpus: &Corpus, steps: &Value, terms: &[(&str, &str)]) {
-    let compat = Compat { scrub_teacher_mode: false };
-    Golden { what, corpus, steps, terms: &|_| terms, norm_tolerance: 1e-8, compat }.check(method);
+pub fn check(what: &str, method: &mut dyn Method, dataset: &DeviceDataset, steps: &Value, terms: &[(&str, &str)]) {
+    let compat = CompatConfig { scrub_teacher_mode: false };
+    Golden { what, dataset, steps, terms: &|_| terms, norm_tolerance: 1e-8, compat }.check(method);
 }
 
 /// What a method is run on, and what it is compared with.
 pub struct Golden<'a> {
     pub what: &'a str,
-    pub corpus: &'a Corpus,
+    pub dataset: &'a DeviceDataset,
     pub steps: &'a Value,
     pub terms: Terms<'a>,
     /// Relative, of gradients, parameters and updates.
     pub norm_tolerance: f64,
-    pub compat: Compat,
+    pub compat: CompatConfig,
 }
 
 impl Golden<'_> {
@@ -199,7 +199,7 @@ impl Golden<'_> {
 
     /// The same from another model than that of the formula, in other batches.
     pub fn check_from(self, model: &mut Model, batch_size: usize, method: &mut dyn Method) {
-        let Golden { what, corpus, steps, terms, norm_tolerance, compat } = self;
+        let Golden { what, dataset, steps, terms, norm_tolerance, compat } = self;
         let steps = steps.as_array().unwrap();
         let before = copies(model);
         let last = ("", 0, 0.0);
@@ -211,14 +211,14 @@ impl Golden<'_> {
             freeze_backbone: false,
             sync_batchnorm: true,
             mixed: None,
-            cuda_graph: CudaGraph::Off,
+            cuda_graph: CudaGraphMode::Off,
             reduction: Reduction { cuts: (1 << 20).into(), compression: None },
             compat,
             names: None,
             seed: 42,
             purpose: format!("unlearn/{what}"),
         };
-        let mut trainer = Trainer { world: &World::solo(), corpus, model, settings };
+        let mut trainer = Trainer { world: &World::solo(), dataset, model, settings };
         trainer.run(method, &mut observer).unwrap();
         assert_eq!(observer.seen, steps.len(), "{what}: steps taken");
     }

@@ -16,8 +16,8 @@ mod ranks;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use regun::config::{Config, Request, load};
-use regun::data::{Corpus, Role, source, split};
-use regun::dist::World;
+use regun::data::{DeviceDataset, Part, source, split};
+use regun::distributed::World;
 use regun::error::Result;
 use regun::eval::collect;
 use regun::models::build;
@@ -82,30 +82,31 @@ struct Trained {
     logits: Vec<f32>,
 }
 
-fn corpus(config: &Config, kind: Kind, device: Device) -> Corpus {
-    let dataset = source::load(&config.data, source::Means { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
+fn dataset(config: &Config, kind: Kind, device: Device) -> DeviceDataset {
+    let dataset =
+        source::load(&config.data, source::LoadOptions { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
     let parts = split::split(&dataset.train.labels, &config.split).unwrap();
-    Corpus::new(&dataset, parts, &config.data, kind, device).unwrap()
+    DeviceDataset::new(&dataset, parts, &config.data, kind, device).unwrap()
 }
 
 fn train(world: &World, config: &Config, kind: Kind, device: Device) -> Trained {
-    let corpus = corpus(config, kind, device);
+    let dataset = dataset(config, kind, device);
     let architecture = build(&config.model.model).unwrap().into();
     let mut model = Model::initialise(&architecture, 42, "base", kind, device).unwrap();
     let mut losses = Losses(world, Vec::new());
     let settings = Settings { names: None, ..Settings::new(config, world, "test", 42) };
-    Trainer { world, corpus: &corpus, model: &mut model, settings }
+    Trainer { world, dataset: &dataset, model: &mut model, settings }
         .run(&mut *method(config, None), &mut losses)
         .unwrap();
     let flat = |tensor: &Tensor| tensor.to_device(Device::Cpu).to_kind(Kind::Double).flatten(0, -1);
     let weights: Vec<Tensor> = model.state.parameters().map(|(.., tensor)| flat(tensor)).collect();
-    let logits = logits(world, &corpus, &model);
+    let logits = logits(world, &dataset, &model);
     Trained { losses: losses.1, weights: Tensor::cat(&weights, 0), logits }
 }
 
 /// Of the test images, at rank 0; none elsewhere.
-fn logits(world: &World, corpus: &Corpus, model: &Model) -> Vec<f32> {
-    let logits = collect::logits(world, corpus, model, Role::Test).unwrap();
+fn logits(world: &World, dataset: &DeviceDataset, model: &Model) -> Vec<f32> {
+    let logits = collect::logits(world, dataset, model, Part::Test).unwrap();
     logits.map_or(Vec::new(), |logits| (0..logits.len()).flat_map(|i| logits.row(i).to_vec()).collect())
 }
 

@@ -2,7 +2,7 @@
 
 use regun::config::{Request, load};
 use regun::data::augment::{Augment, SampleKeys};
-use regun::dist::World;
+use regun::distributed::World;
 use regun::models::build;
 use regun::random::Stream;
 use regun::torch;
@@ -10,7 +10,7 @@ use regun::train::Model;
 use regun::unlearn;
 use tch::{Device, Kind, Tensor};
 
-use crate::{DETERMINISTIC, GPU, PLAIN, assert_near, configure, corpus, distance, gpu, logits, train};
+use crate::{DETERMINISTIC, GPU, PLAIN, assert_near, configure, dataset, distance, gpu, logits, train};
 
 /// What the configuration of each method needs to be done soon.
 fn methods() -> Vec<String> {
@@ -70,7 +70,7 @@ fn logits_are_those_of_the_cpu() {
     let architecture = build(&config.model.model).unwrap().into();
     let [ours, wanted] = [GPU, Device::Cpu].map(|device| {
         let model = Model::initialise(&architecture, 42, "base", Kind::Float, device).unwrap();
-        logits(&World::solo(), &corpus(&config, Kind::Float, device), &model)
+        logits(&World::solo(), &dataset(&config, Kind::Float, device), &model)
     });
     assert!(!ours.is_empty() && ours.len() == wanted.len());
     let scale = wanted.iter().fold(1.0f32, |largest, logit| largest.max(logit.abs()));

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use regun::data::Corpus;
-use regun::data::Role;
+use regun::data::DeviceDataset;
+use regun::data::Part;
 use regun::data::source::{Dataset, Images};
-use regun::data::split::Parts;
-use regun::dist::{World, launch, placement};
+use regun::data::split::SplitIndices;
+use regun::distributed::{World, launch, placement};
 use regun::models::layout::{Builder, Layout};
 use regun::models::norm::BatchNorm;
 use regun::models::{Forward, State, Statistics};
@@ -59,19 +59,19 @@ fn rank_collectives() {
         // 1 + 2 + ... times the first rank's.
         let sum = numbers(size * (size + 1) / 2 - 1, kind);
         let mut tensor = mine();
-        world.sum(&mut tensor).unwrap();
+        world.all_reduce(&mut tensor).unwrap();
         check("sum", &tensor, &sum);
         let [mut first, mut second] = [mine(), mine().neg()];
-        world.begin_sum(&mut first).unwrap();
-        world.begin_sum(&mut second).unwrap();
-        world.finish_sums().unwrap();
+        world.start_all_reduce(&mut first).unwrap();
+        world.start_all_reduce(&mut second).unwrap();
+        world.finish_all_reduces().unwrap();
         check("first sum that was begun", &first, &sum);
         check("second sum that was begun", &second, &sum.neg());
         let mut tensor = mine();
-        world.sum_at_root(&mut tensor).unwrap();
+        world.reduce(&mut tensor).unwrap();
         check("sum at the root", &tensor, &if rank == 0 { sum } else { numbers(rank, kind) });
         let mut tensor = mine();
-        world.from_root(&mut tensor).unwrap();
+        world.broadcast(&mut tensor).unwrap();
         check("broadcast", &tensor, &numbers(0, kind));
         // Rank 0 has no row, the others more and more.
         let rows = |rank: usize| numbers(rank, kind).narrow(0, 0, 3 * rank as i64);
@@ -85,12 +85,12 @@ fn rank_collectives() {
     let mut large = Tensor::ones([1 << 22], (Kind::Float, device));
     for _ in 0..20 {
         large = &large * 2.0;
-        world.sum(&mut large).unwrap();
+        world.all_reduce(&mut large).unwrap();
         large /= 2.0 * size as f64;
     }
     assert_eq!([large.min(), large.max()].map(|value| value.double_value(&[])), [1.0, 1.0]);
     let x = Tensor::full([3], rank as f64 + 1.0, (Kind::Double, device)).set_requires_grad(true);
-    let y = world.sum_in_graph(&(&x * &x)).unwrap();
+    let y = world.all_reduce_in_graph(&(&x * &x)).unwrap();
     y.sum(Kind::Double).backward();
     // d/dx of all ranks' losses, each of which is the whole sum.
     let wanted = 2.0 * (rank as f64 + 1.0) * size as f64;
@@ -201,9 +201,9 @@ fn rank_with_little_memory() {
     };
     let before = torch::free_device_memory(device).unwrap().unwrap();
     let plain = "data.transforms.normalize.mean=[0,0,0] data.transforms.normalize.std=[1,1,1]";
-    let parts = Parts { retain: vec![3, 254], ..Parts::default() };
-    let corpus = Corpus::new(&dataset, parts, &configure(plain).data, Kind::Float, device).unwrap();
-    let (images, labels) = corpus.fetch(Role::Retain, &[3, 254], None).unwrap();
+    let parts = SplitIndices { retain: vec![3, 254], ..SplitIndices::default() };
+    let dataset = DeviceDataset::new(&dataset, parts, &configure(plain).data, Kind::Float, device).unwrap();
+    let (images, labels) = dataset.load_batch(Part::Retain, &[3, 254], None).unwrap();
     assert_eq!([images.device(), labels.device()], [device, device]);
     assert_eq!(
         images.to_device(Device::Cpu),
@@ -232,7 +232,7 @@ fn batch_norm(world: &World, device: Device, kind: Kind, narrow: Kind, [x, up]: 
         state.get(slot).shallow_clone().copy_(&values);
     }
     let [weight, bias] = [norm.weight, norm.bias].map(|slot| state.get(slot).set_requires_grad(true));
-    let rows = world.share(x.size()[0] as usize);
+    let rows = world.shard(x.size()[0] as usize);
     let share = |tensor: &Tensor| tensor.narrow(0, rows.start as i64, rows.len() as i64).to_device(device);
     let mine = torch::to_channels_last(&share(x).to_kind(narrow)).unwrap().set_requires_grad(true);
     let statistics = Statistics::Global { world, samples: x.size()[0] as usize };

@@ -1,18 +1,18 @@
 //! What a configuration trains, for tests that drive the engine themselves.
 
 use regun::config::Config;
-use regun::config::schema::Scheduler;
-use regun::data::Role;
+use regun::config::schema::SchedulerConfig;
+use regun::data::Part;
 use regun::train::supervised::Supervised;
 use regun::train::{Method, Phase};
 use regun::unlearn;
 
 /// The unlearning method of the configuration; where it has none the base model's training, under this schedule.
-pub fn method(config: &Config, scheduler: Option<Scheduler>) -> Box<dyn Method> {
+pub fn method(config: &Config, scheduler: Option<SchedulerConfig>) -> Box<dyn Method> {
     match &config.unlearn {
         Some(chosen) => unlearn::build(chosen).unwrap(),
         None => Box::new(Supervised {
-            role: Role::Train,
+            part: Part::Train,
             label_smoothing: 0.0,
             phase: Phase {
                 name: "train",

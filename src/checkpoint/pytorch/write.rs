@@ -14,7 +14,7 @@ use super::tensors::storage_of;
 use crate::checkpoint::bytes::Bytes;
 use crate::checkpoint::{Checkpoint, Manifest};
 use crate::config;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::files::write_atomic;
 use crate::pickle::Writer;
 
@@ -115,7 +115,7 @@ fn save(path: &Path, manifest: &Manifest, tensors: &[Encoded], pickle: &[u8]) ->
     let contents = serde_json::to_vec(manifest)
         .map_err(|error| error.to_string())
         .and_then(|manifest| pack(&manifest, tensors, pickle).map_err(|error| error.to_string()))
-        .map_err(|error| Error::new(Kind::Bug, format!("cannot encode {}: {error}", path.display())))?;
+        .map_err(|error| Error::new(ErrorKind::Bug, format!("cannot encode {}: {error}", path.display())))?;
     write_atomic(path, &contents)
 }
 

@@ -36,7 +36,7 @@ pub struct RandomErasing {
 
 impl RandomErasing {
     /// None where the configuration has none. `image` is C, H, W at this point of the pipeline.
-    pub fn new(settings: Option<&schema::RandomErasing>, image: [i64; 3]) -> Option<Self> {
+    pub fn new(settings: Option<&schema::RandomErasingConfig>, image: [i64; 3]) -> Option<Self> {
         let settings = settings.filter(|settings| settings.enabled)?;
         let (&[least, most], &[flattest, steepest]) = (settings.scale.as_slice(), settings.ratio.as_slice()) else {
             return None; // Refused by the configuration's checks.

@@ -28,7 +28,7 @@ pub mod window;
 use tch::{Kind, Tensor};
 
 use super::source::Images;
-use crate::config::schema::{Normalize, Transforms};
+use crate::config::schema::{NormalizeConfig, TransformsConfig};
 use crate::error::Result;
 use crate::random::{Draws, Stream};
 use crate::torch::to_channels_last;
@@ -49,7 +49,7 @@ pub enum View {
 }
 
 /// Height and width of network input, in training and in evaluation, for a data set of `stored` images.
-pub fn input_sizes(transforms: &Transforms, stored: &Images) -> [(i64, i64); 2] {
+pub fn input_sizes(transforms: &TransformsConfig, stored: &Images) -> [(i64, i64); 2] {
     let resize = &transforms.imagenet_resize;
     if resize.enabled {
         return [resize.train_size, resize.eval_crop].map(|side| (side, side));
@@ -115,7 +115,7 @@ impl Augment {
     /// # Errors
     /// A crop larger than the padded image.
     pub fn new(
-        transforms: &Transforms,
+        transforms: &TransformsConfig,
         (height, width): (usize, usize),
         kind: Kind,
         device: tch::Device,
@@ -131,7 +131,7 @@ impl Augment {
             Place::Window(window) => window.size(),
             Place::Resized(resize) => (resize.train_size(), resize.train_size()),
         };
-        let Normalize { mean, std } = if resize.enabled { &resize.normalize } else { &transforms.normalize };
+        let NormalizeConfig { mean, std } = if resize.enabled { &resize.normalize } else { &transforms.normalize };
         let per_channel =
             |values: &[f64]| Tensor::from_slice(values).view([1, -1, 1, 1]).to_device(device).to_kind(kind);
         Ok(Augment {

@@ -40,9 +40,9 @@ pub struct RandAugment {
 
 impl RandAugment {
     /// None where the configuration has none. `(height, width)` of the images at this point of the pipeline.
-    pub fn new(settings: Option<&schema::RandAugment>, (height, width): (i64, i64)) -> Result<Option<Self>> {
+    pub fn new(settings: Option<&schema::RandAugmentConfig>, (height, width): (i64, i64)) -> Result<Option<Self>> {
         let Some(settings) = settings.filter(|settings| settings.enabled) else { return Ok(None) };
-        let schema::RandAugment { num_ops, magnitude, num_magnitude_bins: bins, .. } = *settings;
+        let schema::RandAugmentConfig { num_ops, magnitude, num_magnitude_bins: bins, .. } = *settings;
         // libtorch's own linspace: the same bits as torchvision's.
         let bin = |first: f64, last: f64| -> Result<f64> {
             Ok(Tensor::f_linspace(first, last, bins, (Kind::Float, Device::Cpu))?.f_double_value(&[magnitude])?)

@@ -9,7 +9,7 @@ use tch::{Kind, Tensor};
 
 use super::rows::upload;
 use super::window::flip_probability;
-use crate::config::schema::Transforms;
+use crate::config::schema::TransformsConfig;
 use crate::error::Result;
 use crate::random::Draws;
 
@@ -45,7 +45,7 @@ pub struct Resize {
 }
 
 impl Resize {
-    pub fn new(transforms: &Transforms, (height, width): (i64, i64)) -> Self {
+    pub fn new(transforms: &TransformsConfig, (height, width): (i64, i64)) -> Self {
         let settings = &transforms.imagenet_resize;
         Resize {
             height,
@@ -115,14 +115,14 @@ impl Resize {
 
 /// One output of an axis: the first source pixel and the weights of it and its successors.
 #[derive(Debug, Clone)]
-struct Taps {
+struct FeatureHooks {
     first: i64,
     weights: Vec<f32>,
 }
 
 /// An axis of `length` pixels from `start` on, resized to `size`: a triangle as wide as an output pixel, two source
 /// pixels at least. float32 step by step as in libtorch's kernel.
-fn taps(start: i64, length: i64, size: i64) -> Vec<Taps> {
+fn taps(start: i64, length: i64, size: i64) -> Vec<FeatureHooks> {
     let scale = length as f32 / size as f32;
     let (support, inverse) = if scale >= 1.0 { (scale, 1.0 / scale) } else { (1.0, 1.0) };
     let output = |i: i64| {
@@ -132,13 +132,13 @@ fn taps(start: i64, length: i64, size: i64) -> Vec<Taps> {
         let triangle = |j: i64| (1.0 - ((j as f32 - centre + 0.5) * inverse).abs()).max(0.0);
         let weights: Vec<f32> = (first..end).map(triangle).collect();
         let total: f32 = weights.iter().sum();
-        Taps { first: start + first, weights: weights.into_iter().map(|weight| weight / total).collect() }
+        FeatureHooks { first: start + first, weights: weights.into_iter().map(|weight| weight / total).collect() }
     };
     (0..size).map(output).collect()
 }
 
 /// uint8 [N, C, H, W] to [N, C, S, S], sample i by `columns[i]` and `rows[i]`, S outputs each; or all by the only one.
-fn resample(pixels: &Tensor, columns: &[Vec<Taps>], rows: &[Vec<Taps>], size: i64) -> Result<Tensor> {
+fn resample(pixels: &Tensor, columns: &[Vec<FeatureHooks>], rows: &[Vec<FeatureHooks>], size: i64) -> Result<Tensor> {
     let wide = pixels.f_to_kind(Kind::Float)?.f_transpose(2, 3)?; // [N, C, W, H]
     let narrowed = along_rows(&wide, columns, size)?.f_transpose(2, 3)?; // [N, C, H, S]
     Ok(along_rows(&narrowed, rows, size)?.f_round_()?.f_to_kind(Kind::Uint8)?)
@@ -147,7 +147,7 @@ fn resample(pixels: &Tensor, columns: &[Vec<Taps>], rows: &[Vec<Taps>], size: i6
 /// float32 [N, C, L, M] to [N, C, S, M]: each of S rows is a weighted sum of rows.
 ///
 /// Taken tap by tap, not as a matrix product: the sums are then the same in any batch and on any device, TF32 or not.
-fn along_rows(images: &Tensor, outputs: &[Vec<Taps>], size: i64) -> Result<Tensor> {
+fn along_rows(images: &Tensor, outputs: &[Vec<FeatureHooks>], size: i64) -> Result<Tensor> {
     let (n, channels, length, row) = images.size4()?;
     let device = images.device();
     let all = || outputs.iter().flatten();
@@ -158,8 +158,8 @@ fn along_rows(images: &Tensor, outputs: &[Vec<Taps>], size: i64) -> Result<Tenso
     let mut sum = Tensor::f_zeros([n, channels, size, row], (Kind::Float, device))?;
     for tap in 0..all().map(|taps| taps.weights.len()).max().unwrap_or(0) {
         // Outputs with fewer taps add their last source again, with weight 0.
-        let source = |taps: &Taps| taps.first + tap.min(taps.weights.len() - 1) as i64;
-        let weight = |taps: &Taps| taps.weights.get(tap).copied().unwrap_or(0.0);
+        let source = |taps: &FeatureHooks| taps.first + tap.min(taps.weights.len() - 1) as i64;
+        let weight = |taps: &FeatureHooks| taps.weights.get(tap).copied().unwrap_or(0.0);
         let sources = upload(&all().map(source).collect::<Vec<_>>(), device)?.f_view(shape)?;
         let weights = upload(&all().map(weight).collect::<Vec<_>>(), device)?.f_view(shape)?;
         let sources = sources.f_add(&starts)?.f_view([n * channels * size])?;

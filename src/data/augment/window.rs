@@ -5,7 +5,7 @@
 use tch::{Kind, Tensor};
 
 use super::rows::upload;
-use crate::config::schema::Transforms;
+use crate::config::schema::TransformsConfig;
 use crate::error::{Error, Result};
 use crate::random::Draws;
 
@@ -32,7 +32,7 @@ pub struct CropFlip {
 }
 
 /// Of the horizontal flip; 0 where it is off.
-pub(super) fn flip_probability(transforms: &Transforms) -> f64 {
+pub(super) fn flip_probability(transforms: &TransformsConfig) -> f64 {
     let flip = &transforms.horizontal_flip;
     if flip.enabled { flip.p } else { 0.0 }
 }
@@ -42,7 +42,7 @@ impl CropFlip {
     ///
     /// # Errors
     /// A window larger than the padded image.
-    pub fn new(transforms: &Transforms, (height, width): (i64, i64)) -> Result<Option<Self>> {
+    pub fn new(transforms: &TransformsConfig, (height, width): (i64, i64)) -> Result<Option<Self>> {
         let crop = &transforms.random_crop;
         let flip_probability = flip_probability(transforms);
         if !crop.enabled && flip_probability == 0.0 {

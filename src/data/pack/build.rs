@@ -10,7 +10,7 @@ use super::file::Writer;
 use super::{Settings, corrupt};
 use crate::data::decode::{Image, decode, to_square};
 use crate::data::listing::{Entry, Listing};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::files;
 use crate::progress::{Progress, Unit};
 
@@ -81,7 +81,7 @@ pub fn decode_all(
 
 fn pool(threads: usize) -> Result<ThreadPool> {
     ThreadPoolBuilder::new().num_threads(threads).build().map_err(|error| {
-        Error::new(Kind::Other, format!("cannot start {threads} threads: {error}")).hint("lower trainer.threads")
+        Error::new(ErrorKind::Other, format!("cannot start {threads} threads: {error}")).hint("lower trainer.threads")
     })
 }
 

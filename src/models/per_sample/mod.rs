@@ -4,7 +4,7 @@
 //! In evaluation mode no sample of a batch sees another one. So the gradient of the summed loss with respect to a
 //! layer's output holds the gradients of all samples side by side, and one backward pass serves a whole batch; only the
 //! last step, to the weights, is taken for each sample. It is exact. Layers are recorded by
-//! [`Forward::recording_layers`](super::forward::Forward::recording_layers).
+//! [`Forward::with_layer_hooks`](super::forward::Forward::with_layer_hooks).
 //!
 //! Letters: N batch, I and O input and output channels, H and W height and width, L output positions, k kernel; X is the
 //! input of a layer, G the gradient with respect to its output.

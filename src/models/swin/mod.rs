@@ -144,21 +144,21 @@ impl Architecture for Swin {
         let factors = self.depth.factors(ctx, images)?;
         let mut branches = factors.chunks_exact(2);
         let mut x = self.patch_norm.forward(ctx, &self.patches.forward(ctx, images)?)?;
-        ctx.tap("features.0", &x);
+        ctx.feature("features.0", &x);
         for Stage { merge, name, blocks } in &self.stages {
             if let Some((name, merge)) = merge {
                 x = merge.forward(ctx, &x)?;
-                ctx.tap(name, &x);
+                ctx.feature(name, &x);
             }
             for (block, kept) in blocks.iter().zip(&mut branches) {
                 x = block.forward(ctx, &x, kept)?;
             }
-            ctx.tap(name, &x);
+            ctx.feature(name, &x);
         }
         let x = self.norm.forward(ctx, &x)?;
-        ctx.tap("norm", &x);
+        ctx.feature("norm", &x);
         let features = x.f_mean_dim([1i64, 2].as_slice(), false, None::<Kind>)?;
-        ctx.tap(FEATURES, &features);
+        ctx.feature(FEATURES, &features);
         self.head.forward(ctx, &features)
     }
 }

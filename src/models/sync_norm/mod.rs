@@ -17,7 +17,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tch::{Device, Tensor};
 
-use crate::dist::World;
+use crate::distributed::World;
 use crate::error::Result;
 use crate::torch;
 

@@ -15,7 +15,7 @@
 use tch::{Kind, Tensor, no_grad};
 
 use super::Tensors;
-use crate::dist::World;
+use crate::distributed::World;
 use crate::error::Result;
 use crate::models::norm::{EPS, MOMENTUM};
 use crate::torch;
@@ -43,7 +43,7 @@ impl Moments {
         let row = 1 + 2 * channels;
         let (before, after) = (world.rank() as i64, (world.size() - 1 - world.rank()) as i64);
         let mine = torch::channel_moments(x)?.f_constant_pad_nd([before * row, after * row])?;
-        let all = world.sum_in_graph(&mine)?.f_view([-1, row])?;
+        let all = world.all_reduce_in_graph(&mine)?.f_view([-1, row])?;
 
         let counts = all.f_narrow(1, 0, 1)?.f_detach()?; // [R, 1]
         let (means, m2s) = (all.f_narrow(1, 1, channels)?, all.f_narrow(1, 1 + channels, channels)?); // [R, C]

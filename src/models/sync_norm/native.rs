@@ -6,7 +6,7 @@
 use tch::{Kind, Tensor, no_grad};
 
 use super::{Derivative, Tensors, differentiable};
-use crate::dist::World;
+use crate::distributed::World;
 use crate::error::Result;
 use crate::models::norm::{EPS, MOMENTUM};
 use crate::torch;
@@ -34,7 +34,7 @@ fn normalise(world: &World, x: &Tensor, tensors: Tensors<'_>, single_value: bool
         // so far, too: shares leave the last ranks empty, never the first.
         let _ = mine.f_narrow(0, 1 + channels, channels)?.f_fill_(1.0)?;
     }
-    world.sum(&mut rows)?;
+    world.all_reduce(&mut rows)?;
 
     // One value per channel has no unbiased variance: let the kernel spoil a copy.
     let running_var = if single_value { running_var.f_detach_copy()? } else { running_var.shallow_clone() };
@@ -64,14 +64,14 @@ impl Derivative for Saved {
     fn gradients(&self, world: &World, grad: &Tensor) -> Result<Vec<Tensor>> {
         let Saved { x, weight, mean, invstd, counts } = self;
         if x.numel() == 0 {
-            world.sum(&mut Tensor::f_zeros([2, mean.size()[0]], (mean.f_kind()?, mean.device()))?)?;
+            world.all_reduce(&mut Tensor::f_zeros([2, mean.size()[0]], (mean.f_kind()?, mean.device()))?)?;
             return Ok(vec![x.f_empty_like()?, weight.f_zeros_like()?, weight.f_zeros_like()?]);
         }
         let grad = torch::to_channels_last(grad)?;
         let (dy, dy_x, by_weight, by_bias) =
             x.f_batch_norm_backward_reduce(&grad, mean, invstd, Some(weight), true, true, true)?;
         let mut sums = Tensor::f_stack(&[dy, dy_x], 0)?;
-        world.sum(&mut sums)?;
+        world.all_reduce(&mut sums)?;
         let (dy, dy_x) = (sums.f_get(0)?, sums.f_get(1)?);
         let by_x = x.f_batch_norm_backward_elemt(&grad, mean, invstd, Some(weight), &dy, &dy_x, counts)?;
         Ok(vec![by_x, by_weight, by_bias])

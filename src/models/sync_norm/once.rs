@@ -14,7 +14,7 @@ use tch::{Kind, Tensor, no_grad};
 
 use super::moments::Moments;
 use super::{Derivative, Tensors, differentiable};
-use crate::dist::World;
+use crate::distributed::World;
 use crate::error::Result;
 use crate::models::norm::EPS;
 use crate::torch::batch_norm_backward;
@@ -53,7 +53,7 @@ impl Derivative for Saved {
         let own_dy_x = by_weight.f_to_kind(Kind::Double)?.f_sub(&own_dy.f_mul(&rest)?.f_mul(&invstd)?)?;
 
         let mut sums = Tensor::f_stack(&[&own_dy, &own_dy_x], 0)?;
-        world.sum(&mut sums)?;
+        world.all_reduce(&mut sums)?;
         let (dy, dy_x) = (sums.f_get(0)?, sums.f_get(1)?);
         // What is missing is an affine map of x for each channel: (x - centre) slope + shift.
         let by_count = weight.f_to_kind(Kind::Double)?.f_mul(&invstd)?.f_div(count)?.f_neg()?;

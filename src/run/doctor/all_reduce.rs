@@ -7,7 +7,7 @@ use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
 use super::checks::{Check, Status};
-use crate::dist::World;
+use crate::distributed::World;
 use crate::error::Result;
 
 /// Bytes of a message and how often it is sent: from one number to the gradients of a large network.
@@ -47,11 +47,11 @@ pub fn measure(world: &World, device: Device) -> Result<Found> {
 fn adds_up(world: &World, kind: Kind, device: Device) -> Result<bool> {
     let numbers = Tensor::f_arange(1000, (kind, device))?.f_remainder(7)?;
     let mut sum = numbers.f_mul_scalar(world.rank() as i64 + 1)?;
-    world.sum(&mut sum)?;
+    world.all_reduce(&mut sum)?;
     let factor = world.size() * (world.size() + 1) / 2;
     let right = sum.f_equal(&numbers.f_mul_scalar(factor as i64)?)?;
     let mut everywhere = Tensor::from_slice(&[i64::from(!right)]);
-    world.sum(&mut everywhere)?;
+    world.all_reduce(&mut everywhere)?;
     Ok(everywhere.f_int64_value(&[0])? == 0)
 }
 
@@ -59,12 +59,12 @@ fn timings(world: &World, device: Device) -> Result<Vec<Timing>> {
     let mut timings = Vec::new();
     for (bytes, times) in MESSAGES {
         let mut message = Tensor::f_zeros([(bytes / size_of::<f32>()) as i64], (Kind::Float, device))?;
-        world.sum(&mut message)?; // the first one sets up connections
+        world.all_reduce(&mut message)?; // the first one sets up connections
         let mut seconds = Vec::with_capacity(times);
         for _ in 0..times {
             world.barrier()?;
             let clock = Instant::now();
-            world.sum(&mut message)?;
+            world.all_reduce(&mut message)?;
             let _arrived = message.f_double_value(&[0])?; // a GPU's sums are only queued
             seconds.push(clock.elapsed().as_secs_f64());
         }

@@ -5,9 +5,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::config::schema::Config;
-use crate::dist::nccl::Library;
-use crate::dist::{World, launch};
-use crate::error::{Error, Kind, Result};
+use crate::distributed::nccl::Library;
+use crate::distributed::{World, launch};
+use crate::error::{Error, ErrorKind, Result};
 use crate::files::check_writable;
 use crate::memory::HostMemory;
 use crate::torch::{self, Gpu};
@@ -38,9 +38,9 @@ pub struct Facts {
 impl Facts {
     /// Those of all ranks, in rank order.
     pub fn gather(world: &World, config: &Config) -> Result<Vec<Facts>> {
-        let bug = |error: serde_json::Error| Error::new(Kind::Bug, format!("facts of a rank: {error}"));
+        let bug = |error: serde_json::Error| Error::new(ErrorKind::Bug, format!("facts of a rank: {error}"));
         let mine = serde_json::to_string(&Facts::of_this_rank(world, config)).map_err(bug)?;
-        world.exchange(&mine)?.iter().map(|text| serde_json::from_str(text).map_err(bug)).collect()
+        world.all_gather(&mine)?.iter().map(|text| serde_json::from_str(text).map_err(bug)).collect()
     }
 
     fn of_this_rank(world: &World, config: &Config) -> Facts {

@@ -12,7 +12,7 @@ use tch::Device;
 
 use super::session::{Options, set_up_process};
 use super::{print, print_json};
-use crate::dist::placement;
+use crate::distributed::placement;
 use crate::error::{Error, Result};
 use checks::Status;
 use facts::Facts;

@@ -22,8 +22,8 @@ use tch::{Kind, Tensor};
 
 use super::{only_phase, settings};
 use crate::checkpoint::{self, Facts};
-use crate::config::schema::Unlearn;
-use crate::data::{Feed, Pool, Role, View};
+use crate::config::schema::UnlearnConfig;
+use crate::data::{Part, Pool, Sampler, View};
 use crate::error::{Error, Result};
 use crate::eval::collect;
 use crate::names::{self, Attack};
@@ -61,7 +61,7 @@ pub struct Amun {
     adversarial: Option<AdversarialSet>,
 }
 
-pub fn build(config: &Unlearn) -> Result<Box<dyn Method>> {
+pub fn build(config: &UnlearnConfig) -> Result<Box<dyn Method>> {
     let own: Settings = settings(config)?;
     let Attack { epsilon_init, steps, step_factor, max_rounds } = own.attack;
     for (key, value, least) in [
@@ -95,7 +95,7 @@ impl Amun {
 
     /// From the cache, or by the attack; the same on all ranks.
     fn adversarial_set(&self, trainer: &Trainer<'_>) -> Result<AdversarialSet> {
-        let Trainer { world, corpus, settings, .. } = trainer;
+        let Trainer { world, dataset, settings, .. } = trainer;
         let clean = clean_images(trainer)?;
         let path = settings.names.as_ref().map(|names| names.adversarial_set(&self.settings.attack, names::OURS));
         // Only rank 0 looks at the disk; all go its way.
@@ -107,20 +107,20 @@ impl Amun {
             (Some(key), Some(path)) => checkpoint::read_cache(path, key, |tensors| decode(tensors, &clean)),
             _ => None,
         };
-        if world.root_decides(cached.is_some())? {
+        if world.broadcast_bool(cached.is_some())? {
             // Buffers for what rank 0 sends.
             let AdversarialSet { mut images, mut labels } = cached.unwrap_or(clean);
             images = images.f_contiguous()?;
-            world.from_root(&mut images)?;
-            world.from_root(&mut labels)?;
+            world.broadcast(&mut images)?;
+            world.broadcast(&mut labels)?;
             return Ok(AdversarialSet { images, labels });
         }
-        let model = trainer.model.folded_with_gradient()?;
-        let bounds = corpus.bounds();
-        let batch_size = clean.labels.numel().div_ceil(BATCHES).min(corpus.eval_batch_size());
+        let model = trainer.model.fused_with_gradient()?;
+        let bounds = dataset.bounds();
+        let batch_size = clean.labels.numel().div_ceil(BATCHES).min(dataset.eval_batch_size());
         let what = format!("{}/attack", settings.purpose);
         // Image and label as one row.
-        let rows = collect::labelled_rows_everywhere(world, corpus, Role::Forget, batch_size, &what, |x, y| {
+        let rows = collect::labelled_rows_everywhere(world, dataset, Part::Forget, batch_size, &what, |x, y| {
             // Each round leaves fewer images to attack.
             let attack = || self.settings.attack.run(&model, x, y, bounds.as_ref());
             let (images, labels) = Numerics::without_benchmark(attack)?;
@@ -140,7 +140,7 @@ impl Amun {
     /// All that the set depends on.
     fn fingerprint(&self, trainer: &Trainer<'_>, clean: &AdversarialSet) -> Result<Facts> {
         let Attack { epsilon_init, steps, step_factor, max_rounds } = self.settings.attack;
-        let bounds = trainer.corpus.bounds();
+        let bounds = trainer.dataset.bounds();
         let bounds = bounds.iter().flat_map(|(least, greatest)| [("least pixel", least), ("greatest pixel", greatest)]);
         let data = [("images", &clean.images), ("labels", &clean.labels)].into_iter().chain(bounds);
         Ok(Facts::default()
@@ -156,12 +156,12 @@ impl Amun {
 
 /// The forget images as the attack starts from them, and their own labels.
 fn clean_images(trainer: &Trainer<'_>) -> Result<AdversarialSet> {
-    let samples = trainer.corpus.indices(Role::Forget);
+    let samples = trainer.dataset.indices(Part::Forget);
     if samples.is_empty() {
         return Err(Error::usage("unlearn=amun: the split leaves no `forget` samples to attack")
             .hint("look at the sizes with `regun splits`, and change split.forget_frac"));
     }
-    let (images, labels) = trainer.corpus.fetch(Role::Forget, samples, None)?;
+    let (images, labels) = trainer.dataset.load_batch(Part::Forget, samples, None)?;
     Ok(AdversarialSet { images, labels })
 }
 
@@ -181,7 +181,7 @@ impl Method for Amun {
     fn prepare(&mut self, trainer: &mut Trainer<'_>) -> Result<()> {
         let set = self.adversarial_set(trainer)?;
         if trainer.world.is_root() {
-            let own = Tensor::from_slice(&trainer.corpus.labels(Role::Forget)).f_to_device(set.labels.device())?;
+            let own = Tensor::from_slice(&trainer.dataset.labels(Part::Forget)).f_to_device(set.labels.device())?;
             let fooled = set.labels.f_ne_tensor(&own)?.f_sum(Kind::Int64)?.f_int64_value(&[])?;
             tracing::info!("AMUN: {fooled} of {} forget images have an adversarial image", own.numel());
         }
@@ -198,17 +198,17 @@ impl Method for Amun {
             images: images.shallow_clone(),
             labels: labels.shallow_clone(),
         });
-        let feed = |name, pools| Feed { name, pools, shuffled: true, drives: true };
+        let sampler = |name, pools| Sampler { name, pools, shuffled: true, ends_pass: true };
         if self.settings.use_weighted_loss {
-            return vec![Pass::new("train", [feed(ADVERSARIAL, made.collect()), Feed::train(Role::Retain)])];
+            return vec![Pass::new("train", [sampler(ADVERSARIAL, made.collect()), Sampler::train(Part::Retain)])];
         }
         let Settings { use_retain, use_forget, .. } = self.settings;
-        let parts = [(use_retain, Role::Retain), (use_forget, Role::Forget)];
+        let parts = [(use_retain, Part::Retain), (use_forget, Part::Forget)];
         let parts = parts.into_iter().filter(|(used, _)| *used).map(|(_, role)| Pool::Part(role, View::Train));
-        vec![Pass::new("train", [feed(MIXED, parts.chain(made).collect())])]
+        vec![Pass::new("train", [sampler(MIXED, parts.chain(made).collect())])]
     }
 
-    fn recording(&self, _: usize, _: usize) -> Option<u64> {
+    fn graph_key(&self, _: usize, _: usize) -> Option<u64> {
         Some(0)
     }
 
@@ -217,12 +217,12 @@ impl Method for Amun {
         let terms: &[_] = match use_weighted_loss {
             // The order of the forward passes is part of the method: each moves the running statistics of BatchNorm.
             true => {
-                &[(ADVERSARIAL, "adversarial_ce", forget_weight), (Role::Retain.name(), "retain_ce", retain_weight)]
+                &[(ADVERSARIAL, "adversarial_ce", forget_weight), (Part::Retain.name(), "retain_ce", retain_weight)]
             }
             false => &[(MIXED, "ce", 1.0)],
         };
-        let term = |&(feed, name, weight)| {
-            let batch = step.batch(feed)?;
+        let term = |&(sampler, name, weight)| {
+            let batch = step.batch(sampler)?;
             let logits = step.train(batch)?;
             let ce = cross_entropy_sum(&logits, &batch.labels, 0.0);
             Ok(Term::over(batch, name, weight, ce).with_accuracy(&logits, batch))

@@ -14,9 +14,9 @@ pub fn squared_gradients(model: &Model, images: &Tensor, labels: &Tensor) -> Res
     let weights = model.state.tensors();
     // The graph starts at the images, so that the backward pass spends nothing on whole-batch gradients of weights.
     let images = images.f_detach()?.f_set_requires_grad(true)?;
-    let mut context = Forward::eval(&model.state).recording_layers();
+    let mut context = Forward::eval(&model.state).with_layer_hooks();
     let logits = model.architecture().forward(&mut context, &images)?;
-    let passes = context.take_layers();
+    let passes = context.take_layer_passes();
     if passes.is_empty() {
         return Ok(None);
     }

@@ -9,32 +9,32 @@ pub mod vmap;
 
 use tch::{Kind, Tensor};
 
-use crate::data::Role;
+use crate::data::Part;
 use crate::error::Result;
 use crate::train::{Model, Trainer};
 
 /// Sums over the samples of a part, one float64 tensor for each parameter in layout order; the same on all ranks.
 /// `microbatch` samples are in memory at a time.
-pub fn squared_gradient_sums(trainer: &Trainer<'_>, role: Role, microbatch: usize) -> Result<Vec<Tensor>> {
-    let Trainer { world, corpus, model, settings } = trainer;
-    let wide = (Kind::Double, corpus.device());
+pub fn squared_gradient_sums(trainer: &Trainer<'_>, part: Part, microbatch: usize) -> Result<Vec<Tensor>> {
+    let Trainer { world, dataset, model, settings } = trainer;
+    let wide = (Kind::Double, dataset.device());
     let mut sums = model
         .state
         .parameters()
         .map(|(_, entry, _)| Ok(Tensor::f_zeros(&entry.shape, wide)?))
         .collect::<Result<Vec<_>>>()?;
-    let samples = corpus.indices(role);
+    let samples = dataset.indices(part);
     let jobs = samples.len().div_ceil(microbatch);
     for (job, batch) in samples.chunks(microbatch).enumerate() {
-        if world.deals(job, jobs) {
-            let (images, labels) = corpus.fetch(role, batch, None)?;
+        if world.owns_batch(job, jobs) {
+            let (images, labels) = dataset.load_batch(part, batch, None)?;
             for (sum, squares) in sums.iter_mut().zip(squared_gradients(model, &images, &labels)?) {
                 let _ = sum.f_add_(&squares)?;
             }
-            world.tally(&format!("{}/fisher/{}", settings.purpose, role.name()), batch.len());
+            world.tally(&format!("{}/fisher/{}", settings.purpose, part.name()), batch.len());
         }
     }
-    sums.iter_mut().try_for_each(|sum| world.sum(sum))?;
+    sums.iter_mut().try_for_each(|sum| world.all_reduce(sum))?;
     Ok(sums)
 }
 

@@ -27,10 +27,10 @@ use serde::Deserialize;
 use tch::{Kind, Tensor, no_grad};
 
 use super::{only_phase, settings};
-use crate::config::schema::Unlearn;
-use crate::data::{Feed, Feeder, Role, View};
-use crate::dist::World;
-use crate::error::{self, Error, Result};
+use crate::config::schema::UnlearnConfig;
+use crate::data::{DataLoader, Part, Sampler, View};
+use crate::distributed::World;
+use crate::error::{Error, ErrorKind, Result};
 use crate::torch;
 use crate::train::loss::cross_entropy_sum;
 use crate::train::{Method, Pass, Phase, Step, Term, Trainer};
@@ -50,7 +50,7 @@ pub struct Lur {
     phase: Phase,
 }
 
-pub fn build(config: &Unlearn) -> Result<Box<dyn Method>> {
+pub fn build(config: &UnlearnConfig) -> Result<Box<dyn Method>> {
     let own: Settings = settings(config)?;
     for (key, value) in
         [("alpha", own.alpha), ("retain_weight", own.retain_weight), ("forget_weight", own.forget_weight)]
@@ -87,9 +87,9 @@ impl Method for Lur {
         let plan = pruning.plan(trainer.settings.names.as_ref())?;
         let train = &trainer.settings;
         let purpose = format!("{}/snip", train.purpose);
-        let feed = Feed::cycle(Role::Forget, View::Train);
-        let mut feeder = Feeder::new(feed, trainer.corpus, train.batch_size, train.seed, &purpose)?;
-        let selection = snip::select(trainer, pruning, &plan, &mut feeder)?;
+        let sampler = Sampler::cycle(Part::Forget, View::Train);
+        let mut loader = DataLoader::new(sampler, trainer.dataset, train.batch_size, train.seed, &purpose)?;
+        let selection = snip::select(trainer, pruning, &plan, &mut loader)?;
         snip::redraw(&trainer.model.state, &selection, train.seed, &purpose)?;
         if trainer.world.is_root() {
             let mut reset = 0;
@@ -107,19 +107,19 @@ impl Method for Lur {
     }
 
     fn passes(&self, _: usize, _: usize) -> Vec<Pass> {
-        vec![Pass::new("train", [Feed::train(Role::Forget), Feed::train(Role::Retain)])]
+        vec![Pass::new("train", [Sampler::train(Part::Forget), Sampler::train(Part::Retain)])]
     }
 
-    fn recording(&self, _: usize, _: usize) -> Option<u64> {
+    fn graph_key(&self, _: usize, _: usize) -> Option<u64> {
         Some(0)
     }
 
     fn losses(&mut self, _: &Step<'_>) -> Result<Vec<Term>> {
-        Err(Error::new(error::Kind::Bug, "LUR's gradient is not that of one local loss"))
+        Err(Error::new(ErrorKind::Bug, "LUR's gradient is not that of one local loss"))
     }
 
     fn gradients(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
-        let (forget, retain) = (step.batch(Role::Forget.name())?, step.batch(Role::Retain.name())?);
+        let (forget, retain) = (step.batch(Part::Forget.name())?, step.batch(Part::Retain.name())?);
         let Settings { alpha, retain_weight, forget_weight, .. } = self.settings;
         let state = &step.model.state;
         let learning: Vec<_> = state.parameters().filter(|(.., tensor)| tensor.requires_grad()).collect();
@@ -148,7 +148,7 @@ impl Method for Lur {
         let v = summed(step.world, &own_v)?;
 
         let along = own_g.iter().zip(&v).map(|(g, v)| (g * v).sum(None::<Kind>)).reduce(|a, b| a + b);
-        let along = along.ok_or_else(|| Error::new(error::Kind::Bug, "LUR has no parameters to train"))?;
+        let along = along.ok_or_else(|| Error::new(ErrorKind::Bug, "LUR has no parameters to train"))?;
         let own_hv = step.gradients_of(&along, &theta, false)?;
 
         // Means of the micro-step become shares of the step.
@@ -172,7 +172,7 @@ impl Method for Lur {
 fn summed(world: &World, tensors: &[Tensor]) -> Result<Vec<Tensor>> {
     let flat = tensors.iter().map(|t| Ok(t.f_detach()?.f_reshape([-1])?)).collect::<Result<Vec<_>>>()?;
     let mut joined = Tensor::f_cat(&flat, 0)?;
-    world.sum(&mut joined)?;
+    world.all_reduce(&mut joined)?;
     let mut start = 0;
     let part = |tensor: &Tensor| {
         let length = tensor.numel() as i64;

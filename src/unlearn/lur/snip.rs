@@ -15,8 +15,8 @@
 use serde::Deserialize;
 use tch::{Kind, Tensor, no_grad};
 
-use crate::data::Feeder;
-use crate::error::{self, Error, Result};
+use crate::data::DataLoader;
+use crate::error::{Error, ErrorKind, Result};
 use crate::models::init::Init;
 use crate::models::layout::Entry;
 use crate::models::{Forward, Mode, Slot, State};
@@ -107,8 +107,8 @@ pub struct Selection {
     pub last_loss: f64,
 }
 
-/// Chooses the weights; a collective call with the same answer on all ranks. `feeder` gives forget batches.
-pub fn select(trainer: &Trainer<'_>, settings: &Settings, plan: &Plan, feeder: &mut Feeder) -> Result<Selection> {
+/// Chooses the weights; a collective call with the same answer on all ranks. `loader` gives forget batches.
+pub fn select(trainer: &Trainer<'_>, settings: &Settings, plan: &Plan, loader: &mut DataLoader) -> Result<Selection> {
     let slots = eligible(trainer, settings, plan)?;
     let state = &trainer.model.state;
     // Leaves that share memory with the model: its running statistics move, its weights are differentiated.
@@ -124,7 +124,7 @@ pub fn select(trainer: &Trainer<'_>, settings: &Settings, plan: &Plan, feeder: &
     let mut total: Option<Tensor> = None;
     let mut last_loss = f64::NAN;
     for _ in 0..settings.prune_num {
-        let batch = feeder.next(trainer.corpus, trainer.world, 0, 0)?;
+        let batch = loader.next(trainer.dataset, trainer.world, 0, 0)?;
         let statistics = trainer.statistics(batch.global.len());
         let context = Forward::new(&weights, Mode::Train, statistics).drawing(batch.keys());
         let logits = trainer.model.forward(context, &batch.images)?;
@@ -132,20 +132,20 @@ pub fn select(trainer: &Trainer<'_>, settings: &Settings, plan: &Plan, feeder: &
         let gradients = Tensor::f_run_backward(&[&loss], &leaves, false, false)?;
         // The gradient of the whole batch first, then its absolute value.
         let mut gradient = joined(&gradients)?;
-        trainer.world.sum(&mut gradient)?;
+        trainer.world.all_reduce(&mut gradient)?;
         total = Some(match total {
             Some(total) => total.f_add(&gradient.f_abs()?)?,
             None => gradient.f_abs()?,
         });
         let mut loss = loss.f_detach()?.f_to_kind(Kind::Double)?;
-        trainer.world.sum(&mut loss)?;
+        trainer.world.all_reduce(&mut loss)?;
         last_loss = loss.f_double_value(&[])?;
-        trainer.world.tally(&format!("{}/snip", trainer.settings.purpose), batch.share.len());
+        trainer.world.tally(&format!("{}/snip", trainer.settings.purpose), batch.shard.len());
     }
     let total = total.ok_or_else(|| Error::usage("unlearn.pruning.prune_num=0: wanted at least one batch"))?;
     let saliency = joined(&leaves)?.f_abs()?.f_mul(&total)?;
     if !saliency.f_sum(Kind::Double)?.f_double_value(&[])?.is_finite() {
-        return Err(Error::new(error::Kind::NonFinite, "unlearn=lur: the saliency of the base model is not finite")
+        return Err(Error::new(ErrorKind::NonFinite, "unlearn=lur: the saliency of the base model is not finite")
             .hint("check the base model: its loss on forget overflows"));
     }
     let threshold = threshold(&saliency, plan.sparsity)?;

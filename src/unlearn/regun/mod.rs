@@ -21,8 +21,8 @@ use tch::{Kind, Tensor, no_grad};
 use self::select::Selector;
 use super::{only_phase, settings};
 use crate::config::Section;
-use crate::config::schema::Unlearn;
-use crate::data::{Feed, Role, View};
+use crate::config::schema::UnlearnConfig;
+use crate::data::{Part, Sampler, View};
 use crate::error::Result;
 use crate::eval::collect;
 use crate::torch::upload;
@@ -62,7 +62,7 @@ pub struct ReGUn {
     reference: Option<Tensor>,
 }
 
-pub fn build(config: &Unlearn) -> Result<Box<dyn Method>> {
+pub fn build(config: &UnlearnConfig) -> Result<Box<dyn Method>> {
     let Group { regun } = settings(config)?;
     check(&regun, &config.method)?;
     let selector = regun.selector.build();
@@ -101,7 +101,7 @@ impl ReGUn {
             Aggregation::MeanLogits => logits,
         };
         let mut sum = summed.sum_dim_intlist(0, false, None::<Kind>);
-        step.world.sum(&mut sum)?;
+        step.world.all_reduce(&mut sum)?;
         let mean = sum / drawn.samples as f64;
         Ok(match self.settings.aggregation {
             Aggregation::MeanProbs => mean,
@@ -114,11 +114,11 @@ impl Method for ReGUn {
     fn prepare(&mut self, trainer: &mut Trainer<'_>) -> Result<()> {
         self.selector.prepare(trainer)?;
         if self.settings.fixed_reference {
-            let forward = trainer.model.folded()?;
+            let forward = trainer.model.fused()?;
             // As in the Python program: what a cache would have held is float32, what a step would have computed is not.
             let in_step = self.settings.selector == select::Choice::Uniform;
             let logits = |images: &Tensor| if in_step { trainer.forward(|| forward(images)) } else { forward(images) };
-            self.reference = Some(collect::rows_everywhere(trainer.world, trainer.corpus, Role::HeldOut, logits)?);
+            self.reference = Some(collect::rows_everywhere(trainer.world, trainer.dataset, Part::HeldOut, logits)?);
         }
         Ok(())
     }
@@ -128,14 +128,14 @@ impl Method for ReGUn {
     }
 
     fn passes(&self, _: usize, _: usize) -> Vec<Pass> {
-        vec![Pass::new("forget", [Feed::train(Role::Forget), Feed::cycle(Role::Retain, View::Train)])]
+        vec![Pass::new("forget", [Sampler::train(Part::Forget), Sampler::cycle(Part::Retain, View::Train)])]
     }
 
     /// This rank's share of the held-out images of the step, or, where the reference is frozen, its logits on them.
     fn draw(&mut self, step: &Step<'_>) -> Result<Drawn> {
-        let positions = self.selector.select(step, step.batch(Role::Forget.name())?)?;
-        let local = &positions[step.world.share(positions.len())];
-        let part = step.corpus.indices(Role::HeldOut);
+        let positions = self.selector.select(step, step.batch(Part::Forget.name())?)?;
+        let local = &positions[step.world.shard(positions.len())];
+        let part = step.dataset.indices(Part::HeldOut);
         let indices: Vec<usize> = local.iter().map(|&position| part[position]).collect();
         let tensor = match &self.reference {
             Some(logits) => {
@@ -144,18 +144,18 @@ impl Method for ReGUn {
             }
             None => {
                 step.world.tally(&format!("{}/heldout", step.purpose), indices.len());
-                step.corpus.fetch(Role::HeldOut, &indices, None)?.0
+                step.dataset.load_batch(Part::HeldOut, &indices, None)?.0
             }
         };
         Ok(Drawn { tensors: vec![tensor], samples: positions.len(), indices })
     }
 
-    fn recording(&self, _: usize, _: usize) -> Option<u64> {
+    fn graph_key(&self, _: usize, _: usize) -> Option<u64> {
         Some(0)
     }
 
     fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
-        let (forget, retain) = (step.batch(Role::Forget.name())?, step.batch(Role::Retain.name())?);
+        let (forget, retain) = (step.batch(Part::Forget.name())?, step.batch(Part::Retain.name())?);
         let Settings { temperature, retain_weight, forget_weight, .. } = self.settings;
         // The order of the forward passes is part of the method: each moves the running statistics of BatchNorm.
         let forget_logits = step.train(forget)?;

@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use tch::{Kind, Tensor};
 
-use crate::data::{Batch, Role};
+use crate::data::{Batch, Part};
 use crate::error::{Error, Result};
 use crate::eval::collect;
 use crate::random::Stream;
@@ -42,7 +42,7 @@ impl Choice {
 }
 
 fn heldout_samples(trainer: &Trainer<'_>) -> Result<usize> {
-    match trainer.corpus.indices(Role::HeldOut).len() {
+    match trainer.dataset.indices(Part::HeldOut).len() {
         0 => Err(Error::usage("unlearn=regun needs held-out images, and the split has none")
             .hint("set split.heldout_frac above 0")),
         n => Ok(n),
@@ -88,14 +88,14 @@ struct ClassInformed {
 impl Selector for ClassInformed {
     fn prepare(&mut self, trainer: &Trainer<'_>) -> Result<()> {
         heldout_samples(trainer)?;
-        self.labels = trainer.corpus.labels(Role::HeldOut);
+        self.labels = trainer.dataset.labels(Part::HeldOut);
         Ok(())
     }
 
     fn select(&mut self, step: &Step<'_>, forget: &Batch) -> Result<Vec<usize>> {
-        let part = step.corpus.indices(Role::Forget);
+        let part = step.dataset.indices(Part::Forget);
         let classes: Vec<i64> =
-            forget.global.iter().map(|&position| step.corpus.label(Role::Forget, part[position])).collect();
+            forget.global.iter().map(|&position| step.dataset.label(Part::Forget, part[position])).collect();
         let key = Stream::new(step.seed, &format!("{}/heldout/draw", step.purpose)).at(step.index, 0).next_u64();
         Ok(class_informed(&mut PythonRandom::new(key), &classes, &self.labels))
     }
@@ -133,11 +133,11 @@ impl Selector for Feature1nn {
         let unit = |role| -> Result<Tensor> {
             let model = &*trainer.model;
             let features =
-                collect::rows_everywhere(trainer.world, trainer.corpus, role, |images| model.features(images))?;
+                collect::rows_everywhere(trainer.world, trainer.dataset, role, |images| model.features(images))?;
             let norm = features.norm_scalaropt_dim(2.0, [1], true).clamp_min(1e-12);
             Ok(features / norm)
         };
-        let (forget, heldout) = (unit(Role::Forget)?, unit(Role::HeldOut)?.tr());
+        let (forget, heldout) = (unit(Part::Forget)?, unit(Part::HeldOut)?.tr());
         let nearest: Vec<Tensor> =
             forget.split(SIMILARITY_ROWS, 0).iter().map(|rows| rows.matmul(&heldout).argmax(1, false)).collect();
         let nearest: Vec<i64> = Vec::try_from(Tensor::cat(&nearest, 0).to_kind(Kind::Int64))?;

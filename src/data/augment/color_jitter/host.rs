@@ -11,7 +11,7 @@ use tch::{Kind, Tensor};
 
 use super::{Change, Jitter};
 use crate::data::augment::color::GREY;
-use crate::error::{Error, Kind as ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::torch::{HostElement, host_slice_mut};
 
 /// Values that are worth a thread (libtorch's grain).

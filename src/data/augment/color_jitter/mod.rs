@@ -28,19 +28,19 @@ pub type Jitter = Vec<Change>;
 /// The colour jitter of one configuration.
 #[derive(Debug, Clone)]
 pub struct ColorJitter {
-    settings: schema::ColorJitter,
+    settings: schema::ColorJitterConfig,
 }
 
 impl ColorJitter {
     /// None where the configuration has none.
-    pub fn new(settings: Option<&schema::ColorJitter>) -> Option<Self> {
+    pub fn new(settings: Option<&schema::ColorJitterConfig>) -> Option<Self> {
         settings.filter(|settings| settings.enabled).map(|settings| ColorJitter { settings: settings.clone() })
     }
 
     /// Factors are uniform in [max(0, 1 - strength), 1 + strength], turns in [-hue, hue]; a change of strength 0 is
     /// left out.
     pub fn draw(&self, draws: &mut Draws) -> Jitter {
-        let schema::ColorJitter { brightness, contrast, saturation, hue, .. } = self.settings;
+        let schema::ColorJitterConfig { brightness, contrast, saturation, hue, .. } = self.settings;
         let mut factor = |strength: f64| draws.between((1.0 - strength).max(0.0), 1.0 + strength);
         let mut jitter = vec![
             (brightness, Change::Brightness(factor(brightness))),

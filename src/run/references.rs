@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::session::Session;
 use super::training::{exists, load_role, model_of, provenance_flags};
 use crate::checkpoint::{Checkpoint, Facts};
-use crate::data::Role;
+use crate::data::Part;
 use crate::error::{Error, Result};
 use crate::eval::evaluator::model_logits;
 use crate::eval::{Evaluator, References, collect};
@@ -34,8 +34,8 @@ pub fn evaluator(session: &mut Session, base: Option<&Checkpoint>) -> Result<Eva
     let key = cache_key(session, &retrained, &references);
     let path = cache_path(session);
     // Only rank 0 keeps yardsticks, but all ranks must take the same way.
-    let cached = if session.world.is_root() { Evaluator::read_cache(&path, &key, &session.corpus) } else { None };
-    if session.world.root_decides(cached.is_some())? {
+    let cached = if session.world.is_root() { Evaluator::read_cache(&path, &key, &session.dataset) } else { None };
+    if session.world.broadcast_bool(cached.is_some())? {
         return Ok(cached.unwrap_or_default());
     }
     let evaluator = compute(session, &retrained, &references)?;
@@ -83,7 +83,7 @@ fn cache_key(session: &Session, retrained: &Checkpoint, references: &[Checkpoint
     let mut key = session
         .identity
         .clone()
-        .with("evaluation batch", session.corpus.eval_batch_size())
+        .with("evaluation batch", session.dataset.eval_batch_size())
         .with("precision", format!("{:?}", session.kind()))
         .with("retrained (sha256)", &retrained.checksum);
     for (index, reference) in references.iter().enumerate() {
@@ -101,16 +101,16 @@ fn compute(session: &Session, retrained: &Checkpoint, references: &[Checkpoint])
     for reference in references {
         let model = model_of(session, reference)?;
         let parts = [
-            (Role::Forget, &mut probabilities.forget),
-            (Role::Val, &mut probabilities.val),
-            (Role::Test, &mut probabilities.test),
+            (Part::Forget, &mut probabilities.forget),
+            (Part::Val, &mut probabilities.val),
+            (Part::Test, &mut probabilities.test),
         ];
         for (role, part) in parts {
-            if let Some(logits) = collect::logits(&session.world, &session.corpus, &model, role)? {
+            if let Some(logits) = collect::logits(&session.world, &session.dataset, &model, role)? {
                 part.push(logits.label_probabilities());
             }
         }
     }
-    let retrained = model_logits(&session.world, &session.corpus, &model_of(session, retrained)?)?;
+    let retrained = model_logits(&session.world, &session.dataset, &model_of(session, retrained)?)?;
     Ok(if session.world.is_root() { Evaluator::new(Some(probabilities), retrained) } else { Evaluator::default() })
 }

@@ -4,7 +4,7 @@
 //! A recorded step always reads and writes the same memory. What goes in is copied there first; weights, moments,
 //! learning rate, loss scale and meters stay where they are. Shapes and constants are those of the recording, so a step
 //! is only replayed for batches of the same sizes, in the same pass, as long as
-//! [`Method::recording`](super::Method::recording) says the same; any other runs as usual. The first steps run as usual
+//! [`Method::graph_key`](super::Method::graph_key) says the same; any other runs as usual. The first steps run as usual
 //! too: libraries choose their algorithms there.
 //!
 //! All ranks decide alike, by sizes over all ranks: the sums between them are part of the recording.
@@ -19,11 +19,11 @@ use tch::{Device, Tensor};
 use super::method::MicroStep;
 use super::trainer::Trainer;
 use super::update::Done;
-use crate::config::schema::CudaGraph;
+use crate::config::schema::CudaGraphMode;
 use crate::data::Batch;
-use crate::dist::{Counts, World};
-use crate::error::{Error, Kind, Result};
-use crate::torch::Graph;
+use crate::distributed::{Counts, World};
+use crate::error::{Error, ErrorKind, Result};
+use crate::torch::CudaGraph;
 
 /// Steps of a kind that run as usual before one is recorded.
 const WARM_UP: usize = 3;
@@ -32,57 +32,57 @@ const WARM_UP: usize = 3;
 /// would not say anything new.
 static FAILED: AtomicBool = AtomicBool::new(false);
 
-/// What a step's shapes follow from: the pass, and for each micro-step and feed the samples of the micro-step and of
+/// What a step's shapes follow from: the pass, and for each micro-step and sampler the samples of the micro-step and of
 /// the step, over all ranks.
 type Sizes = (&'static str, Vec<usize>);
 
 /// A step, given its inputs.
 type StepFn<'a> = dyn FnMut(&[MicroStep]) -> Result<Done> + 'a;
 
-pub struct Recorder {
+pub struct GraphCapture {
     /// None: all steps run as usual.
-    records: Option<Records>,
+    captured: Option<CapturedSteps>,
     /// A step that cannot be recorded is an error.
     required: bool,
 }
 
-struct Records {
+struct CapturedSteps {
     launcher: Launcher,
     /// How often each kind of step ran so far.
     seen: HashMap<Sizes, usize>,
-    kept: Vec<Record>,
+    kept: Vec<CapturedStep>,
 }
 
 enum Launcher {
     /// The index of a CUDA device.
     Cuda(usize),
-    /// Runs the step again on the memory of its first inputs, where there is nothing to record with.
+    /// Runs the step again on the memory of its first inputs, where there is nothing to step_graph with.
     #[cfg(test)]
     Rerun,
 }
 
-struct Record {
+struct CapturedStep {
     sizes: Sizes,
-    /// [`Method::recording`](super::Method::recording) when it was made.
+    /// [`Method::graph_key`](super::Method::graph_key) when it was made.
     constants: u64,
     inputs: Vec<MicroStep>,
     /// None only with [`Launcher::Rerun`].
-    graph: Option<Graph>,
+    graph: Option<CudaGraph>,
     done: Done,
     counts: Counts,
 }
 
-impl Recorder {
+impl GraphCapture {
     pub fn new(trainer: &Trainer<'_>) -> Result<Self> {
-        let required = trainer.settings.cuda_graph == CudaGraph::On;
-        let off = Recorder { records: None, required };
-        let (Device::Cuda(index), true) = (trainer.corpus.device(), trainer.settings.cuda_graph != CudaGraph::Off)
+        let required = trainer.settings.cuda_graph == CudaGraphMode::On;
+        let off = GraphCapture { captured: None, required };
+        let (Device::Cuda(index), true) = (trainer.dataset.device(), trainer.settings.cuda_graph != CudaGraphMode::Off)
         else {
             return if required { Err(impossible("the data is not on a GPU")) } else { Ok(off) };
         };
         let obstacle = match trainer.model.state.parameters().next() {
             _ if FAILED.load(Ordering::Relaxed) => Some("an earlier recording failed"),
-            _ if !Graph::is_available() => Some("this libtorch has no CUDA graphs"),
+            _ if !CudaGraph::is_available() => Some("this libtorch has no CUDA graphs"),
             _ if trainer.model.architecture().draws_at_random() => Some("the network leaves out branches at random"),
             _ if !trainer.world.is_queued() => Some("the sums over the ranks go through the host"),
             _ if trainer.world.overlap()?.is_some() => Some("launch.trace_sums=true takes the time of single sums"),
@@ -90,7 +90,7 @@ impl Recorder {
             _ => None,
         };
         match obstacle {
-            None => Ok(Recorder { records: Some(Records::new(Launcher::Cuda(index))), required }),
+            None => Ok(GraphCapture { captured: Some(CapturedSteps::new(Launcher::Cuda(index))), required }),
             Some(obstacle) if required => Err(impossible(obstacle)),
             Some(obstacle) => {
                 say_once(obstacle);
@@ -99,23 +99,23 @@ impl Recorder {
         }
     }
 
-    /// Records nothing, and runs each step that would be replayed on the memory of the recording.
+    /// CapturedSteps nothing, and runs each step that would be replayed on the memory of the recording.
     #[cfg(test)]
     pub fn rerunning() -> Self {
-        Recorder { records: Some(Records::new(Launcher::Rerun)), required: true }
+        GraphCapture { captured: Some(CapturedSteps::new(Launcher::Rerun)), required: true }
     }
 
     /// Steps that would be replayed now.
     #[cfg(test)]
     pub fn kept(&self) -> usize {
-        self.records.as_ref().map_or(0, |records| records.kept.len())
+        self.captured.as_ref().map_or(0, |captured| captured.kept.len())
     }
 
     pub fn is_on(&self) -> bool {
-        self.records.is_some()
+        self.captured.is_some()
     }
 
-    /// One step, recorded or as usual. `constants`: what [`Method::recording`](super::Method::recording) says.
+    /// One step, recorded or as usual. `constants`: what [`Method::graph_key`](super::Method::graph_key) says.
     pub fn run(
         &mut self,
         world: &World,
@@ -124,7 +124,7 @@ impl Recorder {
         inputs: &[MicroStep],
         step: &mut StepFn<'_>,
     ) -> Result<Done> {
-        let Some(records) = &mut self.records else { return step(inputs) };
+        let Some(captured) = &mut self.captured else { return step(inputs) };
         let Some(constants) = constants else {
             if self.required {
                 return Err(impossible("the method decides on the host what a step does"));
@@ -133,47 +133,48 @@ impl Recorder {
             return step(inputs);
         };
         let sizes = (pass, sizes(inputs));
-        if let Some(record) = records.find(&sizes, constants) {
-            return record.replay(world, inputs, step);
+        if let Some(step_graph) = captured.find(&sizes, constants) {
+            return step_graph.replay(world, inputs, step);
         }
-        let seen = records.seen.entry(sizes.clone()).or_default();
+        let seen = captured.seen.entry(sizes.clone()).or_default();
         *seen += 1;
         if *seen <= WARM_UP {
             return step(inputs);
         }
-        let made = records.make(world, sizes, constants, inputs, step);
+        let made = captured.make(world, sizes, constants, inputs, step);
         // All ranks go on in the same way.
         let failure = made.as_ref().err().map(|error| error.message().to_owned()).unwrap_or_default();
-        let failures = world.exchange(&failure)?;
+        let failures = world.all_gather(&failure)?;
         if failures.iter().any(|failure| !failure.is_empty()) {
             FAILED.store(true, Ordering::Relaxed);
         }
         match (made, failures.into_iter().find(|failure| !failure.is_empty())) {
-            (Ok(record), None) => {
-                records.kept.push(record);
-                let record = records.kept.last_mut().ok_or_else(|| Error::new(Kind::Bug, "no record was kept"))?;
-                record.launch(step)
+            (Ok(step_graph), None) => {
+                captured.kept.push(step_graph);
+                let step_graph =
+                    captured.kept.last_mut().ok_or_else(|| Error::new(ErrorKind::Bug, "no step_graph was kept"))?;
+                step_graph.launch(step)
             }
             (Err(error), _) if self.required => Err(error.context("recording a step as a CUDA graph")),
             (_, failure) => {
                 let failure = failure.unwrap_or_default();
                 tracing::warn!("steps are not recorded as CUDA graphs (trainer.cuda_graph): {failure}");
-                self.records = None;
+                self.captured = None;
                 step(inputs)
             }
         }
     }
 }
 
-impl Records {
+impl CapturedSteps {
     fn new(launcher: Launcher) -> Self {
-        Records { launcher, seen: HashMap::new(), kept: Vec::new() }
+        CapturedSteps { launcher, seen: HashMap::new(), kept: Vec::new() }
     }
 
-    fn find(&mut self, sizes: &Sizes, constants: u64) -> Option<&mut Record> {
+    fn find(&mut self, sizes: &Sizes, constants: u64) -> Option<&mut CapturedStep> {
         // Those with other constants will not come back.
-        self.kept.retain(|record| record.sizes.0 != sizes.0 || record.constants == constants);
-        self.kept.iter_mut().find(|record| record.sizes == *sizes)
+        self.kept.retain(|step_graph| step_graph.sizes.0 != sizes.0 || step_graph.constants == constants);
+        self.kept.iter_mut().find(|step_graph| step_graph.sizes == *sizes)
     }
 
     fn make(
@@ -183,22 +184,22 @@ impl Records {
         constants: u64,
         inputs: &[MicroStep],
         step: &mut StepFn<'_>,
-    ) -> Result<Record> {
+    ) -> Result<CapturedStep> {
         let inputs = inputs.iter().map(copy).collect::<Vec<_>>();
         let (made, counts) = world.counting(|| match self.launcher {
             Launcher::Cuda(index) => {
-                let shares = self.kept.iter().find_map(|record| record.graph.as_ref());
-                Graph::record(index, shares, || step(&inputs)).map(|(graph, done)| (Some(graph), done))
+                let shares = self.kept.iter().find_map(|step_graph| step_graph.graph.as_ref());
+                CudaGraph::capture(index, shares, || step(&inputs)).map(|(graph, done)| (Some(graph), done))
             }
             #[cfg(test)]
             Launcher::Rerun => Ok((None, Done { outcome: Tensor::new(), counts: Rc::new([]) })),
         });
         let (graph, done) = made?;
-        Ok(Record { sizes, constants, inputs, graph, done, counts })
+        Ok(CapturedStep { sizes, constants, inputs, graph, done, counts })
     }
 }
 
-impl Record {
+impl CapturedStep {
     /// The step for new inputs.
     fn replay(&mut self, world: &World, inputs: &[MicroStep], step: &mut StepFn<'_>) -> Result<Done> {
         for (place, input) in self.inputs.iter_mut().zip(inputs) {
@@ -233,7 +234,7 @@ fn copy(inputs: &MicroStep) -> MicroStep {
         images: batch.images.copy(),
         labels: batch.labels.copy(),
         global: batch.global.clone(),
-        share: batch.share.clone(),
+        shard: batch.shard.clone(),
         step_count: batch.step_count,
         layer_stream: batch.layer_stream,
         pass: batch.pass,

@@ -8,7 +8,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::mpi::{self, Mpi};
 use super::{Solo, World};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// This process among the ranks, once that is known.
 static IDENTITY: OnceLock<Identity> = OnceLock::new();
@@ -86,7 +86,7 @@ pub fn end_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
         eprintln!("error: {}: internal error, a bug in regun: {panic}", who());
         eprintln!("hint: please report it with the command line and the run's config.yaml");
-        abort(Kind::Bug.exit_code());
+        abort(ErrorKind::Bug.exit_code());
     }));
 }
 

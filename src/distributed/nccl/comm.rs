@@ -13,7 +13,7 @@ use tch::Device;
 
 use super::library::{Collective, Library};
 use super::raw::{Comm, Stream, UniqueId};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::torch;
 
 pub struct Communicator {
@@ -50,7 +50,7 @@ impl Communicator {
         let comm = within(limit, device, start)?.ok_or_else(|| {
             let limit = limit.as_secs_f64();
             Error::new(
-                Kind::Peer,
+                ErrorKind::Peer,
                 format!(
                     "NCCL's start did not come to its end within {limit:.1} s: another rank is lost or stuck, or cannot \
                      be reached"
@@ -97,8 +97,9 @@ impl Communicator {
             // SAFETY: live, and nobody else finds it any more.
             unsafe { library.finalize(comm).and_then(|()| library.destroy(comm)) }
         };
-        within(limit, self.device, finish)?
-            .ok_or_else(|| Error::new(Kind::Peer, format!("NCCL's end took longer than {:.1} s", limit.as_secs_f64())))
+        within(limit, self.device, finish)?.ok_or_else(|| {
+            Error::new(ErrorKind::Peer, format!("NCCL's end took longer than {:.1} s", limit.as_secs_f64()))
+        })
     }
 
     fn turn(&self) -> MutexGuard<'_, Option<Owned>> {
@@ -107,7 +108,7 @@ impl Communicator {
 }
 
 fn ended() -> Error {
-    Error::new(Kind::Bug, "NCCL's communicator has ended")
+    Error::new(ErrorKind::Bug, "NCCL's communicator has ended")
 }
 
 /// What `work` comes to on a thread of its own, whose device is `device`; none where that takes longer than `limit`,
@@ -124,6 +125,6 @@ fn within<T: Send + 'static>(
     thread::Builder::new()
         .name("nccl".into())
         .spawn(send)
-        .map_err(|error| Error::new(Kind::Other, format!("a thread cannot be started: {error}")))?;
+        .map_err(|error| Error::new(ErrorKind::Other, format!("a thread cannot be started: {error}")))?;
     result.recv_timeout(limit).ok().transpose()
 }

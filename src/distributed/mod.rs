@@ -46,14 +46,14 @@ pub trait Transport: Send + Sync {
     }
     /// Replaces `tensor` by the element-wise sum over all ranks. The same bits arrive everywhere.
     /// float32, float64, float16, bfloat16, int64.
-    fn all_reduce_sum(&self, tensor: &mut Tensor) -> Result<()>;
-    /// Begins the same. Until [`finish_sums`](Self::finish_sums) the tensor's memory stays alive, is not written, and
+    fn all_reduce(&self, tensor: &mut Tensor) -> Result<()>;
+    /// Begins the same. Until [`finish_all_reduces`](Self::finish_all_reduces) the tensor's memory stays alive, is not written, and
     /// holds anything.
-    fn begin_all_reduce_sum(&self, tensor: &mut Tensor) -> Result<()> {
-        self.all_reduce_sum(tensor)
+    fn start_all_reduce(&self, tensor: &mut Tensor) -> Result<()> {
+        self.all_reduce(tensor)
     }
     /// What was begun is there for all that the calling thread computes from here on.
-    fn finish_sums(&self) -> Result<()> {
+    fn finish_all_reduces(&self) -> Result<()> {
         Ok(())
     }
     /// From now on the time of sums that are begun is taken, from nothing. Whether this transport has any: on host
@@ -72,7 +72,7 @@ pub trait Transport: Send + Sync {
         Ok(())
     }
     /// Replaces `tensor` of rank 0 by the element-wise sum over all ranks; the others keep theirs.
-    fn reduce_sum(&self, tensor: &mut Tensor) -> Result<()>;
+    fn reduce(&self, tensor: &mut Tensor) -> Result<()>;
     /// Replaces `tensor` by that of rank 0; shape and dtype agree.
     fn broadcast(&self, tensor: &mut Tensor) -> Result<()>;
     /// Concatenates the rows (dimension 0) of all ranks, in rank order, on every rank. Row shapes and dtypes agree, row

@@ -15,12 +15,12 @@ use super::nccl::Library;
 use super::{World, launch};
 use crate::config::schema::{Accelerator, Config};
 use crate::config::{Section, Value};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::torch::{self, Gpu};
 
 /// What a rank tells the others.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Sight {
+struct DeviceProbe {
     host: String,
     /// The boot of its kernel: other for machines of one name, the same for containers with names of their own.
     machine: String,
@@ -62,7 +62,7 @@ pub fn choose(world: &World, config: &Config) -> Result<Device> {
     }
     let (visible, gpus) = look();
     let library = (world.size() > 1 && gpus.is_ok()).then(Library::find);
-    let sight = Sight {
+    let probe = DeviceProbe {
         host: launch::host(),
         machine: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_else(|_| launch::host()),
         local_rank: world.local_rank(),
@@ -73,8 +73,8 @@ pub fn choose(world: &World, config: &Config) -> Result<Device> {
             Err(error) => Err((error.message().to_owned(), error.hint_text().map(Into::into))),
         }),
     };
-    let sights = exchange(world, &sight)?;
-    match decide(&sights, wanted, &Bound::of(&config.trainer.devices), config.launch.share_gpus)? {
+    let probes = gather_probes(world, &probe)?;
+    match decide(&probes, wanted, &Bound::of(&config.trainer.devices), config.launch.share_gpus)? {
         Decision::Cpu(reason) => {
             if let Some(reason) = reason.filter(|_| world.is_root()) {
                 tracing::warn!("{reason}: this run uses CPUs");
@@ -82,7 +82,7 @@ pub fn choose(world: &World, config: &Config) -> Result<Device> {
             Ok(Device::Cpu)
         }
         Decision::Gpus(indices) => {
-            tracing::debug!("{}", table(&sights, &indices));
+            tracing::debug!("{}", table(&probes, &indices));
             let device = Device::Cuda(indices[world.rank()]);
             torch::set_device(device)?;
             if let Some(library) = library.transpose()? {
@@ -113,9 +113,9 @@ fn look() -> (usize, Result<Vec<Gpu>, String>) {
     (visible, usable)
 }
 
-fn exchange(world: &World, sight: &Sight) -> Result<Vec<Sight>> {
-    let bug = |error: serde_json::Error| Error::new(Kind::Bug, format!("what a rank sees of its GPUs: {error}"));
-    let all = world.exchange(&serde_json::to_string(sight).map_err(bug)?)?;
+fn gather_probes(world: &World, probe: &DeviceProbe) -> Result<Vec<DeviceProbe>> {
+    let bug = |error: serde_json::Error| Error::new(ErrorKind::Bug, format!("what a rank sees of its GPUs: {error}"));
+    let all = world.all_gather(&serde_json::to_string(probe).map_err(bug)?)?;
     all.iter().map(|text| serde_json::from_str(text).map_err(bug)).collect()
 }
 
@@ -153,35 +153,35 @@ impl Bound {
 }
 
 /// What follows from all that the ranks see, in rank order.
-fn decide(sights: &[Sight], wanted: Accelerator, bound: &Bound, share: bool) -> Result<Decision> {
-    if let Some(error) = lack(sights) {
-        let somebody = sights.iter().any(|sight| sight.visible > 0);
+fn decide(probes: &[DeviceProbe], wanted: Accelerator, bound: &Bound, share: bool) -> Result<Decision> {
+    if let Some(error) = missing(probes) {
+        let somebody = probes.iter().any(|probe| probe.visible > 0);
         return match wanted {
             Accelerator::Gpu => Err(error.context("trainer.accelerator=gpu")),
             // A machine without GPUs is nothing to talk about.
             _ => Ok(Decision::Cpu(somebody.then(|| error.message().to_owned()))),
         };
     }
-    let mut indices = Vec::with_capacity(sights.len());
-    let mut owners: Vec<(&str, &str, usize)> = Vec::with_capacity(sights.len());
-    for (rank, sight) in sights.iter().enumerate() {
-        let gpus = sight.gpus.as_deref().unwrap_or_default();
+    let mut indices = Vec::with_capacity(probes.len());
+    let mut owners: Vec<(&str, &str, usize)> = Vec::with_capacity(probes.len());
+    for (rank, probe) in probes.iter().enumerate() {
+        let gpus = probe.gpus.as_deref().unwrap_or_default();
         let pool = bound.pool(gpus.len()).map_err(|index| {
             Error::usage(format!(
                 "trainer.devices: rank {rank} on {} has no GPU {index}, it sees {} (0 to {})",
-                sight.host,
+                probe.host,
                 gpus.len(),
                 gpus.len() - 1
             ))
         })?;
-        let index = pool[sight.local_rank % pool.len()];
+        let index = pool[probe.local_rank % pool.len()];
         let bus_id = gpus[index].bus_id.as_str();
         if let Some((.., other)) =
-            owners.iter().find(|(machine, bus, _)| (*machine, *bus) == (&sight.machine, bus_id)).filter(|_| !share)
+            owners.iter().find(|(machine, bus, _)| (*machine, *bus) == (&probe.machine, bus_id)).filter(|_| !share)
         {
             return Err(Error::usage(format!(
                 "ranks {other} and {rank} would share GPU {bus_id} on {}: it has {} GPU(s) for its ranks",
-                sight.host,
+                probe.host,
                 pool.len()
             ))
             .hint(
@@ -189,26 +189,26 @@ fn decide(sights: &[Sight], wanted: Accelerator, bound: &Bound, share: bool) -> 
                  trainer.accelerator=cpu leaves GPUs alone, launch.share_gpus=true allows it",
             ));
         }
-        owners.push((&sight.machine, bus_id, rank));
+        owners.push((&probe.machine, bus_id, rank));
         indices.push(index);
     }
     Ok(Decision::Gpus(indices))
 }
 
 /// Why these ranks cannot all run on GPUs.
-fn lack(sights: &[Sight]) -> Option<Error> {
-    for (rank, sight) in sights.iter().enumerate() {
-        let place = if sights.len() == 1 { String::new() } else { format!("rank {rank} on {}: ", sight.host) };
-        if let Err(reason) = &sight.gpus {
+fn missing(probes: &[DeviceProbe]) -> Option<Error> {
+    for (rank, probe) in probes.iter().enumerate() {
+        let place = if probes.len() == 1 { String::new() } else { format!("rank {rank} on {}: ", probe.host) };
+        if let Err(reason) = &probe.gpus {
             return Some(Error::missing(format!("{place}no GPU: {reason}")).hint("see what `nvidia-smi` says there"));
         }
-        if let Some(Err((message, hint))) = &sight.nccl {
+        if let Some(Err((message, hint))) = &probe.nccl {
             let error = Error::missing(format!("{place}{message}"));
             return Some(hint.iter().fold(error, |error, hint| error.hint(hint)));
         }
-        let version = |sight: &Sight| sight.nccl.clone().and_then(Result::ok);
-        if version(sight) != version(&sights[0]) {
-            let [here, there] = [sight, &sights[0]].map(|sight| version(sight).unwrap_or_default());
+        let version = |probe: &DeviceProbe| probe.nccl.clone().and_then(Result::ok);
+        if version(probe) != version(&probes[0]) {
+            let [here, there] = [probe, &probes[0]].map(|probe| version(probe).unwrap_or_default());
             return Some(
                 Error::missing(format!("{place}NCCL {here}, but rank 0 has {there}: all ranks need the same"))
                     .hint("REGUN_NCCL_LIB chooses the library"),
@@ -219,14 +219,14 @@ fn lack(sights: &[Sight]) -> Option<Error> {
 }
 
 /// One line for each rank.
-fn table(sights: &[Sight], indices: &[usize]) -> String {
-    let width = sights.iter().map(|sight| sight.host.len()).max().unwrap_or(0).max("host".len());
+fn table(probes: &[DeviceProbe], indices: &[usize]) -> String {
+    let width = probes.iter().map(|probe| probe.host.len()).max().unwrap_or(0).max("host".len());
     let mut text = format!("rank  {:width$}  GPU  bus address   memory  name", "host");
-    for (rank, (sight, &index)) in sights.iter().zip(indices).enumerate() {
-        let Some(gpu) = sight.gpus.as_ref().ok().and_then(|gpus| gpus.get(index)) else { continue };
+    for (rank, (probe, &index)) in probes.iter().zip(indices).enumerate() {
+        let Some(gpu) = probe.gpus.as_ref().ok().and_then(|gpus| gpus.get(index)) else { continue };
         let gib = gpu.memory_bytes as f64 / f64::from(1 << 30);
         let _ =
-            write!(text, "\n{rank:4}  {:width$}  {index:3}  {}  {gib:3.0} GiB  {}", sight.host, gpu.bus_id, gpu.name);
+            write!(text, "\n{rank:4}  {:width$}  {index:3}  {}  {gib:3.0} GiB  {}", probe.host, gpu.bus_id, gpu.name);
     }
     text
 }
@@ -240,9 +240,9 @@ mod tests {
     }
 
     /// A rank that sees the GPUs at these bus addresses.
-    fn rank(host: &str, local_rank: usize, buses: &[usize]) -> Sight {
+    fn rank(host: &str, local_rank: usize, buses: &[usize]) -> DeviceProbe {
         let gpus = Ok(buses.iter().map(|&bus| gpu(bus)).collect());
-        Sight {
+        DeviceProbe {
             host: host.into(),
             machine: host.into(),
             local_rank,
@@ -252,42 +252,42 @@ mod tests {
         }
     }
 
-    fn blind(host: &str, local_rank: usize) -> Sight {
-        Sight { gpus: Err("there is no NVIDIA driver".into()), nccl: None, ..rank(host, local_rank, &[]) }
+    fn blind(host: &str, local_rank: usize) -> DeviceProbe {
+        DeviceProbe { gpus: Err("there is no NVIDIA driver".into()), nccl: None, ..rank(host, local_rank, &[]) }
     }
 
-    fn auto(sights: &[Sight]) -> Result<Decision> {
-        decide(sights, Accelerator::Auto, &Bound::All, false)
+    fn auto(probes: &[DeviceProbe]) -> Result<Decision> {
+        decide(probes, Accelerator::Auto, &Bound::All, false)
     }
 
     #[test]
     fn local_ranks_count_the_gpus_of_their_machine() {
-        let sights = [rank("a", 0, &[1, 2]), rank("a", 1, &[1, 2]), rank("b", 0, &[1, 2]), rank("b", 1, &[1, 2])];
-        assert_eq!(auto(&sights).unwrap(), Decision::Gpus(vec![0, 1, 0, 1]));
+        let probes = [rank("a", 0, &[1, 2]), rank("a", 1, &[1, 2]), rank("b", 0, &[1, 2]), rank("b", 1, &[1, 2])];
+        assert_eq!(auto(&probes).unwrap(), Decision::Gpus(vec![0, 1, 0, 1]));
         // A launcher that shows each rank its own.
-        let sights = [rank("a", 0, &[1]), rank("a", 1, &[2])];
-        assert_eq!(auto(&sights).unwrap(), Decision::Gpus(vec![0, 0]));
+        let probes = [rank("a", 0, &[1]), rank("a", 1, &[2])];
+        assert_eq!(auto(&probes).unwrap(), Decision::Gpus(vec![0, 0]));
     }
 
     #[test]
     fn two_ranks_on_one_gpu_are_refused_unless_allowed() {
-        let sights = [rank("a", 0, &[7]), rank("b", 0, &[7]), rank("a", 1, &[7])];
-        let error = auto(&sights).unwrap_err();
-        assert_eq!(error.kind(), Kind::Usage);
+        let probes = [rank("a", 0, &[7]), rank("b", 0, &[7]), rank("a", 1, &[7])];
+        let error = auto(&probes).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
         assert!(error.message().contains("ranks 0 and 2 would share GPU 0000:07:00.0 on a"), "{error}");
         // Two containers on one machine, with names of their own; and two machines of one name.
-        let contained = Sight { machine: "a".into(), ..rank("c", 0, &[7]) };
+        let contained = DeviceProbe { machine: "a".into(), ..rank("c", 0, &[7]) };
         assert!(auto(&[rank("a", 0, &[7]), contained]).unwrap_err().message().contains("ranks 0 and 1"));
-        let other = Sight { machine: "b".into(), ..rank("a", 0, &[7]) };
+        let other = DeviceProbe { machine: "b".into(), ..rank("a", 0, &[7]) };
         assert_eq!(auto(&[rank("a", 0, &[7]), other]).unwrap(), Decision::Gpus(vec![0, 0]));
-        let shared = decide(&sights, Accelerator::Auto, &Bound::All, true).unwrap();
+        let shared = decide(&probes, Accelerator::Auto, &Bound::All, true).unwrap();
         assert_eq!(shared, Decision::Gpus(vec![0, 0, 0]));
     }
 
     #[test]
     fn devices_bound_what_a_machine_gives() {
-        let sights = [rank("a", 0, &[1, 2, 3]), rank("a", 1, &[1, 2, 3])];
-        let with = |bound| decide(&sights, Accelerator::Gpu, &bound, false);
+        let probes = [rank("a", 0, &[1, 2, 3]), rank("a", 1, &[1, 2, 3])];
+        let with = |bound| decide(&probes, Accelerator::Gpu, &bound, false);
         assert_eq!(with(Bound::These(vec![2, 0])).unwrap(), Decision::Gpus(vec![2, 0]));
         assert_eq!(with(Bound::First(8)).unwrap(), Decision::Gpus(vec![0, 1]));
         assert!(with(Bound::These(vec![1])).unwrap_err().message().contains("share"));
@@ -296,29 +296,29 @@ mod tests {
 
     #[test]
     fn what_lacks_is_an_error_only_where_a_gpu_is_asked_for() {
-        let sights = [rank("a", 0, &[1]), blind("b", 0)];
-        let error = decide(&sights, Accelerator::Gpu, &Bound::All, false).unwrap_err();
-        assert_eq!(error.kind(), Kind::Missing);
+        let probes = [rank("a", 0, &[1]), blind("b", 0)];
+        let error = decide(&probes, Accelerator::Gpu, &Bound::All, false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Missing);
         assert!(error.message().contains("rank 1 on b: no GPU: there is no NVIDIA driver"), "{error}");
-        assert!(matches!(auto(&sights).unwrap(), Decision::Cpu(Some(reason)) if reason.contains("rank 1 on b")));
+        assert!(matches!(auto(&probes).unwrap(), Decision::Cpu(Some(reason)) if reason.contains("rank 1 on b")));
         // No rank has one: nothing to wonder about.
         assert_eq!(auto(&[blind("a", 0), blind("a", 1)]).unwrap(), Decision::Cpu(None));
-        let unusable = Sight { visible: 1, gpus: Err("libtorch is built for CPUs only".into()), ..blind("a", 0) };
+        let unusable = DeviceProbe { visible: 1, gpus: Err("libtorch is built for CPUs only".into()), ..blind("a", 0) };
         let reason = "no GPU: libtorch is built for CPUs only".to_owned();
         assert_eq!(auto(&[unusable]).unwrap(), Decision::Cpu(Some(reason)));
 
         let mut without_nccl = [rank("a", 0, &[1, 2]), rank("a", 1, &[1, 2])];
         without_nccl[1].nccl = Some(Err(("there is no NCCL".into(), Some("install it".into()))));
         let error = decide(&without_nccl, Accelerator::Gpu, &Bound::All, false).unwrap_err();
-        assert_eq!((error.kind(), error.hint_text()), (Kind::Missing, Some("install it")));
+        assert_eq!((error.kind(), error.hint_text()), (ErrorKind::Missing, Some("install it")));
         without_nccl[1].nccl = Some(Ok("2.27.3".into()));
         assert!(matches!(auto(&without_nccl).unwrap(), Decision::Cpu(Some(reason)) if reason.contains("NCCL 2.27.3")));
     }
 
     #[test]
     fn the_table_has_a_line_for_each_rank() {
-        let sights = [rank("node-a", 0, &[1, 2]), rank("b", 0, &[9])];
-        let text = table(&sights, &[1, 0]);
+        let probes = [rank("node-a", 0, &[1, 2]), rank("b", 0, &[9])];
+        let text = table(&probes, &[1, 0]);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[1], "   0  node-a    1  0000:02:00.0   80 GiB  H100");
         assert_eq!(lines[2], "   1  b         0  0000:09:00.0   80 GiB  H100");

@@ -11,7 +11,7 @@ use tch::{Device, Tensor};
 
 use super::nccl::{Library, Nccl};
 use super::{Overlap, Solo, Transport, order, watchdog};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::torch;
 
 /// Collectives so far, for `run.json`.
@@ -208,52 +208,52 @@ impl World {
 
     /// This rank's contiguous share of `n` items. Shares differ by at most one item; the first ranks get the larger
     /// ones; a share may be empty.
-    pub fn share(&self, n: usize) -> Range<usize> {
-        share_of(n, self.rank(), self.size())
+    pub fn shard(&self, n: usize) -> Range<usize> {
+        shard_of(n, self.rank(), self.size())
     }
 
     /// Whether whole job number `job` of `jobs` (an evaluation batch, say) is this rank's.
     ///
     /// Jobs are dealt in contiguous blocks, so that gathering the results in rank order restores their order.
-    pub fn deals(&self, job: usize, jobs: usize) -> bool {
-        self.share(jobs).contains(&job)
+    pub fn owns_batch(&self, job: usize, jobs: usize) -> bool {
+        self.shard(jobs).contains(&job)
     }
 
     /// Replaces `tensor` by its element-wise sum over all ranks.
-    pub fn sum(&self, tensor: &mut Tensor) -> Result<()> {
+    pub fn all_reduce(&self, tensor: &mut Tensor) -> Result<()> {
         let (bytes, what) = describe("all-reduce", tensor)?;
-        self.collective(bytes, what, |transport| transport.all_reduce_sum(tensor))
+        self.collective(bytes, what, |transport| transport.all_reduce(tensor))
     }
 
-    /// Begins to do so. Until [`finish_sums`](Self::finish_sums) the memory of `tensor` stays alive and is neither read
+    /// Begins to do so. Until [`finish_all_reduces`](Self::finish_all_reduces) the memory of `tensor` stays alive and is neither read
     /// nor written.
-    pub fn begin_sum(&self, tensor: &mut Tensor) -> Result<()> {
+    pub fn start_all_reduce(&self, tensor: &mut Tensor) -> Result<()> {
         let (bytes, what) = describe("all-reduce", tensor)?;
-        self.collective(bytes, what, |transport| transport.begin_all_reduce_sum(tensor))
+        self.collective(bytes, what, |transport| transport.start_all_reduce(tensor))
     }
 
     /// Orders all that follows after the sums that were begun. No collective call.
-    pub fn finish_sums(&self) -> Result<()> {
-        self.transport().finish_sums()
+    pub fn finish_all_reduces(&self) -> Result<()> {
+        self.transport().finish_all_reduces()
     }
 
     /// Replaces `tensor` of rank 0 by its element-wise sum over all ranks.
-    pub fn sum_at_root(&self, tensor: &mut Tensor) -> Result<()> {
+    pub fn reduce(&self, tensor: &mut Tensor) -> Result<()> {
         let (bytes, what) = describe("reduce", tensor)?;
-        self.collective(bytes, what, |transport| transport.reduce_sum(tensor))
+        self.collective(bytes, what, |transport| transport.reduce(tensor))
     }
 
     /// The element-wise sum of `tensor` over all ranks, which autograd differentiates any number of times.
     ///
     /// What each rank's backward pass then computes are the gradients of the *sum* of all ranks' losses. A backward
     /// pass through the result is a collective call: all ranks make it, in the same graph.
-    pub fn sum_in_graph(&self, tensor: &Tensor) -> Result<Tensor> {
+    pub fn all_reduce_in_graph(&self, tensor: &Tensor) -> Result<Tensor> {
         let world = self.clone();
-        torch::symmetric_map(tensor, move |tensor| world.sum(tensor))
+        torch::symmetric_map(tensor, move |tensor| world.all_reduce(tensor))
     }
 
     /// Replaces `tensor` by that of rank 0.
-    pub fn from_root(&self, tensor: &mut Tensor) -> Result<()> {
+    pub fn broadcast(&self, tensor: &mut Tensor) -> Result<()> {
         let what = format!("broadcast of {:?}", tensor.size());
         self.collective(0, what, |transport| transport.broadcast(tensor))
     }
@@ -271,21 +271,21 @@ impl World {
     }
 
     /// The texts of all ranks, in rank order.
-    pub fn exchange(&self, text: &str) -> Result<Vec<String>> {
-        let all = self.collective(0, "exchange of texts".into(), |t| t.all_gather_bytes(text.as_bytes()))?;
+    pub fn all_gather(&self, text: &str) -> Result<Vec<String>> {
+        let all = self.collective(0, "all-gather of texts".into(), |t| t.all_gather_bytes(text.as_bytes()))?;
         Ok(all.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect())
     }
 
     /// What rank 0 says.
-    pub fn root_says(&self, text: &str) -> Result<String> {
+    pub fn broadcast_str(&self, text: &str) -> Result<String> {
         let mine = if self.is_root() { text } else { "" };
-        Ok(self.exchange(mine)?.swap_remove(0))
+        Ok(self.all_gather(mine)?.swap_remove(0))
     }
 
     /// What rank 0 answers; the others' answers do not count.
-    pub fn root_decides(&self, answer: bool) -> Result<bool> {
+    pub fn broadcast_bool(&self, answer: bool) -> Result<bool> {
         let mut flag = Tensor::from_slice(&[i64::from(answer)]);
-        self.from_root(&mut flag)?;
+        self.broadcast(&mut flag)?;
         Ok(flag.f_int64_value(&[0])? != 0)
     }
 
@@ -303,7 +303,7 @@ impl World {
             return job();
         }
         if !self.is_root() {
-            while !self.root_decides(true)? {}
+            while !self.broadcast_bool(true)? {}
             return job();
         }
         let sign_of_life = watchdog::limit() / 4;
@@ -314,10 +314,11 @@ impl World {
                 job()
             });
             while ended.recv_timeout(sign_of_life) == Err(RecvTimeoutError::Timeout) {
-                self.root_decides(false)?;
+                self.broadcast_bool(false)?;
             }
-            let done = worker.join().map_err(|_| Error::new(Kind::Bug, "rank 0 panicked in what it does first"))??;
-            self.root_decides(true)?;
+            let done =
+                worker.join().map_err(|_| Error::new(ErrorKind::Bug, "rank 0 panicked in what it does first"))??;
+            self.broadcast_bool(true)?;
             Ok(done)
         })
     }
@@ -329,8 +330,8 @@ impl World {
             return Ok(());
         }
         let mine = serde_json::to_string(&facts())
-            .map_err(|error| Error::new(Kind::Bug, format!("facts to compare: {error}")))?;
-        let all = self.exchange(&mine)?;
+            .map_err(|error| Error::new(ErrorKind::Bug, format!("facts to compare: {error}")))?;
+        let all = self.all_gather(&mine)?;
         let all: Vec<Vec<(String, String)>> =
             all.iter().map(|text| serde_json::from_str(text).unwrap_or_default()).collect();
         let mut differences = Vec::new();
@@ -386,8 +387,8 @@ fn describe(collective: &str, tensor: &Tensor) -> Result<(usize, String)> {
     Ok((tensor.numel() * kind.elt_size_in_bytes(), format!("{collective} of {:?} {kind:?}", tensor.size())))
 }
 
-/// Share of `rank` among `size` ranks: see [`World::share`].
-fn share_of(n: usize, rank: usize, size: usize) -> Range<usize> {
+/// Share of `rank` among `size` ranks: see [`World::shard`].
+fn shard_of(n: usize, rank: usize, size: usize) -> Range<usize> {
     let (small, larger) = (n / size, n % size);
     let start = rank * small + rank.min(larger);
     start..start + small + usize::from(rank < larger)
@@ -395,13 +396,13 @@ fn share_of(n: usize, rank: usize, size: usize) -> Range<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::share_of;
+    use super::shard_of;
 
     #[test]
     fn shares_are_contiguous_cover_everything_once_and_differ_by_one() {
         for n in [0, 1, 2, 3, 97, 128] {
             for size in 1..=5 {
-                let shares: Vec<_> = (0..size).map(|rank| share_of(n, rank, size)).collect();
+                let shares: Vec<_> = (0..size).map(|rank| shard_of(n, rank, size)).collect();
                 let joined: Vec<usize> = shares.iter().cloned().flatten().collect();
                 assert_eq!(joined, (0..n).collect::<Vec<_>>(), "n {n}, {size} ranks");
                 let (shortest, longest) = (shares.iter().map(|s| s.len()).min(), shares.iter().map(|s| s.len()).max());

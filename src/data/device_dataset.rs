@@ -1,18 +1,18 @@
-//! The whole data set as tensors, and which of its samples play which role.
+//! The whole data set as tensors, and which of its samples play which part.
 
 use tch::{Device, Kind, Tensor};
 
 use super::augment::{Augment, SampleKeys};
-use super::placement;
+use super::pixel_placement;
 use super::source::{Dataset, Images};
-use super::split::Parts;
+use super::split::SplitIndices;
 use crate::config::schema as config;
 use crate::error::Result;
 use crate::torch::{tensor_over, to_channels_last, upload};
 
 /// A part of the data, by what it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Role {
+pub enum Part {
     Retain,
     Forget,
     /// Retain and forget together: what the base model trains on.
@@ -25,23 +25,23 @@ pub enum Role {
     Test,
 }
 
-impl Role {
+impl Part {
     pub fn name(self) -> &'static str {
         match self {
-            Role::Retain => "retain",
-            Role::Forget => "forget",
-            Role::Train => "train",
-            Role::RetainSubset => "retain_subset",
-            Role::HeldOut => "heldout",
-            Role::Val => "val",
-            Role::Test => "test",
+            Part::Retain => "retain",
+            Part::Forget => "forget",
+            Part::Train => "train",
+            Part::RetainSubset => "retain_subset",
+            Part::HeldOut => "heldout",
+            Part::Val => "val",
+            Part::Test => "test",
         }
     }
 }
 
 /// Images with their labels, on the rank's device; the pixels stay in host memory where they do not fit there. uint8,
 /// unless they are network input already.
-pub struct Resident {
+pub struct DeviceImages {
     /// [N, C, H, W]. Only ever read: in host memory it may be a file that is mapped.
     pixels: Tensor,
     /// int64 [N] on the rank's device.
@@ -49,16 +49,16 @@ pub struct Resident {
     host_labels: Vec<i64>,
 }
 
-impl Resident {
+impl DeviceImages {
     /// `pixels` [N, C, H, W], one label per image.
     pub fn new(pixels: Tensor, labels: Vec<i64>) -> Self {
-        Resident { labels: Tensor::from_slice(&labels).to_device(pixels.device()), pixels, host_labels: labels }
+        DeviceImages { labels: Tensor::from_slice(&labels).to_device(pixels.device()), pixels, host_labels: labels }
     }
 
     /// In host memory the pixels are those of `images`, not a copy.
     fn place(images: &Images, pixels_on: Device, device: Device) -> Result<Self> {
         let shape = [images.labels.len(), images.channels, images.height, images.width].map(|side| side as i64);
-        Ok(Resident {
+        Ok(DeviceImages {
             pixels: tensor_over(images.pixels.clone(), &shape)?.f_to_device(pixels_on)?,
             labels: Tensor::from_slice(&images.labels).f_to_device(device)?,
             host_labels: images.labels.clone(),
@@ -71,10 +71,10 @@ impl Resident {
 }
 
 /// Everything a run knows about its data: the resident sets, the roles, and the transforms.
-pub struct Corpus {
-    train: Resident,
-    test: Resident,
-    parts: Parts,
+pub struct DeviceDataset {
+    train: DeviceImages,
+    test: DeviceImages,
+    parts: SplitIndices,
     train_full: Vec<usize>,
     test_indices: Vec<usize>,
     /// None where the images are network input already.
@@ -84,21 +84,33 @@ pub struct Corpus {
     device: Device,
 }
 
-impl Corpus {
+impl DeviceDataset {
     /// Moves `dataset` to `device`, or its batches one by one where it does not fit there; batches come out in `kind`.
-    pub fn new(dataset: &Dataset, parts: Parts, config: &config::Data, kind: Kind, device: Device) -> Result<Self> {
+    pub fn new(
+        dataset: &Dataset,
+        parts: SplitIndices,
+        config: &config::DataConfig,
+        kind: Kind,
+        device: Device,
+    ) -> Result<Self> {
         let augment = Augment::new(&config.transforms, (dataset.train.height, dataset.train.width), kind, device)?;
-        let pixels_on = placement::choose(&[&dataset.train, &dataset.test], device)?;
-        let place = |images| Resident::place(images, pixels_on, device);
+        let pixels_on = pixel_placement::choose(&[&dataset.train, &dataset.test], device)?;
+        let place = |images| DeviceImages::place(images, pixels_on, device);
         let (train, test) = (place(&dataset.train)?, place(&dataset.test)?);
-        let mut corpus = Self::prepared(train, test, parts, dataset.num_classes, config.eval_batch_size);
-        corpus.augment = Some(augment);
-        Ok(corpus)
+        let mut dataset = Self::prepared(train, test, parts, dataset.num_classes, config.eval_batch_size);
+        dataset.augment = Some(augment);
+        Ok(dataset)
     }
 
     /// Data that is network input already: no transforms. `eval_batch_size` is the samples of one evaluation batch.
-    pub fn prepared(train: Resident, test: Resident, parts: Parts, num_classes: usize, eval_batch_size: usize) -> Self {
-        Corpus {
+    pub fn prepared(
+        train: DeviceImages,
+        test: DeviceImages,
+        parts: SplitIndices,
+        num_classes: usize,
+        eval_batch_size: usize,
+    ) -> Self {
+        DeviceDataset {
             test_indices: (0..test.host_labels.len()).collect(),
             device: train.labels.device(),
             train,
@@ -124,16 +136,16 @@ impl Corpus {
         self.device
     }
 
-    /// Indices of a role, sorted, into the training set (`Role::Test`: into the test set).
-    pub fn indices(&self, role: Role) -> &[usize] {
-        match role {
-            Role::Retain => &self.parts.retain,
-            Role::Forget => &self.parts.forget,
-            Role::Train => &self.train_full,
-            Role::RetainSubset => &self.parts.retain_subset,
-            Role::HeldOut => &self.parts.heldout,
-            Role::Val => &self.parts.val,
-            Role::Test => &self.test_indices,
+    /// Indices of a part, sorted, into the training set (`Part::Test`: into the test set).
+    pub fn indices(&self, part: Part) -> &[usize] {
+        match part {
+            Part::Retain => &self.parts.retain,
+            Part::Forget => &self.parts.forget,
+            Part::Train => &self.train_full,
+            Part::RetainSubset => &self.parts.retain_subset,
+            Part::HeldOut => &self.parts.heldout,
+            Part::Val => &self.parts.val,
+            Part::Test => &self.test_indices,
         }
     }
 
@@ -143,28 +155,28 @@ impl Corpus {
         self.augment.as_ref().map(Augment::bounds)
     }
 
-    /// Labels of the samples of a role, in the order of [`Corpus::indices`].
-    pub fn labels(&self, role: Role) -> Vec<i64> {
-        let labels = self.set(role).labels();
-        self.indices(role).iter().map(|&index| labels[index]).collect()
+    /// Labels of the samples of a part, in the order of [`DeviceDataset::indices`].
+    pub fn labels(&self, part: Part) -> Vec<i64> {
+        let labels = self.set(part).labels();
+        self.indices(part).iter().map(|&index| labels[index]).collect()
     }
 
-    pub fn label(&self, role: Role, index: usize) -> i64 {
-        self.set(role).host_labels[index]
+    pub fn label(&self, part: Part, index: usize) -> i64 {
+        self.set(part).host_labels[index]
     }
 
-    fn set(&self, role: Role) -> &Resident {
-        match role {
-            Role::Test => &self.test,
+    fn set(&self, part: Part) -> &DeviceImages {
+        match part {
+            Part::Test => &self.test,
             _ => &self.train,
         }
     }
 
-    /// Network input and labels of the samples `indices` (into the set that `role` belongs to): images
+    /// Network input and labels of the samples `indices` (into the set that `part` belongs to): images
     /// [n, C, S, S] channels-last, labels int64 [n]. With `keys` the training transforms, drawn by them; without,
     /// those of evaluation.
-    pub fn fetch(&self, role: Role, indices: &[usize], keys: Option<&SampleKeys<'_>>) -> Result<(Tensor, Tensor)> {
-        let set = self.set(role);
+    pub fn load_batch(&self, part: Part, indices: &[usize], keys: Option<&SampleKeys<'_>>) -> Result<(Tensor, Tensor)> {
+        let set = self.set(part);
         let rows: Vec<i64> = indices.iter().map(|&index| index as i64).collect();
         // Pixels that stayed in host memory are gathered there.
         let rows = upload(&Tensor::f_from_slice(&rows)?, set.pixels.device())?;

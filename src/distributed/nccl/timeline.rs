@@ -11,7 +11,7 @@ use std::ops::AddAssign;
 use serde::Serialize;
 
 use crate::error::Result;
-use crate::torch::Mark;
+use crate::torch::Event;
 
 /// What sums that were begun took on the device.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
@@ -46,9 +46,9 @@ pub trait Moment {
     fn since(&self, earlier: &Self) -> Result<f64>;
 }
 
-impl Moment for Mark {
+impl Moment for Event {
     fn reached(&self) -> Result<bool> {
-        Mark::reached(self)
+        Event::reached(self)
     }
 
     fn since(&self, earlier: &Self) -> Result<f64> {

@@ -2,7 +2,7 @@
 //!
 //! NCCL works on a stream of its own, ordered against libtorch's current stream by events: it waits for what computes
 //! its input, and what follows waits for it. The host does neither. Sums that are begun
-//! ([`Transport::begin_all_reduce_sum`]) let the current stream go on until [`Transport::finish_sums`]: so gradients
+//! ([`Transport::start_all_reduce`]) let the current stream go on until [`Transport::finish_all_reduces`]: so gradients
 //! are summed beneath the backward pass.
 //!
 //! Messages, host tensors and barriers stay with the transport below, MPI. The two never wait for each other: MPI sees
@@ -30,8 +30,8 @@ use self::library::Collective;
 use self::monitor::{Monitor, Unfinished};
 use self::timeline::Timeline;
 use super::{Transport, watchdog};
-use crate::error::{Error, Kind as ErrorKind, Result};
-use crate::torch::{self, Mark, SideStream};
+use crate::error::{Error, ErrorKind, Result};
+use crate::torch::{self, CommStream, Event};
 
 pub use library::{Library, Version};
 pub use timeline::Overlap;
@@ -43,11 +43,11 @@ pub struct Nccl {
     host: Arc<dyn Transport>,
     device: Device,
     comm: Arc<Communicator>,
-    stream: SideStream,
+    stream: CommStream,
     unfinished: Arc<Unfinished>,
     monitor: Monitor,
     /// Where sums are traced.
-    timeline: Mutex<Option<Timeline<Mark>>>,
+    timeline: Mutex<Option<Timeline<Event>>>,
 }
 
 impl Nccl {
@@ -61,7 +61,7 @@ impl Nccl {
         let mut id = raw::UniqueId([0; 128]);
         id.0.copy_from_slice(torch::host_bytes_mut(&mut shared)?);
 
-        let stream = SideStream::new(device)?;
+        let stream = CommStream::new(device)?;
         let place = (host.rank(), host.size());
         let comm = Arc::new(Communicator::start(library, id, place, device, watchdog::limit())?);
         let unfinished = Arc::<Unfinished>::default();
@@ -90,7 +90,7 @@ impl Nccl {
     /// From here on the device should come to the present end of the stream within the limit.
     fn watch(&self, what: String) -> Result<()> {
         if !self.stream.is_capturing() {
-            self.unfinished.add(what, self.stream.mark()?);
+            self.unfinished.add(what, self.stream.event()?);
         }
         Ok(())
     }
@@ -98,12 +98,12 @@ impl Nccl {
     /// The current stream goes on when all that was launched is done, sums that were begun before included.
     fn wait_for_all(&self) -> Result<()> {
         if let Some(timeline) = self.timeline().as_mut().filter(|timeline| timeline.has_begun()) {
-            timeline.wait_from(Mark::timed_now(self.device)?)?;
+            timeline.wait_from(Event::timed_now(self.device)?)?;
         }
         self.stream.join_current()
     }
 
-    fn timeline(&self) -> MutexGuard<'_, Option<Timeline<Mark>>> {
+    fn timeline(&self) -> MutexGuard<'_, Option<Timeline<Event>>> {
         self.timeline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -151,18 +151,18 @@ impl Transport for Nccl {
         true
     }
 
-    fn all_reduce_sum(&self, tensor: &mut Tensor) -> Result<()> {
+    fn all_reduce(&self, tensor: &mut Tensor) -> Result<()> {
         if !self.carries(tensor) {
-            return self.host.all_reduce_sum(tensor);
+            return self.host.all_reduce(tensor);
         }
         let Some((data, count, dtype)) = Self::reduction(tensor)? else { return Ok(()) };
         self.launch(Collective::AllReduce { data, count, dtype })?;
         self.wait_for_all()
     }
 
-    fn begin_all_reduce_sum(&self, tensor: &mut Tensor) -> Result<()> {
+    fn start_all_reduce(&self, tensor: &mut Tensor) -> Result<()> {
         if !self.carries(tensor) {
-            return self.host.all_reduce_sum(tensor);
+            return self.host.all_reduce(tensor);
         }
         let Some((data, count, dtype)) = Self::reduction(tensor)? else { return Ok(()) };
         let sum = Collective::AllReduce { data, count, dtype };
@@ -170,15 +170,15 @@ impl Transport for Nccl {
             None => self.launch(sum),
             Some(timeline) => {
                 self.stream.follow_current()?;
-                let begin = self.stream.timed_mark()?;
+                let begin = self.stream.timed_event()?;
                 self.launch(sum)?;
-                timeline.sum(begin, self.stream.timed_mark()?);
+                timeline.sum(begin, self.stream.timed_event()?);
                 Ok(())
             }
         }
     }
 
-    fn finish_sums(&self) -> Result<()> {
+    fn finish_all_reduces(&self) -> Result<()> {
         self.wait_for_all()
     }
 
@@ -196,9 +196,9 @@ impl Transport for Nccl {
         self.watch(what.to_owned())
     }
 
-    fn reduce_sum(&self, tensor: &mut Tensor) -> Result<()> {
+    fn reduce(&self, tensor: &mut Tensor) -> Result<()> {
         if !self.carries(tensor) {
-            return self.host.reduce_sum(tensor);
+            return self.host.reduce(tensor);
         }
         let Some((data, count, dtype)) = Self::reduction(tensor)? else { return Ok(()) };
         self.launch(Collective::Reduce { data, count, dtype })?;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::ptr;
 
 use super::raw::{self, Comm, Stream, Table, UniqueId};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// `NCCL_VERSION_CODE`: 22809 is 2.28.9.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
@@ -56,7 +56,7 @@ impl Library {
         // SAFETY: NCCL returns static strings for any code, and its last error for a live or null communicator.
         let [name, last] = unsafe { [(self.table.error_string)(code), (self.table.last_error)(comm)] }.map(text);
         let last = if last.is_empty() { last } else { format!("; {last}") };
-        Err(Error::new(Kind::Peer, format!("NCCL {}: {what}: {name} (code {code}){last}", self.version))
+        Err(Error::new(ErrorKind::Peer, format!("NCCL {}: {what}: {name} (code {code}){last}", self.version))
             .hint("run again with NCCL_DEBUG=WARN to see what NCCL says about it"))
     }
 

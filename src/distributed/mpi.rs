@@ -12,7 +12,7 @@ use ::mpi::traits::{Communicator, CommunicatorCollectives, Destination, Root, So
 use tch::{Kind, Tensor};
 
 use super::Transport;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::torch::{self, HostElement};
 
 /// Bytes of one MPI call.
@@ -32,7 +32,7 @@ impl Mpi {
     /// watchdog aborts from its own.
     pub fn start() -> Result<Self> {
         let (universe, provided) = ::mpi::initialize_with_threading(Threading::Multiple)
-            .ok_or_else(|| Error::new(crate::error::Kind::Bug, "MPI was started twice"))?;
+            .ok_or_else(|| Error::new(ErrorKind::Bug, "MPI was started twice"))?;
         if provided != Threading::Multiple {
             return Err(Error::usage(format!(
                 "this MPI offers thread support {provided:?}; MPI_THREAD_MULTIPLE is needed"
@@ -83,24 +83,24 @@ impl Transport for Mpi {
         self.local_size
     }
 
-    fn all_reduce_sum(&self, tensor: &mut Tensor) -> Result<()> {
+    fn all_reduce(&self, tensor: &mut Tensor) -> Result<()> {
         match tensor.f_kind()? {
-            Kind::Float => self.sum::<f32>(tensor),
-            Kind::Double => self.sum::<f64>(tensor),
-            Kind::Int64 => self.sum::<i64>(tensor),
-            Kind::Half | Kind::BFloat16 => self.sum_narrow(tensor),
-            other => Err(Error::new(crate::error::Kind::Bug, format!("no MPI sum of {other:?} tensors"))),
+            Kind::Float => self.all_reduce_typed::<f32>(tensor),
+            Kind::Double => self.all_reduce_typed::<f64>(tensor),
+            Kind::Int64 => self.all_reduce_typed::<i64>(tensor),
+            Kind::Half | Kind::BFloat16 => self.all_reduce_narrow(tensor),
+            other => Err(Error::new(ErrorKind::Bug, format!("no MPI sum of {other:?} tensors"))),
         }
     }
 
-    fn reduce_sum(&self, tensor: &mut Tensor) -> Result<()> {
+    fn reduce(&self, tensor: &mut Tensor) -> Result<()> {
         match tensor.f_kind()? {
-            Kind::Float => self.sum_at_root::<f32>(tensor),
-            Kind::Double => self.sum_at_root::<f64>(tensor),
-            Kind::Int64 => self.sum_at_root::<i64>(tensor),
+            Kind::Float => self.reduce_typed::<f32>(tensor),
+            Kind::Double => self.reduce_typed::<f64>(tensor),
+            Kind::Int64 => self.reduce_typed::<i64>(tensor),
             _ => {
                 let mut sum = tensor.f_detach_copy()?;
-                self.all_reduce_sum(&mut sum)?;
+                self.all_reduce(&mut sum)?;
                 if self.rank() == 0 {
                     tensor.f_copy_(&sum)?;
                 }
@@ -165,7 +165,7 @@ impl Transport for Mpi {
     fn all_gather_bytes(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
         let mut lengths = vec![0i32; self.size()];
         let length = i32::try_from(bytes.len())
-            .map_err(|_| Error::new(crate::error::Kind::Bug, "a message between ranks of more than 2 GiB"))?;
+            .map_err(|_| Error::new(ErrorKind::Bug, "a message between ranks of more than 2 GiB"))?;
         world().all_gather_into(&length, &mut lengths[..]);
         let starts: Vec<i32> = lengths
             .iter()
@@ -192,7 +192,7 @@ impl Transport for Mpi {
 }
 
 impl Mpi {
-    fn sum<T: HostElement + Equivalence + Copy>(&self, tensor: &mut Tensor) -> Result<()> {
+    fn all_reduce_typed<T: HostElement + Equivalence + Copy>(&self, tensor: &mut Tensor) -> Result<()> {
         for chunk in torch::host_slice_mut::<T>(tensor)?.chunks_mut(MAX_BYTES / size_of::<T>()) {
             let mine = chunk.to_vec();
             world().all_reduce_into(&mine[..], chunk, SystemOperation::sum());
@@ -200,7 +200,7 @@ impl Mpi {
         Ok(())
     }
 
-    fn sum_at_root<T: HostElement + Equivalence + Copy>(&self, tensor: &mut Tensor) -> Result<()> {
+    fn reduce_typed<T: HostElement + Equivalence + Copy>(&self, tensor: &mut Tensor) -> Result<()> {
         let world = world();
         let root = world.process_at_rank(0);
         for chunk in torch::host_slice_mut::<T>(tensor)?.chunks_mut(MAX_BYTES / size_of::<T>()) {
@@ -215,7 +215,7 @@ impl Mpi {
     }
 
     /// MPI knows no 16-bit floats: every rank gets all, adds them in float32 in the order of ranks, and rounds once.
-    fn sum_narrow(&self, tensor: &mut Tensor) -> Result<()> {
+    fn all_reduce_narrow(&self, tensor: &mut Tensor) -> Result<()> {
         let all = self.all_gather_rows(&tensor.f_detach()?.f_reshape([1, -1])?)?.f_to_kind(Kind::Float)?;
         let sum = all.f_narrow(0, 0, 1)?.f_detach_copy()?;
         for rank in 1..self.size() {

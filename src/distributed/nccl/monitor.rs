@@ -13,9 +13,9 @@ use std::time::Duration;
 use tch::Device;
 
 use super::comm::Communicator;
-use crate::dist::{launch, watchdog};
+use crate::distributed::{launch, watchdog};
 use crate::error::Result;
-use crate::torch::{self, Mark};
+use crate::torch::{self, Event};
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -24,9 +24,9 @@ pub trait Milestone: Send {
     fn reached(&self) -> Result<bool>;
 }
 
-impl Milestone for Mark {
+impl Milestone for Event {
     fn reached(&self) -> Result<bool> {
-        Mark::reached(self)
+        Event::reached(self)
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::launch;
-use crate::error::Kind;
+use crate::error::ErrorKind;
 
 /// What this process waits for, and since when.
 struct Clock {
@@ -125,7 +125,7 @@ fn watch() {
                     clock.what()
                 );
                 eprintln!("hint: launch.timeout_seconds sets this limit");
-                launch::abort(Kind::Peer.exit_code());
+                launch::abort(ErrorKind::Peer.exit_code());
             }
         }
     }

@@ -32,11 +32,11 @@ impl Transport for Solo {
         true
     }
 
-    fn all_reduce_sum(&self, _: &mut Tensor) -> Result<()> {
+    fn all_reduce(&self, _: &mut Tensor) -> Result<()> {
         Ok(())
     }
 
-    fn reduce_sum(&self, _: &mut Tensor) -> Result<()> {
+    fn reduce(&self, _: &mut Tensor) -> Result<()> {
         Ok(())
     }
 
