@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::config::schema::Config;
-use crate::data::source;
 
 /// Extension of the checkpoints and caches that we write.
 pub const OURS: &str = "safetensors";
@@ -46,7 +45,7 @@ impl Names {
         Names {
             cache_dir: config.paths.cache_dir.clone(),
             model: config.model.model.name.clone(),
-            dataset: source::name(config.data.name).to_owned(),
+            dataset: config.data.name.name().to_owned(),
             scheme: config.split.scheme.name().to_owned(),
             forget_frac: config.split.forget_frac,
             seed: config.seed,

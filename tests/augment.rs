@@ -6,13 +6,13 @@ use std::collections::BTreeSet;
 
 use regun::config::schema::TransformsConfig;
 use regun::config::{Request, load};
-use regun::data::augment::{Augment, SampleKeys};
+use regun::data::augment::Augment;
 use regun::data::device_dataset::DeviceImages;
 use regun::data::source::{Dataset, Images};
 use regun::data::split::SplitIndices;
 use regun::data::{Batch, DataLoader, DeviceDataset, Part, Pool, Sampler, View};
 use regun::distributed::World;
-use regun::random::Stream;
+use regun::random::{SampleKeys, Stream};
 use regun::torch::is_channels_last;
 use tch::{Device, Kind, Tensor};
 

@@ -5,11 +5,11 @@ mod formula;
 
 use formula::s;
 use regun::eval::gap::average_gap;
-use regun::eval::performance::MacroAccuracy;
 use regun::eval::privacy::{Attack, measure, rmia_scores};
 use regun::eval::roc::{Point, Roc};
 use regun::eval::{Logits, Metrics, ModelLogits, References, evaluate};
 use regun::report::json;
+use regun::train::MacroAccuracy;
 use serde_json::Value;
 
 /// Accuracies and whatever is read off a ROC curve: counts and a few float64 operations.

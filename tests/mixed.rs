@@ -12,11 +12,11 @@ use regun::config::{Config, Request, load};
 use regun::data::{DeviceDataset, source, split};
 use regun::distributed::{World, launch};
 use regun::error::{ErrorKind, Result};
-use regun::models::build;
+use regun::models::{Model, build};
 use regun::optim::FlatParams;
 use regun::torch::Autocast;
 use regun::train::mixed::LossScale;
-use regun::train::{Drawn, EpochReport, Method, Mixed, Model, Observer, Pass, Phase, Settings, Step, Term, Trainer};
+use regun::train::{Drawn, EpochReport, Method, Mixed, Observer, Pass, Phase, Settings, Step, Term, Trainer};
 use tch::{Device, Kind, Tensor};
 use training::method;
 

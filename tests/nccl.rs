@@ -17,8 +17,9 @@ use regun::data::{DeviceDataset, source, split};
 use regun::distributed::nccl::Library;
 use regun::distributed::{World, launch};
 use regun::error::{ErrorKind, Result};
+use regun::models::Model;
 use regun::models::build as build_model;
-use regun::train::{Model, Observer, Settings, StepReport, Trainer};
+use regun::train::{Observer, Settings, StepReport, Trainer};
 use regun::unlearn;
 use tch::{Device, Kind, Tensor};
 

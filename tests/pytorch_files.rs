@@ -9,7 +9,8 @@ use regun::checkpoint::{self, Checkpoint, Facts, Manifest, pytorch};
 use regun::config::schema::{ModelConfig, Stem};
 use regun::distributed::World;
 use regun::error::ErrorKind;
-use regun::models::{self, State, pretrained};
+use regun::models::{self, State};
+use regun::pretrained;
 use tch::{Device, Kind, Tensor};
 
 fn fixture(name: &str) -> PathBuf {

@@ -20,13 +20,13 @@ use regun::distributed::{World, launch};
 use regun::error::{Error, ErrorKind, Result};
 use regun::models::layout::{Builder, Layout, TensorRole};
 use regun::models::norm::BatchNorm;
-use regun::models::{Architecture, Forward, State, Statistics, build};
+use regun::models::{Architecture, Forward, Model, State, Statistics, build};
 use regun::optim::{FlatParams, Groups};
 use regun::torch;
 use regun::train::loss::cross_entropy_sum;
 use regun::train::reduce::Reducer;
 use regun::train::supervised::Supervised;
-use regun::train::{EpochReport, Method, Model, Observer, Phase, Settings, StepReport, Trainer};
+use regun::train::{EpochReport, Method, Observer, Phase, Settings, StepReport, Trainer};
 use regun::unlearn;
 use tch::{Device, Kind, Tensor, no_grad};
 
@@ -171,9 +171,10 @@ fn check_derivatives(world: &World, size: &[i64], mean: f64, twice: bool) {
     let (x, a, b) = (torch::to_channels_last(&(random() * 2.0 + mean)).unwrap(), random(), random());
     let wanted = outcome(Statistics::Batch, &x, [&a, &b], twice, Tensor::copy);
     let [x, a, b] = [&x, &a, &b].map(|tensor| share(world, tensor));
-    let found = outcome(Statistics::Global { world, samples: size[0] as usize }, &x, [&a, &b], twice, |tensor| {
-        summed(world, tensor)
-    });
+    let found =
+        outcome(Statistics::Global { ranks: world, samples: size[0] as usize }, &x, [&a, &b], twice, |tensor| {
+            summed(world, tensor)
+        });
     let what = |name: &str| format!("{name} of a batch {size:?} around {mean} on {} ranks", world.size());
     // Numbers of this size have that many digits less after the point.
     let tolerance = 1e-12 * mean.max(1.0);
@@ -269,7 +270,7 @@ fn rank_gradients() {
 
         let (images, labels) = (share(&world, &images), share(&world, &labels));
         let (mut network, statistics) =
-            (Network::new(frozen), Statistics::Global { world: &world, samples: batch as usize });
+            (Network::new(frozen), Statistics::Global { ranks: &world, samples: batch as usize });
         let loss = |network: &Network| network.loss(&images, &labels, statistics).unwrap();
         let reducer = Reducer::new(&world, &network.params, &network.state).unwrap();
         assert_eq!(reducer.is_none(), world.size() == 1);

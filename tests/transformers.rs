@@ -7,13 +7,13 @@ mod formula_network;
 use std::sync::Arc;
 
 use formula_network::{formula_images, formula_state};
-use regun::data::augment::SampleKeys;
+use regun::models::Model;
 use regun::models::stochastic_depth::StochasticDepth;
 use regun::models::swin::{self, Swin};
 use regun::models::vit::{self, ViT};
 use regun::models::{Architecture, Forward, Mode, State, Statistics};
+use regun::random::SampleKeys;
 use regun::random::Stream;
-use regun::train::Model;
 use regun::train::loss::cross_entropy_sum;
 use regun::unlearn::fisher::squared_gradients;
 use tch::{Device, Kind, Tensor, no_grad};

@@ -9,8 +9,9 @@ use regun::data::split::SplitIndices;
 use regun::data::{DeviceDataset, Part};
 use regun::distributed::World;
 use regun::models;
+use regun::models::Model;
 use regun::train::supervised::Supervised;
-use regun::train::{EpochReport, Model, Observer, Phase, Settings, Trainer};
+use regun::train::{EpochReport, Observer, Phase, Settings, Trainer};
 use tch::{Device, Kind};
 
 use crate::Options;

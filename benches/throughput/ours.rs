@@ -8,12 +8,12 @@ use regun::error::Result;
 use regun::models::resnet::{ResNet, Variant};
 use regun::models::swin::{self, Swin};
 use regun::models::vit::{self, ViT};
-use regun::models::{Architecture, Forward, FusedState, Statistics};
+use regun::models::{Architecture, Forward, FusedState, Model, Statistics};
 use regun::optim::sgd::Sgd;
 use regun::optim::{FlatParams, Groups, Optimizer};
 use regun::torch::to_channels_last;
 use regun::train::loss::cross_entropy_sum;
-use regun::train::{Mixed, Model, mixed};
+use regun::train::{Mixed, mixed};
 use tch::{Cuda, Device, Kind, Tensor, no_grad};
 
 const BUCKET_BYTES: usize = 25 << 20;

@@ -4,8 +4,8 @@ use std::error::Error;
 
 use regun::config::schema::TransformsConfig;
 use regun::config::{Request, load};
-use regun::data::augment::{Augment, SampleKeys};
-use regun::random::Stream;
+use regun::data::augment::Augment;
+use regun::random::{SampleKeys, Stream};
 use tch::{Device, Kind, Tensor};
 
 use crate::Options;

@@ -10,10 +10,10 @@ use regun::data::device_dataset::DeviceImages;
 use regun::data::split::SplitIndices;
 use regun::data::{DeviceDataset, Part};
 use regun::distributed::launch;
-use regun::models::Architecture;
 use regun::models::resnet::{ResNet, Variant};
+use regun::models::{Architecture, Model};
 use regun::train::supervised::Supervised;
-use regun::train::{EpochReport, Model, Observer, Phase, Settings, Trainer};
+use regun::train::{EpochReport, Observer, Phase, Settings, Trainer};
 use tch::{Device, Kind, Tensor};
 
 use crate::report::{Row, median};

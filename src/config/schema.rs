@@ -65,6 +65,19 @@ pub enum DatasetName {
     ImageFolder,
 }
 
+impl DatasetName {
+    /// As it is typed, and as it stands in file names.
+    pub fn name(self) -> &'static str {
+        match self {
+            DatasetName::Digits => "digits",
+            DatasetName::Cifar10 => "cifar10",
+            DatasetName::Cifar100 => "cifar100",
+            DatasetName::TinyImagenet => "tiny_imagenet",
+            DatasetName::ImageFolder => "image_folder",
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BatchScope {

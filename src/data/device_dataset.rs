@@ -2,12 +2,13 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::augment::{Augment, SampleKeys};
+use super::augment::Augment;
 use super::pixel_placement;
 use super::source::{Dataset, Images};
 use super::split::SplitIndices;
 use crate::config::schema as config;
 use crate::error::Result;
+use crate::random::SampleKeys;
 use crate::torch::{tensor_over, to_channels_last, upload};
 
 /// A part of the data, by what it is for.

@@ -8,11 +8,11 @@ use std::ops::Range;
 
 use tch::Tensor;
 
-use super::augment::{SampleKeys, View};
+use super::augment::View;
 use super::device_dataset::{DeviceDataset, Part};
 use crate::distributed::World;
 use crate::error::{Error, Result};
-use crate::random::Stream;
+use crate::random::{SampleKeys, Stream};
 use crate::torch::{to_channels_last, upload};
 
 /// Samples that a sampler draws from.

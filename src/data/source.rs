@@ -114,7 +114,7 @@ pub struct Dataset {
 ///
 /// Fails where files are missing or damaged, and where `data.num_classes` does not fit.
 pub fn load(data: &DataConfig, options: LoadOptions<'_>) -> Result<Dataset> {
-    let name = name(data.name);
+    let name = data.name.name();
     if data.image_size.is_some() && !is_made_of_files(data.name) {
         return Err(Error::usage(format!("data.image_size: the images of {name} have one size"))
             .hint("use data.image_size=null"));
@@ -157,24 +157,13 @@ fn packed(listing: Listing, data: &DataConfig, options: LoadOptions<'_>) -> Resu
         .hint(format!("set data.num_classes={classes}")));
     }
     let settings = pack::Settings {
-        name: name(data.name),
+        name: data.name.name(),
         image_size: data.image_size,
         skip_corrupt: data.skip_corrupt,
         cache_dir: options.cache_dir,
         threads: options.threads,
     };
     pack::load(&listing, &settings)
-}
-
-/// The name of a data set as it is typed and as it stands in file names.
-pub fn name(dataset: DatasetName) -> &'static str {
-    match dataset {
-        DatasetName::Digits => "digits",
-        DatasetName::Cifar10 => "cifar10",
-        DatasetName::Cifar100 => "cifar100",
-        DatasetName::TinyImagenet => "tiny_imagenet",
-        DatasetName::ImageFolder => "image_folder",
-    }
 }
 
 /// How many test images are, pixel for pixel, among the training images: what is learnt from those is not

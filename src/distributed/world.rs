@@ -12,7 +12,7 @@ use tch::{Device, Tensor};
 use super::nccl::{Library, Nccl};
 use super::{Overlap, Solo, Transport, order, watchdog};
 use crate::error::{Error, ErrorKind, Result};
-use crate::torch;
+use crate::torch::AllReduce;
 
 /// Collectives so far, for `run.json`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize)]
@@ -243,15 +243,6 @@ impl World {
         self.collective(bytes, what, |transport| transport.reduce(tensor))
     }
 
-    /// The element-wise sum of `tensor` over all ranks, which autograd differentiates any number of times.
-    ///
-    /// What each rank's backward pass then computes are the gradients of the *sum* of all ranks' losses. A backward
-    /// pass through the result is a collective call: all ranks make it, in the same graph.
-    pub fn all_reduce_in_graph(&self, tensor: &Tensor) -> Result<Tensor> {
-        let world = self.clone();
-        torch::symmetric_map(tensor, move |tensor| world.all_reduce(tensor))
-    }
-
     /// Replaces `tensor` by that of rank 0.
     pub fn broadcast(&self, tensor: &mut Tensor) -> Result<()> {
         let what = format!("broadcast of {:?}", tensor.size());
@@ -378,6 +369,24 @@ impl World {
         };
         lock(&self.0.traffic).seconds += clock.elapsed().as_secs_f64();
         result
+    }
+}
+
+impl AllReduce for World {
+    fn rank(&self) -> usize {
+        World::rank(self)
+    }
+
+    fn size(&self) -> usize {
+        World::size(self)
+    }
+
+    fn all_reduce(&self, tensor: &mut Tensor) -> Result<()> {
+        World::all_reduce(self, tensor)
+    }
+
+    fn handle(&self) -> Arc<dyn AllReduce> {
+        Arc::new(self.clone())
     }
 }
 

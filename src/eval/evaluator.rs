@@ -13,7 +13,7 @@ use crate::checkpoint::{self, Facts};
 use crate::data::{DeviceDataset, Part};
 use crate::distributed::World;
 use crate::error::{ErrorKind, Result};
-use crate::train::Model;
+use crate::models::Model;
 
 const PARTS: [Part; 4] = [Part::Retain, Part::Forget, Part::Val, Part::Test];
 

@@ -12,10 +12,9 @@ use super::fused::FusedState;
 use super::layout::Slot;
 use super::per_sample::{Layer, LayerPass};
 use super::state::State;
-use crate::data::augment::SampleKeys;
-use crate::distributed::World;
 use crate::error::Result;
-use crate::torch;
+use crate::random::SampleKeys;
+use crate::torch::{self, AllReduce};
 
 /// The tap of the head's input, N x features: what the penultimate layer says about an image.
 pub const FEATURES: &str = "features";
@@ -35,15 +34,15 @@ pub enum Statistics<'a> {
     Batch,
     /// The joined batch of all ranks, of so many samples, which also moves the running averages. Each layer's pass,
     /// forward and backward, is a collective call: all ranks make it, one without samples too.
-    Global { world: &'a World, samples: usize },
+    Global { ranks: &'a dyn AllReduce, samples: usize },
     /// Nowhere: the weights are [`FusedState`], the running averages are part of the convolutions.
     Fused,
 }
 
 impl<'a> Statistics<'a> {
     /// For a batch of so many samples over all ranks: `trainer.sync_batchnorm` says whose.
-    pub fn of_training(world: &'a World, synchronised: bool, samples: usize) -> Self {
-        if synchronised { Statistics::Global { world, samples } } else { Statistics::Batch }
+    pub fn of_training(ranks: &'a dyn AllReduce, synchronised: bool, samples: usize) -> Self {
+        if synchronised { Statistics::Global { ranks, samples } } else { Statistics::Batch }
     }
 }
 

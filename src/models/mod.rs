@@ -10,7 +10,6 @@
 //! | [`patches`], [`attention`], [`mlp`], [`layer_norm`] | layers of transformers |
 //! | [`stochastic_depth`] | residual branches left out at random |
 //! | [`resnet`], [`resnet20`], [`swin`], [`vit`] | architectures |
-//! | [`pretrained`] | weights to start from |
 //! | [`per_sample`] | squared gradients of single samples |
 //! | [`fused`] | BatchNorm fused into convolutions, for evaluation |
 
@@ -23,10 +22,10 @@ pub mod layer_norm;
 pub mod layout;
 pub mod linear;
 pub mod mlp;
+mod model;
 pub mod norm;
 pub mod patches;
 pub mod per_sample;
-pub mod pretrained;
 pub mod resnet;
 pub mod resnet20;
 pub mod state;
@@ -34,7 +33,6 @@ pub mod stochastic_depth;
 pub mod swin;
 pub mod sync_norm;
 pub mod vit;
-pub mod weights;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -47,6 +45,7 @@ use crate::error::{Error, Result, did_you_mean};
 pub use forward::{FEATURES, Forward, Mode, Statistics};
 pub use fused::FusedState;
 pub use layout::{Layout, Slot};
+pub use model::Model;
 pub use state::State;
 
 use resnet::{ResNet, Variant};

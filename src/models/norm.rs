@@ -9,8 +9,8 @@ use super::init::Init;
 use super::layout::{Builder, Dtype, Slot};
 use super::per_sample::Layer;
 use super::sync_norm;
-use crate::distributed::World;
 use crate::error::Result;
+use crate::torch::AllReduce;
 
 /// Added to the variance.
 pub const EPS: f64 = 1e-5;
@@ -52,7 +52,7 @@ impl BatchNorm {
                 ctx.passed(layer, x, self.native(ctx, x, false)?)
             }
             // One rank has the native operation: it does the same in fewer passes over memory.
-            Statistics::Global { world, samples } if world.size() > 1 => self.synchronised(ctx, x, world, samples),
+            Statistics::Global { ranks, samples } if ranks.size() > 1 => self.synchronised(ctx, x, ranks, samples),
             Statistics::Batch | Statistics::Global { .. } => {
                 if x.numel() > 0 {
                     ctx.count_batch(self.num_batches_tracked);
@@ -75,7 +75,7 @@ impl BatchNorm {
         Ok(x.f_batch_norm(Some(weight), Some(bias), running.0, running.1, batch, MOMENTUM, EPS, true)?)
     }
 
-    fn synchronised(&self, ctx: &Forward<'_>, x: &Tensor, world: &World, samples: usize) -> Result<Tensor> {
+    fn synchronised(&self, ctx: &Forward<'_>, x: &Tensor, ranks: &dyn AllReduce, samples: usize) -> Result<Tensor> {
         ctx.count_batch(self.num_batches_tracked);
         let single_value = samples == 1 && x.size()[2..] == [1, 1];
         if single_value {
@@ -85,7 +85,7 @@ impl BatchNorm {
             [self.weight, self.bias, self.running_mean, self.running_var].map(|slot| ctx.weight(slot));
         let tensors = sync_norm::Tensors { weight, bias, running_mean, running_var };
         let pass = sync_norm::Pass { twice_differentiable: ctx.is_twice_differentiable(), single_value };
-        sync_norm::forward(world, x, tensors, pass)
+        sync_norm::forward(ranks, x, tensors, pass)
     }
 }
 

@@ -6,5 +6,7 @@
 
 pub mod philox;
 pub mod python;
+mod sample_keys;
 
 pub use philox::{Draws, Stream};
+pub use sample_keys::SampleKeys;

@@ -9,9 +9,9 @@ use crate::data::Part;
 use crate::error::Result;
 use crate::eval::Evaluator;
 use crate::eval::evaluator::model_logits;
+use crate::models::Model;
 use crate::names;
 use crate::report::{Column, json, summary};
-use crate::train::Model;
 
 pub fn run(options: &Options, overrides: &[String]) -> Result<()> {
     Session::open(options, overrides, "base")?.guard(|session| execute(session, false).map(|_| ()))

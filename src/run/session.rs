@@ -22,6 +22,7 @@ use crate::distributed::{World, launch, placement};
 use crate::error::{Error, Result};
 use crate::models::{self, Architecture};
 use crate::names::Names;
+use crate::pretrained;
 use crate::torch::Numerics;
 use crate::{log, memory, torch};
 
@@ -101,7 +102,7 @@ impl Session {
         world.start_counting();
         models::check(&config.model.model)?;
         if TRAINING.contains(&command) {
-            models::pretrained::check(&config.model.model)?;
+            pretrained::check(&config.model.model)?;
         }
         let device = placement::choose(&world, config)?;
         if config.launch.trace_sums && !world.trace_sums() {

@@ -9,10 +9,11 @@ use crate::checkpoint::{self, Checkpoint, Facts, Manifest};
 use crate::data::Part;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files;
-use crate::models::{State, pretrained};
+use crate::models::{Model, State};
 use crate::names::candidates;
+use crate::pretrained;
 use crate::train::supervised::Supervised;
-use crate::train::{Model, Phase, Settings, Trainer};
+use crate::train::{Phase, Settings, Trainer};
 
 /// A model in memory and what its making cost.
 pub struct Trained {

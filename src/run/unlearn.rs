@@ -12,10 +12,11 @@ use crate::config::schema::{Config, UnlearnConfig};
 use crate::error::{Error, Result};
 use crate::eval::privacy::over_unlearning_flags;
 use crate::memory;
+use crate::models::Model;
 use crate::names::Names;
 use crate::report::{Column, json, summary};
 use crate::torch::peak_device_memory;
-use crate::train::{Model, Settings, Trainer};
+use crate::train::{Settings, Trainer};
 use crate::unlearn;
 
 pub fn run(options: &Options, overrides: &[String]) -> Result<()> {

@@ -11,10 +11,11 @@ use crate::distributed::World;
 use crate::error::{Error, ErrorKind, Result};
 use crate::eval::Metrics;
 use crate::eval::collect;
-use crate::eval::performance::MacroAccuracy;
+use crate::models::Model;
 use crate::progress::{self, LINE_EVERY};
 use crate::report::json::number;
-use crate::train::{EpochReport, Model, Observer, StepReport};
+use crate::train::MacroAccuracy;
+use crate::train::{EpochReport, Observer, StepReport};
 
 /// On a terminal the bar shows new numbers this often; reading them waits for the device.
 const REFRESH: Duration = Duration::from_millis(500);

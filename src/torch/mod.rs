@@ -4,6 +4,7 @@
 //! The C++ side is `autograd.cpp`, `memory.cpp`, `norm.cpp`, `queue.cpp`, `shim.cpp`, `stream.cpp` and `vmap.cpp`:
 //! every function there catches all exceptions and returns their text.
 
+mod all_reduce;
 mod autocast;
 mod autograd;
 mod cuda;
@@ -25,6 +26,7 @@ use torch_sys::C_tensor;
 
 use crate::error::{Error, ErrorKind, Result};
 
+pub use all_reduce::{AllReduce, all_reduce_in_graph};
 pub use autocast::Autocast;
 pub use autograd::{AccumulationHook, batch_norm_backward, channel_moments, symmetric_map, with_backward};
 pub use cuda::{device_count, libtorch_folder, load_cuda};

@@ -2,10 +2,10 @@
 
 use tch::{Device, Kind, Tensor};
 
+use super::macro_accuracy::MacroAccuracy;
 use super::method::Term;
 use crate::distributed::World;
 use crate::error::Result;
-use crate::eval::performance::MacroAccuracy;
 
 /// What an epoch's steps added up to.
 pub struct Meter {

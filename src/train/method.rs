@@ -12,16 +12,15 @@
 use tch::Tensor;
 
 use super::mixed::{self, Mixed};
-use super::model::Model;
 use super::reduce::Reducer;
 use super::trainer::Trainer;
 use crate::config::schema::{OptimConfig, SchedulerConfig};
-use crate::data::augment::SampleKeys;
 use crate::data::{Batch, DeviceDataset, Sampler};
 use crate::distributed::World;
 use crate::error::{Error, ErrorKind, Result};
-use crate::models::{Forward, Mode, Statistics};
+use crate::models::{Forward, Mode, Model, Statistics};
 use crate::optim::FlatParams;
+use crate::random::SampleKeys;
 use crate::random::Stream;
 
 pub trait Method {

@@ -3,17 +3,17 @@
 
 mod graph_capture;
 pub mod loss;
+mod macro_accuracy;
 pub mod meter;
 pub mod method;
 pub mod mixed;
-pub mod model;
 mod phase;
 pub mod reduce;
 pub mod supervised;
 pub mod trainer;
 mod update;
 
+pub use macro_accuracy::MacroAccuracy;
 pub use method::{Drawn, Method, Pass, Phase, Step, Term};
 pub use mixed::Mixed;
-pub use model::Model;
 pub use trainer::{EpochReport, Observer, Settings, StepReport, Trainer};

@@ -204,9 +204,9 @@ mod tests {
     use crate::config::{Request, load};
     use crate::data::{DeviceDataset, Part, source, split};
     use crate::distributed::World;
-    use crate::models;
+    use crate::models::{self, Model};
+    use crate::train::Settings;
     use crate::train::supervised::Supervised;
-    use crate::train::{Model, Settings};
     use crate::unlearn;
 
     /// 40 held-out images; 67 to forget and 77 to retain, in batches of 8: four full steps of two batches, and a small

@@ -10,15 +10,14 @@ use tch::Tensor;
 use super::meter::{Meter, MeterMeans};
 use super::method::{Method, Phase};
 use super::mixed::{self, Mixed};
-use super::model::Model;
 use super::phase::PhaseRun;
 use super::reduce::Reduction;
 use crate::config::schema::{BatchScope, CompatConfig, Config, CudaGraphMode};
 use crate::data::DeviceDataset;
 use crate::distributed::World;
 use crate::error::Result;
-use crate::models::Statistics;
 use crate::models::layout::TensorRole;
+use crate::models::{Model, Statistics};
 use crate::names::Names;
 use crate::optim::{self, FlatParams};
 

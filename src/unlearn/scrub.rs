@@ -22,8 +22,9 @@ use super::{only_phase, settings};
 use crate::config::schema::UnlearnConfig;
 use crate::data::{Batch, Part, Sampler};
 use crate::error::{Error, ErrorKind, Result};
+use crate::models::Model;
 use crate::train::loss::{cross_entropy_sum, kl_sum};
-use crate::train::{Method, Model, Pass, Phase, Step, Term, Trainer};
+use crate::train::{Method, Pass, Phase, Step, Term, Trainer};
 
 /// SCRUB's own keys of the group `unlearn`.
 #[derive(Debug, Clone, Copy, Deserialize)]

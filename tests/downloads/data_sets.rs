@@ -11,7 +11,7 @@ use regun::distributed::{World, launch};
 use regun::error::ErrorKind;
 use regun::fetch::unpack::{Contents, Format};
 use regun::fetch::{Checksum, Remote, RetryPolicy};
-use regun::models::weights;
+use regun::pretrained::published;
 use tempfile::TempDir;
 
 use crate::as_ranks::{rank_folder, run_as_ranks};
@@ -131,18 +131,18 @@ fn the_table_is_in_order() {
 
 #[test]
 fn weights_are_known_by_the_digits_in_their_names() {
-    let Remote { url, checksum: Checksum::Sha256(digits), .. } = weights::published("vit_b_16").unwrap() else {
+    let Remote { url, checksum: Checksum::Sha256(digits), .. } = published::published("vit_b_16").unwrap() else {
         panic!("another checksum")
     };
     assert_eq!((url, digits), ("https://download.pytorch.org/models/vit_b_16-c867db91.pth", "c867db91"));
-    let error = weights::published("resnet20").unwrap_err();
+    let error = published::published("resnet20").unwrap_err();
     assert!(error.kind() == ErrorKind::Usage && error.to_string().contains("resnet18, resnet34, resnet50"), "{error}");
 
     // Another file under the right name, in a mirror: refused, and the folder stays empty.
     let [mirror, folder] = [(); 2].map(|()| TempDir::new().unwrap());
     fs::write(mirror.path().join("resnet18-f37072fd.pth"), "no weights").unwrap();
     let mirror = mirror.path().to_str();
-    let error = weights::fetch_weights("resnet18", folder.path(), mirror, &World::solo()).unwrap_err();
+    let error = published::fetch_weights("resnet18", folder.path(), mirror, &World::solo()).unwrap_err();
     assert!(error.kind() == ErrorKind::Missing && error.message().contains("wanted f37072fd..."), "{error}");
     assert!(!folder.path().join("resnet18-f37072fd.pth").exists());
 }
@@ -159,7 +159,8 @@ fn rank_downloading() {
     let url = fs::read_to_string(folder.join("url")).unwrap();
     let sum = md5(&packed());
     let remote = Remote { url: &url, bytes: None, checksum: Checksum::Md5(&sum) };
-    let path = weights::fetch_remote(&remote, &folder.join("weights"), None, &world, &RetryPolicy::default()).unwrap();
+    let path =
+        published::fetch_remote(&remote, &folder.join("weights"), None, &world, &RetryPolicy::default()).unwrap();
     assert!(fs::read(path).unwrap() == packed());
 
     // Where only rank 0 sees what it has downloaded, the others say so, and all of them end.

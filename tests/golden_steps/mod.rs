@@ -12,9 +12,9 @@ use regun::data::device_dataset::DeviceImages;
 use regun::data::split::SplitIndices;
 use regun::distributed::World;
 use regun::error::Result;
-use regun::models::{Architecture, build};
+use regun::models::{Architecture, Model, build};
 use regun::train::reduce::Reduction;
-use regun::train::{Method, Model, Observer, Phase, Settings, StepReport, Trainer};
+use regun::train::{Method, Observer, Phase, Settings, StepReport, Trainer};
 use serde_json::Value;
 use tch::{Kind, Tensor};
 

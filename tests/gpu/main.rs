@@ -20,9 +20,9 @@ use regun::data::{DeviceDataset, Part, source, split};
 use regun::distributed::World;
 use regun::error::Result;
 use regun::eval::collect;
-use regun::models::build;
+use regun::models::{Model, build};
 use regun::torch::{self, Numerics};
-use regun::train::{Model, Observer, Settings, StepReport, Trainer};
+use regun::train::{Observer, Settings, StepReport, Trainer};
 use tch::{Device, Kind, Tensor};
 use training::method;
 

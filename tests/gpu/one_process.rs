@@ -1,12 +1,12 @@
 //! One process on the GPU against the CPU.
 
 use regun::config::{Request, load};
-use regun::data::augment::{Augment, SampleKeys};
+use regun::data::augment::Augment;
 use regun::distributed::World;
+use regun::models::Model;
 use regun::models::build;
-use regun::random::Stream;
+use regun::random::{SampleKeys, Stream};
 use regun::torch;
-use regun::train::Model;
 use regun::unlearn;
 use tch::{Device, Kind, Tensor};
 

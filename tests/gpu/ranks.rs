@@ -16,6 +16,7 @@ use regun::models::layout::{Builder, Layout};
 use regun::models::norm::BatchNorm;
 use regun::models::{Forward, State, Statistics};
 use regun::torch;
+use regun::torch::all_reduce_in_graph;
 use tch::{Device, Kind, Tensor};
 
 use crate::as_ranks::{rank_folder, run_as_ranks};
@@ -90,7 +91,7 @@ fn rank_collectives() {
     }
     assert_eq!([large.min(), large.max()].map(|value| value.double_value(&[])), [1.0, 1.0]);
     let x = Tensor::full([3], rank as f64 + 1.0, (Kind::Double, device)).set_requires_grad(true);
-    let y = world.all_reduce_in_graph(&(&x * &x)).unwrap();
+    let y = all_reduce_in_graph(&world, &(&x * &x)).unwrap();
     y.sum(Kind::Double).backward();
     // d/dx of all ranks' losses, each of which is the whole sum.
     let wanted = 2.0 * (rank as f64 + 1.0) * size as f64;
@@ -235,7 +236,7 @@ fn batch_norm(world: &World, device: Device, kind: Kind, narrow: Kind, [x, up]: 
     let rows = world.shard(x.size()[0] as usize);
     let share = |tensor: &Tensor| tensor.narrow(0, rows.start as i64, rows.len() as i64).to_device(device);
     let mine = torch::to_channels_last(&share(x).to_kind(narrow)).unwrap().set_requires_grad(true);
-    let statistics = Statistics::Global { world, samples: x.size()[0] as usize };
+    let statistics = Statistics::Global { ranks: world, samples: x.size()[0] as usize };
     let y = norm.forward(&Forward::train(&state, statistics), &mine).unwrap();
     assert_eq!(y.kind(), narrow);
     assert!(y.numel() == 0 || torch::is_channels_last(&y));

@@ -30,7 +30,7 @@ use tch::{Kind, Tensor};
 use super::source::Images;
 use crate::config::schema::{NormalizeConfig, TransformsConfig};
 use crate::error::Result;
-use crate::random::{Draws, Stream};
+use crate::random::SampleKeys;
 use crate::torch::to_channels_last;
 
 use color_jitter::{ColorJitter, Jitter};
@@ -59,27 +59,11 @@ pub fn input_sizes(transforms: &TransformsConfig, stored: &Images) -> [(i64, i64
     [if crop.enabled { (crop.size, crop.size) } else { stored }, stored]
 }
 
-/// Who the samples of a batch are, for their random draws.
-#[derive(Debug, Clone, Copy)]
-pub struct SampleKeys<'a> {
-    pub stream: &'a Stream,
-    pub epoch: u64,
-    /// Index in the data set, one per image of the batch.
-    pub samples: &'a [usize],
-}
-
 /// Lanes of the stream.
 const PLACE: u8 = 0;
 const RANDAUGMENT: u8 = 1;
 const COLOR_JITTER: u8 = 2;
 const ERASING: u8 = 3;
-
-impl SampleKeys<'_> {
-    /// One draw per sample.
-    fn draw<T>(&self, lane: u8, one: impl Fn(&mut Draws) -> T) -> Vec<T> {
-        self.samples.iter().map(|&sample| one(&mut self.stream.lane(self.epoch, sample as u64, lane))).collect()
-    }
-}
 
 /// What happens to each sample of a batch: lists of N, or empty where nothing does.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -17,9 +17,8 @@ use std::sync::{Mutex, PoisonError};
 
 use tch::{Device, Tensor};
 
-use crate::distributed::World;
 use crate::error::Result;
-use crate::torch;
+use crate::torch::{self, AllReduce};
 
 /// A layer's tensors, each [C].
 #[derive(Debug, Clone, Copy)]
@@ -41,32 +40,32 @@ pub struct Pass {
 
 /// `x` (N, C, H, W), this rank's share of the batch, normalised, scaled and shifted, in its own dtype; moves the
 /// running averages in place. N may be 0, but not on all ranks. A collective call, and so is the backward pass.
-pub fn forward(world: &World, x: &Tensor, tensors: Tensors<'_>, pass: Pass) -> Result<Tensor> {
+pub fn forward(ranks: &dyn AllReduce, x: &Tensor, tensors: Tensors<'_>, pass: Pass) -> Result<Tensor> {
     match x.device() {
-        _ if pass.twice_differentiable => moments::forward(world, x, tensors, pass.single_value),
-        Device::Cpu => once::forward(world, x, tensors, pass.single_value),
-        _ => native::forward(world, x, tensors, pass.single_value),
+        _ if pass.twice_differentiable => moments::forward(ranks, x, tensors, pass.single_value),
+        Device::Cpu => once::forward(ranks, x, tensors, pass.single_value),
+        _ => native::forward(ranks, x, tensors, pass.single_value),
     }
 }
 
 /// What a forward pass keeps for the first derivative.
 trait Derivative: Send + 'static {
     /// Gradients of `x`, weight and bias. A collective call.
-    fn gradients(&self, world: &World, grad: &Tensor) -> Result<Vec<Tensor>>;
+    fn gradients(&self, ranks: &dyn AllReduce, grad: &Tensor) -> Result<Vec<Tensor>>;
 }
 
 /// Makes `output`, which no graph knows yet, a function of these with that derivative.
 fn differentiable(
     output: Tensor,
     derivative: impl Derivative,
-    world: &World,
+    ranks: &dyn AllReduce,
     x: &Tensor,
     tensors: Tensors<'_>,
 ) -> Result<Tensor> {
     // Tensors may be sent to libtorch's threads, not shared with them.
-    let (world, derivative) = (world.clone(), Mutex::new(derivative));
+    let (ranks, derivative) = (ranks.handle(), Mutex::new(derivative));
     torch::with_backward(&output, &[x, tensors.weight, tensors.bias], move |grad| {
-        derivative.lock().unwrap_or_else(PoisonError::into_inner).gradients(&world, grad)
+        derivative.lock().unwrap_or_else(PoisonError::into_inner).gradients(&*ranks, grad)
     })?;
     Ok(output)
 }
@@ -76,13 +75,12 @@ mod tests {
     use tch::{Kind, Tensor};
 
     use super::*;
+    use crate::distributed::World;
+
+    type Forward = fn(&dyn AllReduce, &Tensor, Tensors<'_>, bool) -> Result<Tensor>;
 
     /// Gradients of `x`, weight and bias.
-    fn gradients(
-        kind: Kind,
-        forward: fn(&World, &Tensor, Tensors<'_>, bool) -> Result<Tensor>,
-        [x, weight, up]: [&Tensor; 3],
-    ) -> Vec<Tensor> {
+    fn gradients(kind: Kind, forward: Forward, [x, weight, up]: [&Tensor; 3]) -> Vec<Tensor> {
         let leaf = |tensor: &Tensor| tensor.to_kind(kind).set_requires_grad(true);
         let (x, weight, bias) = (leaf(x), leaf(weight), leaf(&weight.zeros_like()));
         let (running_mean, running_var) = (weight.detach().copy(), weight.detach().copy());
@@ -103,9 +101,7 @@ mod tests {
             let x = torch::to_channels_last(&(random(&[16, 8, 6, 6]) * 0.5 + mean)).unwrap().to_kind(Kind::Float);
             let (weight, up) = (random(&[8]).abs() + 0.5, random(&[16, 8, 6, 6]));
             let wanted = gradients(Kind::Double, moments::forward, [&x, &weight, &up]);
-            for (name, forward) in
-                [("moments", moments::forward as fn(&_, &_, Tensors<'_>, bool) -> _), ("once", once::forward)]
-            {
+            for (name, forward) in [("moments", moments::forward as Forward), ("once", once::forward as Forward)] {
                 let found = gradients(Kind::Float, forward, [&x, &weight, &up]);
                 for (what, (found, wanted)) in ["x", "weight", "bias"].iter().zip(found.iter().zip(&wanted)) {
                     let apart = ((found - wanted).norm() / wanted.norm()).double_value(&[]);

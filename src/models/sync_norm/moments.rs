@@ -15,13 +15,12 @@
 use tch::{Kind, Tensor, no_grad};
 
 use super::Tensors;
-use crate::distributed::World;
 use crate::error::Result;
 use crate::models::norm::{EPS, MOMENTUM};
-use crate::torch;
+use crate::torch::{self, AllReduce};
 
-pub fn forward(world: &World, x: &Tensor, tensors: Tensors<'_>, single_value: bool) -> Result<Tensor> {
-    let moments = Moments::of(world, x)?;
+pub fn forward(ranks: &dyn AllReduce, x: &Tensor, tensors: Tensors<'_>, single_value: bool) -> Result<Tensor> {
+    let moments = Moments::of(ranks, x)?;
     moments.move_running(tensors, single_value)?;
     moments.normalise(x, tensors)
 }
@@ -38,12 +37,12 @@ pub struct Moments {
 
 impl Moments {
     /// A collective call. `x` is this rank's share (N, C, H, W) of the batch; N may be 0, but not on all ranks.
-    pub fn of(world: &World, x: &Tensor) -> Result<Self> {
+    pub fn of(ranks: &dyn AllReduce, x: &Tensor) -> Result<Self> {
         let channels = x.size()[1];
         let row = 1 + 2 * channels;
-        let (before, after) = (world.rank() as i64, (world.size() - 1 - world.rank()) as i64);
+        let (before, after) = (ranks.rank() as i64, (ranks.size() - 1 - ranks.rank()) as i64);
         let mine = torch::channel_moments(x)?.f_constant_pad_nd([before * row, after * row])?;
-        let all = world.all_reduce_in_graph(&mine)?.f_view([-1, row])?;
+        let all = torch::all_reduce_in_graph(ranks, &mine)?.f_view([-1, row])?;
 
         let counts = all.f_narrow(1, 0, 1)?.f_detach()?; // [R, 1]
         let (means, m2s) = (all.f_narrow(1, 1, channels)?, all.f_narrow(1, 1 + channels, channels)?); // [R, C]

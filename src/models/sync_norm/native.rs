@@ -6,24 +6,23 @@
 use tch::{Kind, Tensor, no_grad};
 
 use super::{Derivative, Tensors, differentiable};
-use crate::distributed::World;
 use crate::error::Result;
 use crate::models::norm::{EPS, MOMENTUM};
-use crate::torch;
+use crate::torch::{self, AllReduce};
 
-pub fn forward(world: &World, x: &Tensor, tensors: Tensors<'_>, single_value: bool) -> Result<Tensor> {
-    let (output, saved) = no_grad(|| normalise(world, x, tensors, single_value))?;
-    differentiable(output, saved, world, x, tensors)
+pub fn forward(ranks: &dyn AllReduce, x: &Tensor, tensors: Tensors<'_>, single_value: bool) -> Result<Tensor> {
+    let (output, saved) = no_grad(|| normalise(ranks, x, tensors, single_value))?;
+    differentiable(output, saved, ranks, x, tensors)
 }
 
-fn normalise(world: &World, x: &Tensor, tensors: Tensors<'_>, single_value: bool) -> Result<(Tensor, Saved)> {
+fn normalise(ranks: &dyn AllReduce, x: &Tensor, tensors: Tensors<'_>, single_value: bool) -> Result<(Tensor, Saved)> {
     let Tensors { weight, bias, running_mean, running_var } = tensors;
     // The kernels want dense memory, in either order.
     let x = torch::to_channels_last(&x.f_detach()?)?;
     let channels = x.size()[1];
     let options = (weight.f_kind()?, x.device());
-    let mut rows = Tensor::f_zeros([world.size() as i64, 1 + 2 * channels], options)?;
-    let mine = rows.f_get(world.rank() as i64)?;
+    let mut rows = Tensor::f_zeros([ranks.size() as i64, 1 + 2 * channels], options)?;
+    let mine = rows.f_get(ranks.rank() as i64)?;
     if x.numel() > 0 {
         let (mean, invstd) = x.f_batch_norm_stats(EPS)?;
         let _ = mine.f_narrow(0, 0, 1)?.f_fill_((x.numel() as i64 / channels) as f64)?;
@@ -34,7 +33,7 @@ fn normalise(world: &World, x: &Tensor, tensors: Tensors<'_>, single_value: bool
         // so far, too: shares leave the last ranks empty, never the first.
         let _ = mine.f_narrow(0, 1 + channels, channels)?.f_fill_(1.0)?;
     }
-    world.all_reduce(&mut rows)?;
+    ranks.all_reduce(&mut rows)?;
 
     // One value per channel has no unbiased variance: let the kernel spoil a copy.
     let running_var = if single_value { running_var.f_detach_copy()? } else { running_var.shallow_clone() };
@@ -61,17 +60,17 @@ struct Saved {
 }
 
 impl Derivative for Saved {
-    fn gradients(&self, world: &World, grad: &Tensor) -> Result<Vec<Tensor>> {
+    fn gradients(&self, ranks: &dyn AllReduce, grad: &Tensor) -> Result<Vec<Tensor>> {
         let Saved { x, weight, mean, invstd, counts } = self;
         if x.numel() == 0 {
-            world.all_reduce(&mut Tensor::f_zeros([2, mean.size()[0]], (mean.f_kind()?, mean.device()))?)?;
+            ranks.all_reduce(&mut Tensor::f_zeros([2, mean.size()[0]], (mean.f_kind()?, mean.device()))?)?;
             return Ok(vec![x.f_empty_like()?, weight.f_zeros_like()?, weight.f_zeros_like()?]);
         }
         let grad = torch::to_channels_last(grad)?;
         let (dy, dy_x, by_weight, by_bias) =
             x.f_batch_norm_backward_reduce(&grad, mean, invstd, Some(weight), true, true, true)?;
         let mut sums = Tensor::f_stack(&[dy, dy_x], 0)?;
-        world.all_reduce(&mut sums)?;
+        ranks.all_reduce(&mut sums)?;
         let (dy, dy_x) = (sums.f_get(0)?, sums.f_get(1)?);
         let by_x = x.f_batch_norm_backward_elemt(&grad, mean, invstd, Some(weight), &dy, &dy_x, counts)?;
         Ok(vec![by_x, by_weight, by_bias])

@@ -14,19 +14,18 @@ use tch::{Kind, Tensor, no_grad};
 
 use super::moments::Moments;
 use super::{Derivative, Tensors, differentiable};
-use crate::distributed::World;
 use crate::error::Result;
 use crate::models::norm::EPS;
-use crate::torch::batch_norm_backward;
+use crate::torch::{AllReduce, batch_norm_backward};
 
-pub fn forward(world: &World, x: &Tensor, tensors: Tensors<'_>, single_value: bool) -> Result<Tensor> {
+pub fn forward(ranks: &dyn AllReduce, x: &Tensor, tensors: Tensors<'_>, single_value: bool) -> Result<Tensor> {
     let (output, saved) = no_grad(|| -> Result<_> {
-        let moments = Moments::of(world, x)?;
+        let moments = Moments::of(ranks, x)?;
         moments.move_running(tensors, single_value)?;
         let output = moments.normalise(x, tensors)?;
         Ok((output, Saved { x: x.f_detach()?, weight: tensors.weight.f_detach()?, moments }))
     })?;
-    differentiable(output, saved, world, x, tensors)
+    differentiable(output, saved, ranks, x, tensors)
 }
 
 /// What the backward pass needs of the forward pass.
@@ -37,7 +36,7 @@ struct Saved {
 }
 
 impl Derivative for Saved {
-    fn gradients(&self, world: &World, grad: &Tensor) -> Result<Vec<Tensor>> {
+    fn gradients(&self, ranks: &dyn AllReduce, grad: &Tensor) -> Result<Vec<Tensor>> {
         let Saved { x, weight, moments: Moments { count, mean, var } } = self;
         let kind = weight.f_kind()?;
         let (centre, narrow_var) = (mean.f_to_kind(kind)?, var.f_to_kind(kind)?);
@@ -53,7 +52,7 @@ impl Derivative for Saved {
         let own_dy_x = by_weight.f_to_kind(Kind::Double)?.f_sub(&own_dy.f_mul(&rest)?.f_mul(&invstd)?)?;
 
         let mut sums = Tensor::f_stack(&[&own_dy, &own_dy_x], 0)?;
-        world.all_reduce(&mut sums)?;
+        ranks.all_reduce(&mut sums)?;
         let (dy, dy_x) = (sums.f_get(0)?, sums.f_get(1)?);
         // What is missing is an affine map of x for each channel: (x - centre) slope + shift.
         let by_count = weight.f_to_kind(Kind::Double)?.f_mul(&invstd)?.f_div(count)?.f_neg()?;

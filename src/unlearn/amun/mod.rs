@@ -25,7 +25,7 @@ use crate::checkpoint::{self, Facts};
 use crate::config::schema::UnlearnConfig;
 use crate::data::{Part, Pool, Sampler, View};
 use crate::error::{Error, Result};
-use crate::eval::collect;
+use crate::inference;
 use crate::names::{self, Attack};
 use crate::torch::Numerics;
 use crate::train::loss::cross_entropy_sum;
@@ -120,7 +120,7 @@ impl Amun {
         let batch_size = clean.labels.numel().div_ceil(BATCHES).min(dataset.eval_batch_size());
         let what = format!("{}/attack", settings.purpose);
         // Image and label as one row.
-        let rows = collect::labelled_rows_everywhere(world, dataset, Part::Forget, batch_size, &what, |x, y| {
+        let rows = inference::labelled_rows_everywhere(world, dataset, Part::Forget, batch_size, &what, |x, y| {
             // Each round leaves fewer images to attack.
             let attack = || self.settings.attack.run(&model, x, y, bounds.as_ref());
             let (images, labels) = Numerics::without_benchmark(attack)?;

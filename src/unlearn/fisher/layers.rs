@@ -5,7 +5,7 @@ use tch::{Tensor, no_grad};
 
 use crate::error::Result;
 use crate::models::Forward;
-use crate::train::Model;
+use crate::models::Model;
 use crate::train::loss::cross_entropy_sum;
 
 /// As [`squared_gradients`](super::squared_gradients). `None` where a parameter does not belong to exactly one pass

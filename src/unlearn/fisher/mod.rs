@@ -11,7 +11,8 @@ use tch::{Kind, Tensor};
 
 use crate::data::Part;
 use crate::error::Result;
-use crate::train::{Model, Trainer};
+use crate::models::Model;
+use crate::train::Trainer;
 
 /// Sums over the samples of a part, one float64 tensor for each parameter in layout order; the same on all ranks.
 /// `microbatch` samples are in memory at a time.

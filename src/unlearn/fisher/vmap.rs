@@ -6,9 +6,9 @@
 use tch::{Kind, Tensor, no_grad};
 
 use crate::error::Result;
+use crate::models::Model;
 use crate::models::{Forward, Mode, Statistics};
 use crate::torch::Vmap;
-use crate::train::Model;
 use crate::train::loss::cross_entropy_sum;
 
 /// As [`squared_gradients`](super::squared_gradients).

@@ -24,7 +24,7 @@ use crate::config::Section;
 use crate::config::schema::UnlearnConfig;
 use crate::data::{Part, Sampler, View};
 use crate::error::Result;
-use crate::eval::collect;
+use crate::inference;
 use crate::torch::upload;
 use crate::train::loss::{cross_entropy_sum, kl_sum};
 use crate::train::{Drawn, Method, Pass, Phase, Step, Term, Trainer};
@@ -118,7 +118,7 @@ impl Method for ReGUn {
             // As in the Python program: what a cache would have held is float32, what a step would have computed is not.
             let in_step = self.settings.selector == select::Choice::Uniform;
             let logits = |images: &Tensor| if in_step { trainer.forward(|| forward(images)) } else { forward(images) };
-            self.reference = Some(collect::rows_everywhere(trainer.world, trainer.dataset, Part::HeldOut, logits)?);
+            self.reference = Some(inference::rows_everywhere(trainer.world, trainer.dataset, Part::HeldOut, logits)?);
         }
         Ok(())
     }

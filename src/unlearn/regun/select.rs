@@ -8,7 +8,7 @@ use tch::{Kind, Tensor};
 
 use crate::data::{Batch, Part};
 use crate::error::{Error, Result};
-use crate::eval::collect;
+use crate::inference;
 use crate::random::Stream;
 use crate::random::python::Random as PythonRandom;
 use crate::train::{Step, Trainer};
@@ -133,7 +133,7 @@ impl Selector for Feature1nn {
         let unit = |role| -> Result<Tensor> {
             let model = &*trainer.model;
             let features =
-                collect::rows_everywhere(trainer.world, trainer.dataset, role, |images| model.features(images))?;
+                inference::rows_everywhere(trainer.world, trainer.dataset, role, |images| model.features(images))?;
             let norm = features.norm_scalaropt_dim(2.0, [1], true).clamp_min(1e-12);
             Ok(features / norm)
         };

@@ -4,16 +4,18 @@
 //! needs others. Fresh are the head where the number of classes differs, and the first convolution of a ResNet where its
 //! stem is not ImageNet's; everything else must be in the file, with its shape.
 
+pub mod published;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use tch::{Device, Kind, Tensor};
 
-use super::{Architecture, State, weights};
 use crate::checkpoint::Checkpoint;
 use crate::config::schema::{ModelConfig, Stem};
 use crate::distributed::World;
 use crate::error::{Error, Result};
+use crate::models::{Architecture, State};
 
 /// The first convolution of a ResNet.
 const FIRST_CONVOLUTION: &str = "conv1.weight";
@@ -27,7 +29,7 @@ const COUNTS: &str = ".num_batches_tracked";
 /// `Missing` where it is not there and cannot be had; `Usage` where none is given and none is published.
 pub fn file(model: &ModelConfig, folder: &Path, mirror: Option<&str>, world: &World) -> Result<PathBuf> {
     match &model.pretrained_path {
-        None => weights::fetch_weights(&model.name, folder, mirror, world),
+        None => published::fetch_weights(&model.name, folder, mirror, world),
         Some(path) if path.is_file() => Ok(path.clone()),
         Some(path) => {
             Err(Error::missing(format!("model.model.pretrained_path={}: there is no such file", path.display())))
@@ -38,7 +40,7 @@ pub fn file(model: &ModelConfig, folder: &Path, mirror: Option<&str>, world: &Wo
 /// A usage error where a model shall start from weights that nobody has published or given.
 pub fn check(model: &ModelConfig) -> Result<()> {
     match model.pretrained && model.pretrained_path.is_none() {
-        true => weights::published(&model.name).map(|_| ()),
+        true => published::published(&model.name).map(|_| ()),
         false => Ok(()),
     }
 }
