@@ -1,24 +1,25 @@
-//! The one error type: what happened, what to do about it, and the exit code that tells a script.
+//! The program's error type and its exit codes.
 //!
-//! A message says what went wrong, where, what was found and what was wanted; the hint, on a line of its own,
-//! says how to mend it. Nobody matches on messages: code that must react asks for the [`ErrorKind`].
+//! An [`Error`] has a kind, a message and an optional hint. The message says the failure, the place, the value found and
+//! the value wanted. The hint says how to fix it and is printed on a line of its own. Each [`ErrorKind`] is one exit code
+//! of the program ([`ErrorKind::exit_code`]). Code that reacts to an error checks its kind, never its message.
 
 use std::fmt;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why the program stops. Each kind is one exit code.
+/// The reason why the program ends. Each kind has an exit code of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
     /// Wrong usage or configuration.
     Usage,
-    /// Something needed is missing or unusable: data, a checkpoint, reference models.
+    /// Data, a checkpoint or reference models are missing or unusable.
     Missing,
-    /// A bug of ours.
+    /// A bug in this program.
     Bug,
-    /// A collective timed out or a peer was lost.
+    /// A collective timed out or another rank was lost.
     Peer,
-    /// Storage failed: full, read-only, I/O error.
+    /// The disk is full or read-only, or reading or writing failed.
     Storage,
     /// A loss or a gradient is not finite.
     NonFinite,
@@ -31,6 +32,7 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// The exit code of a program that ends with an error of this kind.
     pub fn exit_code(self) -> i32 {
         match self {
             ErrorKind::Other => 1,
@@ -46,7 +48,7 @@ impl ErrorKind {
     }
 }
 
-/// An error as the user reads it.
+/// An error with the text that the user reads.
 #[derive(Debug, Clone)]
 pub struct Error {
     kind: ErrorKind,
@@ -64,26 +66,26 @@ impl Error {
         Self::new(ErrorKind::Usage, message)
     }
 
-    /// Something needed is missing or unusable (exit code 3).
+    /// Data, a checkpoint or reference models are missing or unusable (exit code 3).
     pub fn missing(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Missing, message)
     }
 
-    /// Storage failed (exit code 72). `action` reads like "cannot write".
+    /// A file cannot be read or written (exit code 72). `action` is the start of the message, such as "cannot write".
     pub fn storage(action: &str, path: &std::path::Path, source: &std::io::Error) -> Self {
         Self::new(ErrorKind::Storage, format!("{action} {}: {source}", path.display()))
             .hint("check that the folder is writable and that the disk has space left")
     }
 
-    /// Says how to mend it; printed on a line of its own.
+    /// Adds a hint that says how to fix the error. It is printed on a line of its own.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Puts "while doing this" before the message.
-    pub fn context(mut self, what: impl fmt::Display) -> Self {
-        self.message = format!("{what}: {}", self.message);
+    /// Puts the place of the error and a colon before the message.
+    pub fn context(mut self, place: impl fmt::Display) -> Self {
+        self.message = format!("{place}: {}", self.message);
         self
     }
 
@@ -112,7 +114,8 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Among `known`, the names nearest to `typed`, as a hint: "did you mean ...?", else the whole list.
+/// A hint for a misspelt name: "did you mean ...?" with the nearest of the `known` names, or only the list of them if none
+/// is near.
 pub fn did_you_mean<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
     let nearest = known

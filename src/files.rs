@@ -1,39 +1,43 @@
-//! Files that are complete or absent.
+//! Atomic writes: a file is complete or absent. Also checks of folders and of free disk space.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Writes `path` through a temporary file in the same folder: a killed run leaves the old file or the new one, whole.
-/// Missing folders are made.
+/// Writes `path` through a temporary file in the same folder, so that a killed run leaves the complete old file or the
+/// complete new one. Creates missing folders.
+///
+/// # Errors
+/// Of kind `Storage`.
 pub fn write_atomic(path: &Path, contents: &[u8]) -> Result<()> {
     write_atomic_with(path, |file| {
         file.write_all(contents).map_err(|source| Error::storage("cannot write", path, &source))
     })
 }
 
-/// As [`write_atomic`], with the content written by `write`; where that fails, nothing is left behind.
+/// Writes `path` like [`write_atomic`], with the content that `write` writes. If `write` fails, `path` stays as it was and
+/// the temporary file is removed.
 pub fn write_atomic_with<T>(path: &Path, write: impl FnOnce(&mut File) -> Result<T>) -> Result<T> {
-    let fail = |source: std::io::Error| Error::storage("cannot write", path, &source);
+    let fail = |source: io::Error| Error::storage("cannot write", path, &source);
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     create_folder(folder)?;
     let mut file = tempfile::Builder::new()
         .prefix(".writing-")
-        .permissions(fs::Permissions::from_mode(0o666)) // the umask takes its part, as for any other file
+        .permissions(fs::Permissions::from_mode(0o666)) // the umask applies, as for any other file
         .tempfile_in(folder)
         .map_err(fail)?;
     let written = write(file.as_file_mut())?;
     file.as_file().sync_all().map_err(fail)?;
     file.persist(path).map_err(|error| fail(error.error))?;
-    // The rename itself must survive a power cut too.
+    // Syncing the folder makes the rename survive a power cut.
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(fail)?;
     Ok(written)
 }
 
-/// Makes sure that files can be made in a folder, before hours go into what shall lie there.
+/// Checks that files can be created in a folder. Call this before a long computation that writes there.
 pub fn check_writable(folder: &Path) -> Result<()> {
     create_folder(folder)?;
     match tempfile::tempfile_in(folder) {
@@ -42,10 +46,11 @@ pub fn check_writable(folder: &Path) -> Result<()> {
     }
 }
 
-/// An error where fewer than `bytes` are free in a folder. Quotas are not seen: only writing tells.
+/// Returns an error of kind `Storage` if fewer than `bytes` bytes are free in a folder. Quotas are not checked; a write that
+/// exceeds one fails later.
 pub fn check_space(folder: &Path, bytes: u64) -> Result<()> {
     create_folder(folder)?;
-    // Where the file system cannot say, writing will.
+    // Some file systems do not report free space. Then a full disk is noticed by the write.
     let Ok(state) = rustix::fs::statvfs(folder) else { return Ok(()) };
     let free = state.f_bavail.saturating_mul(state.f_frsize);
     if free >= bytes {
@@ -59,7 +64,7 @@ pub fn check_space(folder: &Path, bytes: u64) -> Result<()> {
     .hint("make room, or choose another folder"))
 }
 
-/// Makes a folder and what is above it.
+/// Creates a folder and its missing parents.
 pub fn create_folder(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(|source| Error::storage("cannot create folder", path, &source))
 }
@@ -69,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn replaces_whole_files_and_leaves_no_temporary_behind() {
+    fn writing_replaces_the_whole_file_and_leaves_no_temporary_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/er/file.json");
         for contents in ["first, and longer", "second"] {
@@ -80,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn more_room_than_any_disk_has_is_refused_before_anything_is_written() {
+    fn too_little_free_space_is_an_error_before_anything_is_written() {
         let folder = tempfile::tempdir().unwrap();
         check_space(folder.path(), 1).unwrap();
         let error = check_space(folder.path(), u64::MAX).unwrap_err();

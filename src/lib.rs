@@ -1,25 +1,25 @@
-//! regun makes image classifiers forget chosen training data, and measures how well they forgot.
+//! regun makes image classifiers forget chosen training data, and measures the result.
 //!
 //! Dependencies point downwards; `ARCHITECTURE.md` follows one batch through the program.
 //!
 //! | module | owns |
 //! | --- | --- |
 //! | [`cli`] | the command line |
-//! | [`run`] | the commands: straight-line recipes, the only place that sees everything |
+//! | [`run`] | the commands: straight-line recipes that may use all other modules |
 //! | [`unlearn`] | the unlearning methods, one file each |
 //! | [`eval`] | logits in, metrics out |
-//! | [`train`] | the only training loop, and what a method is |
+//! | [`train`] | the only training loop, and the trait of a method |
 //! | [`report`] | tables and JSON |
 //! | [`optim`], [`models`], [`data`] | update rules, architectures, batches |
-//! | [`checkpoint`], [`names`] | model files and what they are called |
-//! | [`distributed`] | the ranks: shares, sums, who writes |
+//! | [`checkpoint`], [`names`] | model files and their file names |
+//! | [`distributed`] | the ranks: shards, collectives |
 //! | [`config`] | the Hydra tree, typed and checked |
-//! | [`torch`] | what tch lacks; the unsafe code, but for the map of a file in [`data::pixels`] |
-//! | [`random`] | keyed randomness, and CPython's |
-//! | [`fetch`] | files from elsewhere: downloads, archives |
-//! | [`pickle`] | Python pickles as data, never executed |
-//! | [`error`], [`files`], [`digest`] | messages with exit codes, atomic files, checksums |
-//! | [`log`], [`progress`], [`memory`] | the log, bars and lines for long work, how much memory there is |
+//! | [`torch`] | the functions of libtorch that tch lacks; all unsafe code except NCCL's and a memory map in [`data::pixels`] |
+//! | [`random`] | random numbers by key, and CPython's generator |
+//! | [`fetch`] | downloads and archives |
+//! | [`pickle`] | Python pickles, read as data and never executed |
+//! | [`error`], [`files`], [`digest`] | errors and exit codes, atomic writes, checksums |
+//! | [`log`], [`progress`], [`memory`] | the log, progress of long work, main memory |
 
 pub mod checkpoint;
 pub mod cli;

@@ -1,16 +1,16 @@
-//! Messages: to standard error, and to the run's `train.log` as soon as there is a run folder.
+//! Logging: messages go to standard error, and to the run's `train.log` once the run folder exists.
 //!
-//! Standard error is for people: the message alone, with `warning:` or `error:` before it where it is one. The file
-//! has time and level too.
+//! On standard error a line is the message alone, with `warning:` or `error:` before it for those levels. In the file a
+//! line also has time and level.
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
-use tracing::{Event, Level, Subscriber};
+use tracing::{Level, Subscriber};
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::format::{self, FormatEvent, FormatFields};
 use tracing_subscriber::fmt::{FmtContext, MakeWriter, layer};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
@@ -18,8 +18,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 static LOG_FILE: Mutex<Option<File>> = Mutex::new(None);
 
-/// Starts logging; `verbosity` counts the `-v` flags. Ranks other than the first (`root`) only speak up for errors,
-/// unless asked for everything: they would say the same.
+/// Starts logging. `verbosity` is the number of `-v` flags. Only rank 0 (`root`) logs everything; the other ranks would
+/// repeat its messages, so they log only errors unless `verbosity` is 2 or more.
 pub fn init(verbosity: u8, root: bool) {
     let level = match verbosity {
         0 | 1 if !root => LevelFilter::ERROR,
@@ -27,18 +27,20 @@ pub fn init(verbosity: u8, root: bool) {
         1 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
-    let people = layer().with_writer(io::stderr).event_format(Plain { time: false });
+    let terminal = layer().with_writer(io::stderr).event_format(Plain { time: false });
     let file = layer().with_ansi(false).with_writer(ToFile).event_format(Plain { time: true });
-    // A second start in one process (tests) keeps the first.
-    let _ = tracing_subscriber::registry().with(level).with(people).with(file).try_init();
+    // If logging has already started in this process (in tests), the first start stays in effect.
+    let _ = tracing_subscriber::registry().with(level).with(terminal).with(file).try_init();
 }
 
-/// From now on messages go to this file as well, and no longer to an earlier one.
+/// Sends messages to this file as well from now on. It replaces the file of an earlier call.
 pub fn also_to(file: File) {
     *LOG_FILE.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
 }
 
+/// Formats a message as one line.
 struct Plain {
+    /// Begin the line with time and level.
     time: bool,
 }
 
@@ -47,7 +49,12 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, context: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut out: format::Writer<'_>,
+        event: &tracing::Event<'_>,
+    ) -> fmt::Result {
         let level = *event.metadata().level();
         if self.time {
             write!(out, "{} {level:5} ", jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S"))?;
@@ -61,7 +68,7 @@ where
     }
 }
 
-/// Writes to the log file where there is one. A full disk must not end a run for want of a log line.
+/// Writes to the log file, if there is one. Errors are ignored: a full disk must not end a run because of a log line.
 struct ToFile;
 
 impl Write for ToFile {

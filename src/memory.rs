@@ -1,4 +1,4 @@
-//! How much main memory there is for this process, and how much it took.
+//! Main memory: the amount available to this process, and its peak use.
 
 use std::fs;
 use std::path::Path;
@@ -6,14 +6,14 @@ use std::path::Path;
 /// Bytes of main memory.
 #[derive(Debug, Clone, Copy)]
 pub struct HostMemory {
-    /// Of the machine, or what the control group (a container's or a job's) allows of it.
+    /// Memory of the machine, or the limit of the control group (of a container or a job) if that is lower.
     pub total: u64,
-    /// What a process may still take of it without the system swapping.
+    /// Memory that can still be taken without swapping.
     pub available: u64,
 }
 
 impl HostMemory {
-    /// `None` where the system does not say.
+    /// The current values. `None` if the system has no /proc/meminfo.
     pub fn now() -> Option<Self> {
         let text = fs::read_to_string("/proc/meminfo").ok()?;
         let limit = group_limit().unwrap_or(u64::MAX);
@@ -22,13 +22,13 @@ impl HostMemory {
     }
 }
 
-/// A line like `MemAvailable:   12345 kB`.
+/// The bytes in a line like `MemAvailable:   12345 kB`.
 fn meminfo_bytes(text: &str, field: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// The smallest limit of this process's control group (version 2) and those above it.
+/// The lowest memory limit in bytes of this process's control group (version 2) and its parents.
 fn group_limit() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let group = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
@@ -39,7 +39,7 @@ fn group_limit() -> Option<u64> {
     Path::new(group).ancestors().filter_map(limit).min()
 }
 
-/// The most memory that this process ever held, in bytes; none where there is no /proc.
+/// Peak memory of this process in bytes. `None` if the system has no /proc.
 pub fn peak() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     meminfo_bytes(&status, "VmHWM")
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_read_as_the_kernel_writes_it() {
+    fn memory_is_read_in_the_format_of_the_kernel() {
         let text = "MemTotal:       24 kB\nMemFree:         1 kB\nMemAvailable:   16 kB\nHugePages_Total:  0\n";
         assert_eq!(meminfo_bytes(text, "MemAvailable"), Some(16384));
         assert_eq!(meminfo_bytes(text, "HugePages_Total"), None);

@@ -1,28 +1,29 @@
-//! How far a long piece of work is: a bar on a terminal, a line now and then elsewhere.
+//! Progress of long work: a bar on a terminal, otherwise a log line every ten seconds.
 
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
-/// Off a terminal there is one line this often.
+/// Time between two progress lines if standard error is no terminal.
 pub const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// What is counted.
+/// The unit of the amounts.
 #[derive(Debug, Clone, Copy)]
 pub enum Unit {
     Bytes,
-    /// Things of this name, in the plural.
+    /// Items with this name in the plural.
     Items(&'static str),
 }
 
-/// How much of a known or unknown amount is done. Shown by the rank that speaks alone.
+/// Shows the part done of a known or unknown total. Only rank 0 shows it.
 pub struct Progress {
     title: String,
     unit: Unit,
     bar: Option<ProgressBar>,
-    /// When counting began, and where: a download goes on where an earlier one ended.
+    /// Time and amount at the start. The amount is not zero if a download resumes an earlier one.
     began: Option<(Instant, u64)>,
-    said: Instant,
+    /// Time of the last line.
+    last_line: Instant,
 }
 
 impl Progress {
@@ -32,26 +33,26 @@ impl Progress {
             Unit::Items(_) => "{prefix} [{bar:24}] {pos}/{len} {per_sec} ETA {eta}",
         });
         let bar = bar.map(|bar| bar.with_prefix(title.to_owned()));
-        Progress { title: title.to_owned(), unit, bar, began: None, said: Instant::now() }
+        Progress { title: title.to_owned(), unit, bar, began: None, last_line: Instant::now() }
     }
 
-    /// `done` of `total` is done, where the total is known.
+    /// Shows that `done` of `total` is done. `total` is `None` if it is not known.
     pub fn at(&mut self, done: u64, total: Option<u64>) {
         let (began, from) = match self.began {
             Some(began) if began.1 <= done => began,
-            _ => *self.began.insert((Instant::now(), done)), // the first time, or all over again
+            _ => *self.began.insert((Instant::now(), done)), // the first call, or the work has started again
         };
         if let Some(bar) = &self.bar {
             bar.set_length(total.unwrap_or(done));
             bar.set_position(done);
-        } else if self.said.elapsed() >= LINE_EVERY {
-            self.said = Instant::now();
+        } else if self.last_line.elapsed() >= LINE_EVERY {
+            self.last_line = Instant::now();
             let rate = done.saturating_sub(from) as f64 / began.elapsed().as_secs_f64();
             tracing::info!("{}: {}", self.title, line(self.unit, done, total, rate));
         }
     }
 
-    /// Says something without tearing the bar.
+    /// Logs a warning above the bar.
     pub fn warn(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| tracing::warn!("{text}")),
@@ -60,7 +61,8 @@ impl Progress {
     }
 }
 
-/// A bar on standard error that is gone when it is dropped. `None` where that is no terminal or this rank keeps quiet.
+/// A bar on standard error that disappears when it is dropped. `None` if standard error is no terminal or this rank logs
+/// only errors.
 pub fn bar(template: &str) -> Option<ProgressBar> {
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(4))
@@ -69,7 +71,7 @@ pub fn bar(template: &str) -> Option<ProgressBar> {
     (!bar.is_hidden() && tracing::enabled!(tracing::Level::INFO)).then_some(bar)
 }
 
-/// `rate` is in units per second.
+/// The text of a progress line. `rate` is in units per second.
 fn line(unit: Unit, done: u64, total: Option<u64>, rate: f64) -> String {
     let amount = |n: u64| match unit {
         Unit::Bytes => HumanBytes(n).to_string(),
@@ -92,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_say_amount_rate_and_what_is_left() {
+    fn lines_have_amount_rate_and_remaining_time() {
         assert_eq!(line(Unit::Items("images"), 500, Some(2500), 40.0), "500 of 2500 images, 40 images/s, ETA 50 s");
         assert_eq!(
             line(Unit::Bytes, 3 << 20, Some(5 << 20), f64::from(1 << 20)),

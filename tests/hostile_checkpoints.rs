@@ -6,7 +6,7 @@ use std::path::Path;
 
 use regun::checkpoint;
 use regun::error::ErrorKind;
-use regun::pickle::Writer;
+use regun::pickle::PickleWriter;
 use regun::random::Stream;
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
@@ -42,7 +42,7 @@ fn honest() -> Told {
     Told { class: "FloatStorage", elements: 4, offset: 0, shape: vec![4], strides: vec![1] }
 }
 
-fn write_tensor(writer: &mut Writer, told: &Told) {
+fn write_tensor(writer: &mut PickleWriter, told: &Told) {
     writer.global("torch._utils", "_rebuild_tensor_v2");
     writer.tuple(|writer| {
         writer.tuple(|writer| {
@@ -63,8 +63,8 @@ fn write_tensor(writer: &mut Writer, told: &Told) {
 }
 
 /// The pickle of `{"w": tensor, ..more}`.
-fn state_dict(told: &Told, more: impl FnOnce(&mut Writer)) -> Vec<u8> {
-    let mut writer = Writer::default();
+fn state_dict(told: &Told, more: impl FnOnce(&mut PickleWriter)) -> Vec<u8> {
+    let mut writer = PickleWriter::default();
     writer.dict(|writer| {
         writer.text("w");
         write_tensor(writer, told);
@@ -107,7 +107,7 @@ fn commands_are_named_and_not_run() {
     let trace = folder.path().join("executed");
     let command = format!("touch {}", trace.display());
     for (module, name) in [("os", "system"), ("posix", "system"), ("builtins", "eval"), ("torch.hub", "load")] {
-        let mut writer = Writer::default();
+        let mut writer = PickleWriter::default();
         writer.global(module, name);
         writer.tuple(|writer| writer.text(&command));
         writer.call();
@@ -244,7 +244,7 @@ fn hyper_parameters_may_be_deep_shared_or_endless() {
     // Beside the weights lies something that is no tensor: state_dict says so before it looks further.
     assert!(refusal(&with(b"}")).contains("hyper_parameters"));
     let nested = |opcodes: &[u8]| {
-        let mut writer = Writer::default();
+        let mut writer = PickleWriter::default();
         writer.dict(|writer| {
             writer.text("state_dict");
             writer.dict(|writer| {

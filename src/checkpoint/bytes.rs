@@ -2,20 +2,20 @@
 
 use std::borrow::Cow;
 
-use safetensors::tensor::{Dtype, View};
+use safetensors::{Dtype, View};
 use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor};
 
 use crate::digest::hex;
 use crate::error::{Error, ErrorKind, Result};
 
-/// SHA-256 (hex) of names, dtypes, shapes and bytes of these tensors, as [`save`] would write it into their file.
+/// SHA-256 (hex) of names, dtypes, shapes and bytes of these tensors: the checksum that [`save`](super::save) writes.
 pub fn fingerprint<'a>(tensors: impl Iterator<Item = (&'a str, &'a Tensor)>) -> Result<String> {
-    let tensors = tensors.map(|(name, tensor)| Ok((name, Bytes::of(tensor)?))).collect::<Result<Vec<_>>>()?;
+    let tensors = tensors.map(|(name, tensor)| Ok((name, TensorBytes::of(tensor)?))).collect::<Result<Vec<_>>>()?;
     Ok(checksum(tensors.iter().map(|(name, bytes)| (*name, bytes.dtype, &*bytes.shape, &*bytes.data))))
 }
 
-/// Hash over the tensors, in the order of their names.
+/// SHA-256 (hex) over (name, dtype, shape, bytes) of the tensors, in the order of their names.
 pub(super) fn checksum<'a>(tensors: impl Iterator<Item = (&'a str, Dtype, &'a [usize], &'a [u8])>) -> String {
     let mut sorted: Vec<_> = tensors.collect();
     sorted.sort_by_key(|(name, ..)| *name);
@@ -27,14 +27,14 @@ pub(super) fn checksum<'a>(tensors: impl Iterator<Item = (&'a str, Dtype, &'a [u
     hex(&hash.finalize())
 }
 
-/// A tensor's row-major bytes, as safetensors wants them.
-pub(super) struct Bytes {
+/// The row-major bytes of a tensor, as safetensors stores them.
+pub(super) struct TensorBytes {
     pub dtype: Dtype,
     pub shape: Vec<usize>,
     pub data: Vec<u8>,
 }
 
-impl Bytes {
+impl TensorBytes {
     pub fn of(tensor: &Tensor) -> Result<Self> {
         let tensor = tensor.detach().to_device(tch::Device::Cpu).contiguous();
         let dtype = dtype_of(tensor.kind()).ok_or_else(|| {
@@ -42,11 +42,11 @@ impl Bytes {
         })?;
         let mut data = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
         tensor.f_copy_data_u8(&mut data, tensor.numel())?;
-        Ok(Bytes { dtype, shape: tensor.size().iter().map(|&side| side as usize).collect(), data })
+        Ok(TensorBytes { dtype, shape: tensor.size().iter().map(|&side| side as usize).collect(), data })
     }
 }
 
-impl View for Bytes {
+impl View for TensorBytes {
     fn dtype(&self) -> Dtype {
         self.dtype
     }
@@ -64,6 +64,7 @@ impl View for Bytes {
     }
 }
 
+/// The dtypes of libtorch that a checkpoint may hold, and those of safetensors.
 const DTYPES: &[(Kind, Dtype)] = &[
     (Kind::Float, Dtype::F32),
     (Kind::Double, Dtype::F64),

@@ -1,16 +1,18 @@
-//! Caches: safetensors files whose identity is a key. They may be lost at any time and are made again.
+//! Caches: safetensors files whose identity is the key. They may be deleted at any time; the next run makes them again.
 
 use std::path::Path;
 
 use tch::Tensor;
 
+use super::facts::Facts;
+use super::manifest::Manifest;
 use super::native::{load, save};
-use super::{Facts, Manifest};
 use crate::error::Result;
 
-/// What `decode` makes of the tensors of a cache file whose identity is `key`.
+/// Reads a cache file and decodes its tensors, if the identity of the file is `key`.
 ///
-/// `None` where there is no such file or where it is of something else; a damaged one is named, set aside and forgotten.
+/// Returns `None` if there is no such file or if its identity is another one. A damaged file is renamed to `*.corrupt`
+/// with a warning, and the result is `None`.
 pub fn read_cache<T>(path: &Path, key: &Facts, decode: impl FnOnce(&[(String, Tensor)]) -> Result<T>) -> Option<T> {
     if !path.exists() {
         return None;
@@ -35,7 +37,7 @@ pub fn read_cache<T>(path: &Path, key: &Facts, decode: impl FnOnce(&[(String, Te
     })
 }
 
-/// Writes a cache file. A failure is a warning: the next run makes its contents again.
+/// Writes a cache file. A failure is only a warning, because the next run makes the contents again.
 pub fn write_cache(path: &Path, key: &Facts, tensors: &[(String, Tensor)]) {
     let manifest = Manifest { identity: key.clone(), ..Manifest::default() };
     if let Err(error) = save(path, &manifest, tensors) {

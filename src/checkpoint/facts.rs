@@ -1,10 +1,10 @@
-//! Named facts: what a model is, and how it came to be.
+//! Named facts about a model: its identity or its provenance.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-/// Named facts that can be compared: identity or provenance.
+/// Named facts that can be compared. The identity and the provenance of a model are such facts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Facts(BTreeMap<String, String>);
@@ -15,7 +15,7 @@ impl Facts {
         self
     }
 
-    /// In the order of their names.
+    /// Names and values, in the order of the names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
@@ -24,7 +24,7 @@ impl Facts {
         self.0.get(name).map(String::as_str)
     }
 
-    /// Where `self` (found) differs from `wanted`: one line per fact, `name: found X, wanted Y`.
+    /// The facts in which `self` (found) differs from `wanted`, one line each: `name: found X, wanted Y`.
     pub fn differences(&self, wanted: &Facts) -> Vec<String> {
         let names: BTreeSet<&String> = self.0.keys().chain(wanted.0.keys()).collect();
         let text = |facts: &Facts, name| facts.get(name).unwrap_or("nothing").to_owned();
@@ -35,7 +35,7 @@ impl Facts {
             .collect()
     }
 
-    /// Only the facts for which `keep` holds.
+    /// The facts whose names `keep` accepts.
     pub fn filtered(&self, keep: impl Fn(&str) -> bool) -> Facts {
         Facts(self.0.iter().filter(|(name, _)| keep(name)).map(|(k, v)| (k.clone(), v.clone())).collect())
     }

@@ -1,4 +1,4 @@
-//! Our own files: safetensors with one entry of metadata, `regun`, that holds the manifest and a checksum.
+//! The program's own files: safetensors with one entry of metadata, `regun`, that holds the manifest and a checksum.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -7,26 +7,30 @@ use safetensors::tensor::SafeTensors;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use super::bytes::{Bytes, checksum, kind_of};
-use super::{Checkpoint, Manifest, unreadable};
+use super::bytes::{TensorBytes, checksum, kind_of};
+use super::errors::unreadable;
+use super::loaded::Checkpoint;
+use super::manifest::Manifest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::write_atomic;
 
-/// The only entry of the file's metadata: safetensors writes several in an order that changes from run to run, and equal
-/// models are to be equal files.
+/// The only entry of the file's metadata. There is one only because safetensors writes several entries in an order that
+/// changes from run to run, and equal models shall be equal files.
 const METADATA_KEY: &str = "regun";
 
-/// What that entry holds, as JSON.
+/// The content of that entry, stored as JSON.
 #[derive(Serialize, Deserialize)]
 struct Metadata<S, M> {
     checksum: S,
     manifest: M,
 }
 
-/// Writes a checkpoint, whole or not at all. Returns its checksum.
+/// Writes a checkpoint atomically. Returns its checksum.
 pub fn save(path: &Path, manifest: &Manifest, tensors: &[(String, Tensor)]) -> Result<String> {
-    let tensors =
-        tensors.iter().map(|(name, tensor)| Ok((name.clone(), Bytes::of(tensor)?))).collect::<Result<Vec<_>>>()?;
+    let tensors = tensors
+        .iter()
+        .map(|(name, tensor)| Ok((name.clone(), TensorBytes::of(tensor)?)))
+        .collect::<Result<Vec<_>>>()?;
     let checksum =
         checksum(tensors.iter().map(|(name, bytes)| (name.as_str(), bytes.dtype, &*bytes.shape, &*bytes.data)));
     let metadata = serde_json::to_string(&Metadata { checksum: &checksum, manifest })
@@ -38,10 +42,10 @@ pub fn save(path: &Path, manifest: &Manifest, tensors: &[(String, Tensor)]) -> R
     Ok(checksum)
 }
 
-/// Reads and checks a file of ours.
+/// Reads a file that [`save`] wrote and checks its tensors against the checksum.
 ///
-/// A file that is no safetensors file, not ours, or whose tensors do not match their checksum is an error of kind
-/// [`ErrorKind::Missing`].
+/// # Errors
+/// Of kind [`ErrorKind::Missing`]: not a safetensors file, no manifest of regun in it, or another checksum.
 pub fn load(path: &Path) -> Result<Checkpoint> {
     let contents = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
     let broken = |why: String| {
@@ -80,7 +84,7 @@ pub fn load(path: &Path) -> Result<Checkpoint> {
 mod tests {
     use tch::{Kind, Tensor};
 
-    use super::super::Facts;
+    use super::super::facts::Facts;
     use super::*;
 
     fn example() -> (Manifest, Vec<(String, Tensor)>) {
@@ -92,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_loaded_equals_what_was_saved_whatever_its_memory_layout() {
+    fn a_loaded_model_equals_the_saved_one_in_every_memory_layout() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
         let (manifest, tensors) = example();
@@ -119,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn one_flipped_bit_or_a_missing_tail_is_noticed() {
+    fn a_flipped_bit_or_a_truncated_file_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
         let (manifest, tensors) = example();
@@ -136,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_of_another_identity_is_refused_with_what_differs() {
+    fn a_checkpoint_of_another_identity_is_refused_and_the_differences_are_listed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
         let (manifest, tensors) = example();

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use super::source::{Images, Source};
 use crate::error::{Error, Result};
-use crate::pickle::numpy::{self, Array, Dtype, Numpy};
-use crate::pickle::{self, Value};
+use crate::pickle::numpy::{NumpyArray, NumpyDialect, NumpyDtype, NumpyObject};
+use crate::pickle::{self, PickleValue};
 
 const CHANNELS: usize = 3;
 const SIDE: usize = 32;
@@ -288,14 +288,15 @@ fn read_python(path: &Path, format: &Format, images: usize, into: &mut Images) -
         return Err(unusable(format!("got {size} bytes, wanted more than {wanted} and at most {most}")));
     }
     let bytes = fs::read(path).map_err(|e| unusable(e.to_string()))?;
-    let batch = pickle::load(&bytes, &mut Numpy).map_err(|e| e.context(format!("cannot use {}", path.display())))?;
+    let batch =
+        pickle::load(&bytes, &mut NumpyDialect).map_err(|e| e.context(format!("cannot use {}", path.display())))?;
     if batch.length != bytes.len() {
         return Err(unusable(format!("{} bytes follow the end of the pickle", bytes.len() - batch.length)));
     }
     let heap = &batch.heap;
 
     let data = heap.entry(batch.root, "data").map(|id| heap.get(id));
-    let Some(Value::Object(numpy::Object::Array(data))) = data else {
+    let Some(PickleValue::Object(NumpyObject::Array(data))) = data else {
         return Err(unusable("it has no array `data`, which should hold the pixels".into()));
     };
     check_shape(data, images).map_err(unusable)?;
@@ -315,8 +316,8 @@ fn read_python(path: &Path, format: &Format, images: usize, into: &mut Images) -
     Ok(())
 }
 
-fn check_shape(data: &Array, images: usize) -> Result<(), String> {
-    if data.dtype != Dtype::U8 || data.shape != [images, IMAGE] {
+fn check_shape(data: &NumpyArray, images: usize) -> Result<(), String> {
+    if data.dtype != NumpyDtype::U8 || data.shape != [images, IMAGE] {
         return Err(format!(
             "got pixels of type {} and shape {:?}, wanted u1 and [{images}, {IMAGE}]",
             data.dtype, data.shape

@@ -2,40 +2,40 @@
 
 use std::sync::Arc;
 
-use super::damaged;
-use super::value::{Global, Heap, Id, Value};
+use super::errors::damaged;
+use super::value::{Global, Heap, PickleValue, ValueId};
 use crate::error::Result;
 
-/// The value of `callable(*args)`, or nothing where the callable is not one of these.
-pub fn reduce<O>(heap: &Heap<O>, callable: &Global, args: &[Id]) -> Option<Result<Value<O>>> {
+/// The value of `callable(*args)`. `None` if the callable is not one of these constructors.
+pub fn reduce<O>(heap: &Heap<O>, callable: &Global, args: &[ValueId]) -> Option<Result<PickleValue<O>>> {
     let value = match (&*callable.module, &*callable.name) {
-        // How protocols 0 to 2 of Python 3 write bytes: as text with one character for each.
+        // In protocols 0 to 2 Python 3 writes bytes as text with one character per byte.
         ("_codecs", "encode") => encode(heap, args),
         ("builtins" | "__builtin__", "bytes" | "bytearray") => bytes(heap, args),
-        ("builtins" | "__builtin__", "set" | "frozenset") => members(heap, args).map(Value::Set),
-        // Called with what makes its default values, which none of the values is made by.
-        ("collections", "defaultdict") => Some(Value::Dict(Vec::new())),
-        ("collections", "OrderedDict") => pairs(heap, args).map(Value::Dict),
+        ("builtins" | "__builtin__", "set" | "frozenset") => members(heap, args).map(PickleValue::Set),
+        // The argument makes default values. The pickle lists all values, so it is not needed.
+        ("collections", "defaultdict") => Some(PickleValue::Dict(Vec::new())),
+        ("collections", "OrderedDict") => pairs(heap, args).map(PickleValue::Dict),
         _ => return None,
     };
     Some(value.ok_or_else(|| damaged(format!("{callable} is called with arguments that it does not take"))))
 }
 
-fn encode<O>(heap: &Heap<O>, args: &[Id]) -> Option<Value<O>> {
+fn encode<O>(heap: &Heap<O>, args: &[ValueId]) -> Option<PickleValue<O>> {
     let [text, encoding] = args else { return None };
-    let (Value::Str(text), "latin1" | "latin-1") = (heap.get(*text), heap.text(*encoding)?) else { return None };
+    let (PickleValue::Str(text), "latin1" | "latin-1") = (heap.get(*text), heap.text(*encoding)?) else { return None };
     let mut bytes = Vec::with_capacity(text.len());
     for character in text.chars() {
         bytes.push(u8::try_from(u32::from(character)).ok()?);
     }
-    Some(Value::Bytes(bytes.into()))
+    Some(PickleValue::Bytes(bytes.into()))
 }
 
-fn bytes<O>(heap: &Heap<O>, args: &[Id]) -> Option<Value<O>> {
+fn bytes<O>(heap: &Heap<O>, args: &[ValueId]) -> Option<PickleValue<O>> {
     match args {
-        [] => Some(Value::Bytes(Arc::from([]))),
+        [] => Some(PickleValue::Bytes(Arc::from([]))),
         [only] => match heap.get(*only) {
-            Value::Bytes(bytes) => Some(Value::Bytes(bytes.clone())),
+            PickleValue::Bytes(bytes) => Some(PickleValue::Bytes(bytes.clone())),
             _ => None,
         },
         [_, _] => encode(heap, args),
@@ -43,15 +43,15 @@ fn bytes<O>(heap: &Heap<O>, args: &[Id]) -> Option<Value<O>> {
     }
 }
 
-fn members<O>(heap: &Heap<O>, args: &[Id]) -> Option<Vec<Id>> {
+fn members<O>(heap: &Heap<O>, args: &[ValueId]) -> Option<Vec<ValueId>> {
     match args {
         [] => Some(Vec::new()),
-        [only] => heap.items(*only).map(<[Id]>::to_vec),
+        [only] => heap.items(*only).map(<[ValueId]>::to_vec),
         _ => None,
     }
 }
 
-fn pairs<O>(heap: &Heap<O>, args: &[Id]) -> Option<Vec<(Id, Id)>> {
+fn pairs<O>(heap: &Heap<O>, args: &[ValueId]) -> Option<Vec<(ValueId, ValueId)>> {
     let pair = |id| match heap.items(id) {
         Some(&[key, value]) => Some((key, value)),
         _ => None,

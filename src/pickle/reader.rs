@@ -1,25 +1,25 @@
-//! The input of the machine, and how its opcodes write numbers and text.
+//! The input of the stack machine: reads the numbers and texts of opcodes.
 
-use super::damaged;
+use super::errors::damaged;
 use crate::error::Result;
 
-/// A place in the input. Whatever is read is there: no length is believed before its bytes are seen.
-pub struct Reader<'a> {
+/// The input and the current position. A length is checked against the remaining bytes before anything is allocated.
+pub struct PickleReader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> PickleReader<'a> {
     pub fn new(bytes: &'a [u8]) -> Self {
-        Reader { bytes, at: 0 }
+        PickleReader { bytes, at: 0 }
     }
 
-    /// Bytes read.
+    /// Number of bytes read so far.
     pub fn at(&self) -> usize {
         self.at
     }
 
-    /// Bytes in all.
+    /// Number of bytes of the whole input.
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
@@ -43,18 +43,18 @@ impl<'a> Reader<'a> {
         Ok(array)
     }
 
-    /// An unsigned number of N bytes.
+    /// A little-endian unsigned number of N bytes.
     pub fn number<const N: usize>(&mut self) -> Result<u64> {
         Ok(self.array::<N>()?.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte)))
     }
 
-    /// As many bytes as the number of N bytes before them says.
+    /// A length of N bytes, then as many bytes.
     pub fn sized<const N: usize>(&mut self) -> Result<&'a [u8]> {
         let n = self.number::<N>()?;
         self.take(usize::try_from(n).unwrap_or(usize::MAX))
     }
 
-    /// A line without its end.
+    /// A line without its newline.
     pub fn line(&mut self) -> Result<&'a [u8]> {
         let rest = &self.bytes[self.at..];
         let Some(length) = rest.iter().position(|&byte| byte == b'\n') else {
@@ -74,12 +74,12 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Protocol 0's integers.
+/// An integer of protocol 0, in decimal digits.
 pub fn decimal(digits: &str) -> Result<i128> {
     digits.parse().map_err(|_| damaged("an integer is malformed or longer than 128 bits"))
 }
 
-/// Little-endian two's complement.
+/// An integer in little-endian two's complement, 16 bytes at most.
 pub fn long(bytes: &[u8]) -> Result<i128> {
     if bytes.len() > 16 {
         return Err(damaged(format!("an integer has {} bytes, wanted at most 16", bytes.len())));
@@ -94,7 +94,7 @@ pub fn utf8(bytes: &[u8]) -> Result<&str> {
     std::str::from_utf8(bytes).map_err(|_| damaged("a text is not UTF-8"))
 }
 
-/// Python 2's `repr` of a `str`, with its quotes.
+/// The bytes of a string in the form of Python 2's `repr`, quotes included.
 pub fn quoted(line: &[u8]) -> Result<Vec<u8>> {
     let bytes = match line {
         [b'\'', inner @ .., b'\''] | [b'"', inner @ .., b'"'] => unescape_string(inner),
@@ -122,7 +122,7 @@ fn unescape_string(escaped: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Python's `raw-unicode-escape`: Latin-1 with \uXXXX and \UXXXXXXXX.
+/// The text of Python's encoding `raw-unicode-escape`: Latin-1 with \uXXXX and \UXXXXXXXX.
 pub fn raw_unicode(line: &[u8]) -> Result<String> {
     unescape_text(line).ok_or_else(|| damaged("a text line is malformed"))
 }

@@ -1,7 +1,7 @@
-//! Real pickles in every protocol, and hostile ones. The files: `tests/fixtures/make_pickles.py`.
+//! Real pickles in every protocol, and hostile ones. `tests/fixtures/make_pickles.py` makes the files.
 
-use super::numpy::{Array, Dtype, Numpy, Object};
-use super::{Heap, Id, Pickle, Value, load};
+use super::numpy::{NumpyArray, NumpyDialect, NumpyDtype, NumpyObject};
+use super::{Heap, Pickle, PickleValue, ValueId, load};
 use crate::error::{ErrorKind, Result};
 
 macro_rules! fixture {
@@ -18,11 +18,11 @@ const BATCHES: [(&str, &[u8]); 5] = [
     ("5", fixture!("batch_5")),
 ];
 
-fn unfold(input: &[u8]) -> Result<Pickle<Object>> {
-    load(input, &mut Numpy)
+fn unfold(input: &[u8]) -> Result<Pickle<NumpyObject>> {
+    load(input, &mut NumpyDialect)
 }
 
-/// The message of a refusal, which must be of kind `Missing`.
+/// The message of the error, which must be of kind `Missing` and have a hint.
 fn refusal(input: &[u8]) -> String {
     let error = unfold(input).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Missing);
@@ -30,13 +30,13 @@ fn refusal(input: &[u8]) -> String {
     error.message().to_string()
 }
 
-fn ints(heap: &Heap<Object>, id: Id) -> Vec<i128> {
+fn ints(heap: &Heap<NumpyObject>, id: ValueId) -> Vec<i128> {
     heap.items(id).unwrap().iter().map(|&id| heap.int(id).unwrap()).collect()
 }
 
-fn array(pickle: &Pickle<Object>, key: &str) -> Array {
+fn array(pickle: &Pickle<NumpyObject>, key: &str) -> NumpyArray {
     match pickle.heap.get(pickle.heap.entry(pickle.root, key).unwrap()) {
-        Value::Object(Object::Array(array)) => array.clone(),
+        PickleValue::Object(NumpyObject::Array(array)) => array.clone(),
         other => panic!("{key} is a {}", other.type_name()),
     }
 }
@@ -64,30 +64,30 @@ fn plain_data_in_every_protocol() {
         let get = |key| heap.get(id(key));
         let member = |key, i: usize| heap.get(heap.items(id(key)).unwrap()[i]);
 
-        assert!(matches!(get("none"), Value::None));
-        assert!(matches!(member("booleans", 0), Value::Bool(true)));
-        assert!(matches!(member("booleans", 1), Value::Bool(false)));
+        assert!(matches!(get("none"), PickleValue::None));
+        assert!(matches!(member("booleans", 0), PickleValue::Bool(true)));
+        assert!(matches!(member("booleans", 1), PickleValue::Bool(false)));
         let integers = [0, 255, 256, 65535, 65536, -1, -(1 << 31), 1 << 40, -(1 << 100)];
         assert_eq!(ints(&heap, id("integers")), integers);
         for (i, wanted) in [1.5_f64, -0.0, 1e300].into_iter().enumerate() {
-            let Value::Float(value) = member("floats", i) else { panic!("protocol {protocol}: no float") };
+            let PickleValue::Float(value) = member("floats", i) else { panic!("protocol {protocol}: no float") };
             assert_eq!(value.to_bits(), wanted.to_bits());
         }
         assert_eq!(heap.text(id("text")), Some("grün €\n\\u0041"));
         let all: Vec<u8> = (0..=255).collect();
         for (key, wanted) in [("bytes", all.as_slice()), ("no bytes", b""), ("bytearray", b"ab")] {
-            let Value::Bytes(bytes) = get(key) else { panic!("protocol {protocol}: {key} is no bytes") };
+            let PickleValue::Bytes(bytes) = get(key) else { panic!("protocol {protocol}: {key} is no bytes") };
             assert_eq!(**bytes, *wanted);
         }
         for (i, &tuple) in heap.items(id("tuples")).unwrap().iter().enumerate() {
-            assert!(matches!(heap.get(tuple), Value::Tuple(_)));
+            assert!(matches!(heap.get(tuple), PickleValue::Tuple(_)));
             assert_eq!(ints(&heap, tuple), (1..=i as i128).collect::<Vec<_>>());
         }
         for (key, wanted) in [("set", 7), ("frozenset", 8)] {
-            let Value::Set(members) = get(key) else { panic!("protocol {protocol}: {key} is no set") };
+            let PickleValue::Set(members) = get(key) else { panic!("protocol {protocol}: {key} is no set") };
             assert_eq!(members.iter().map(|&id| heap.int(id)).collect::<Vec<_>>(), [Some(wanted)]);
         }
-        let Value::Dict(ordered) = get("ordered") else { panic!("protocol {protocol}: no OrderedDict") };
+        let PickleValue::Dict(ordered) = get("ordered") else { panic!("protocol {protocol}: no OrderedDict") };
         let ordered: Vec<_> = ordered.iter().map(|&(k, v)| (heap.text(k), heap.int(v))).collect();
         assert_eq!(ordered, [(Some("b"), Some(1)), (Some("a"), Some(2))]);
         let shared = heap.items(id("shared")).unwrap();
@@ -104,7 +104,7 @@ fn cifar_batches_in_every_protocol() {
     for (protocol, input) in BATCHES {
         let batch = unfold(input).unwrap_or_else(|e| panic!("protocol {protocol}: {e}"));
         let data = array(&batch, "data");
-        assert_eq!((data.dtype, data.shape.as_slice()), (Dtype::U8, [3, 3072].as_slice()));
+        assert_eq!((data.dtype, data.shape.as_slice()), (NumpyDtype::U8, [3, 3072].as_slice()));
         assert_eq!(*data.row_major(), *pixels, "protocol {protocol}");
         assert_eq!(ints(&batch.heap, batch.heap.entry(batch.root, "labels").unwrap()), [3, 0, 9]);
     }
@@ -124,7 +124,7 @@ fn arrays_of_other_types_and_orders() {
     assert_eq!((array(&arrays, "empty").shape, &*array(&arrays, "empty").row_major()), (vec![0, 3], [].as_slice()));
     let same = arrays.heap.items(arrays.heap.entry(arrays.root, "same").unwrap()).unwrap();
     assert_eq!(same[0], same[1]);
-    assert!(matches!(arrays.heap.get(same[0]), Value::Object(Object::Array(_))));
+    assert!(matches!(arrays.heap.get(same[0]), PickleValue::Object(NumpyObject::Array(_))));
 }
 
 #[test]
@@ -142,13 +142,13 @@ fn a_command_is_named_and_not_run() {
     ] {
         assert!(refusal(input).contains(name), "{}", refusal(input));
     }
-    // Only naming it is harmless, and calling what is no name is damage.
+    // A name that is not called is harmless. A call of a value that is no name is an error.
     assert!(matches!(
         unfold(b"cos\nsystem\n.").unwrap().heap.get(unfold(b"cos\nsystem\n.").unwrap().root),
-        Value::Global(_)
+        PickleValue::Global(_)
     ));
     assert!(refusal(b"I1\n(tR.").contains("calls a int"));
-    // A name from the input must not steer the terminal.
+    // A name from the input must not send control characters to the terminal.
     assert!(!refusal(b"co\x1b[2Js\nsystem\n(tR.").contains('\x1b'));
 }
 
@@ -161,11 +161,11 @@ fn every_truncation_is_refused() {
     }
 }
 
-/// No single flipped byte may panic, hang or allocate without bound; many go unnoticed, as pixels do.
+/// No single flipped byte may cause a panic, a hang or unbounded allocation. Many flips stay undetected: those of pixels.
 #[test]
 fn no_flipped_byte_panics() {
     for (_, input) in BATCHES.into_iter().chain([("", fixture!("arrays")), ("", fixture!("plain_0"))]) {
-        // Pixels say nothing: the bytes around them do.
+        // Only the bytes around the pixels are flipped: pixels have no structure.
         for at in (0..input.len()).filter(|&at| at < 400 || at + 400 > input.len()) {
             for flip in [0x01, 0x08, 0x80, 0xff] {
                 let mut damaged = input.to_vec();
@@ -190,7 +190,7 @@ fn claimed_lengths_are_not_believed() {
     // A memo key is a key, not a size.
     assert!(unfold(b"Nr\xff\xff\xff\xff0j\xff\xff\xff\xff.").is_ok());
     assert!(refusal(b"h\x07.").contains("never stored"));
-    // Sizes whose product overflows, and a shape that its bytes do not fill.
+    // A shape with fewer bytes than it needs, and sizes with a product that overflows.
     let shaped =
         |shape: &str| format!("cnumpy.core.numeric\n_frombuffer\n(S'abc'\ncnumpy\ndtype\n(S'u1'\ntR({shape}tS'C'\ntR.");
     assert!(unfold(shaped("I3\n").as_bytes()).is_ok());
@@ -209,7 +209,7 @@ fn deep_nesting_and_cycles_cost_no_stack() {
     for _ in 0..depth {
         id = heap.items(id).unwrap()[0];
     }
-    assert!(matches!(heap.get(id), Value::List(items) if items.is_empty()));
+    assert!(matches!(heap.get(id), PickleValue::List(items) if items.is_empty()));
     drop(heap);
 
     // A list that holds itself, and a tuple that holds the list that holds the tuple.
@@ -236,7 +236,7 @@ fn small_inputs_do_not_unfold_to_large_ones() {
     assert!(refusal(&bomb).contains("unfold to more than"), "{}", refusal(&bomb));
     assert!(refusal(&b"N".repeat(5_000_000)).contains("opcodes"));
 
-    // Lists that hold each other twice are 2^60 elements on paper, and 60 values here.
+    // Tuples that hold the previous one twice: 2^60 elements when written out, but 60 values in memory.
     let doubled = joined(&[b"]", &b"2\x86".repeat(60), b"."]);
     assert!(unfold(&doubled).is_ok());
 }
@@ -272,10 +272,10 @@ fn nonsense_is_refused() {
     ] {
         assert!(refusal(input).contains(what), "{:?}: {}", String::from_utf8_lossy(input), refusal(input));
     }
-    // POP takes a mark, too, where one is on top.
+    // POP also removes a mark, if one is on top.
     assert!(unfold(b"N(0.").is_ok());
-    // What follows STOP is not read.
+    // The bytes after STOP are not read.
     let Pickle { heap, root, length } = unfold(b"U\x02ab.trailing").unwrap();
-    assert!(matches!(heap.get(root), Value::Bytes(bytes) if **bytes == *b"ab"));
+    assert!(matches!(heap.get(root), PickleValue::Bytes(bytes) if **bytes == *b"ab"));
     assert_eq!(length, 5);
 }

@@ -1,13 +1,13 @@
-//! What a pickle unfolds to.
+//! The values of a pickle.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// A place in a [`Heap`].
+/// The index of a value in a [`Heap`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Id(u32);
+pub struct ValueId(u32);
 
-/// A name that a pickle refers to: a symbol, never looked up.
+/// A name in a pickle. It is never looked up in Python.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Global {
     pub module: Arc<str>,
@@ -16,55 +16,55 @@ pub struct Global {
 
 impl fmt::Display for Global {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Names come from the input: they must neither flood nor steer the terminal.
+        // Shortened and with control characters escaped, so that a hostile name cannot disturb the terminal.
         let printable = |name: &str| name.chars().take(80).flat_map(char::escape_debug).collect::<String>();
         write!(f, "{}.{}", printable(&self.module), printable(&self.name))
     }
 }
 
-/// One Python value; `O` are the objects of a dialect.
+/// One Python value. `O` is the type of the dialect's objects.
 #[derive(Debug, Clone)]
-pub enum Value<O> {
+pub enum PickleValue<O> {
     None,
     Bool(bool),
     Int(i128),
     Float(f64),
     Str(Arc<str>),
-    /// `bytes`, `bytearray`, and Python 2's `str`, which says nothing of its encoding.
+    /// `bytes`, `bytearray`, and Python 2's `str`, whose encoding is unknown.
     Bytes(Arc<[u8]>),
-    List(Vec<Id>),
-    Tuple(Vec<Id>),
-    Set(Vec<Id>),
-    /// In the order of insertion; of equal keys the last one counts.
-    Dict(Vec<(Id, Id)>),
+    List(Vec<ValueId>),
+    Tuple(Vec<ValueId>),
+    Set(Vec<ValueId>),
+    /// Keys and values in the order of insertion. Of equal keys the last one counts.
+    Dict(Vec<(ValueId, ValueId)>),
     Global(Global),
     Object(O),
 }
 
-impl<O> Value<O> {
-    /// What Python calls this kind of value.
+impl<O> PickleValue<O> {
+    /// Python's name for the type of the value.
     pub fn type_name(&self) -> &'static str {
         match self {
-            Value::None => "None",
-            Value::Bool(_) => "bool",
-            Value::Int(_) => "int",
-            Value::Float(_) => "float",
-            Value::Str(_) => "str",
-            Value::Bytes(_) => "bytes",
-            Value::List(_) => "list",
-            Value::Tuple(_) => "tuple",
-            Value::Set(_) => "set",
-            Value::Dict(_) => "dict",
-            Value::Global(_) => "global",
-            Value::Object(_) => "object",
+            PickleValue::None => "None",
+            PickleValue::Bool(_) => "bool",
+            PickleValue::Int(_) => "int",
+            PickleValue::Float(_) => "float",
+            PickleValue::Str(_) => "str",
+            PickleValue::Bytes(_) => "bytes",
+            PickleValue::List(_) => "list",
+            PickleValue::Tuple(_) => "tuple",
+            PickleValue::Set(_) => "set",
+            PickleValue::Dict(_) => "dict",
+            PickleValue::Global(_) => "global",
+            PickleValue::Object(_) => "object",
         }
     }
 }
 
-/// All values of one pickle. They refer to each other by [`Id`], and may do so in cycles.
+/// All values of one pickle. They refer to each other by [`ValueId`], possibly in cycles.
 #[derive(Debug)]
 pub struct Heap<O> {
-    values: Vec<Value<O>>,
+    values: Vec<PickleValue<O>>,
 }
 
 impl<O> Heap<O> {
@@ -72,63 +72,66 @@ impl<O> Heap<O> {
         Heap { values: Vec::new() }
     }
 
-    /// The machine bounds the number of its opcodes, and so of values, far below 2^32.
-    pub(super) fn push(&mut self, value: Value<O>) -> Id {
-        let id = Id(self.values.len() as u32);
+    /// Adds a value. The machine limits the number of opcodes, and so of values, far below 2^32.
+    pub(super) fn push(&mut self, value: PickleValue<O>) -> ValueId {
+        let id = ValueId(self.values.len() as u32);
         self.values.push(value);
         id
     }
 
-    pub(super) fn get_mut(&mut self, id: Id) -> &mut Value<O> {
+    pub(super) fn get_mut(&mut self, id: ValueId) -> &mut PickleValue<O> {
         &mut self.values[id.0 as usize]
     }
 
-    /// The value at `id`, an id that this heap gave out.
-    pub fn get(&self, id: Id) -> &Value<O> {
+    /// The value with an id of this heap.
+    pub fn get(&self, id: ValueId) -> &PickleValue<O> {
         &self.values[id.0 as usize]
     }
 
-    /// All values, in the order of their making.
-    pub fn values(&self) -> &[Value<O>] {
+    /// All values, in the order of creation.
+    pub fn values(&self) -> &[PickleValue<O>] {
         &self.values
     }
 
-    /// The text of a `str`, or of Python 2's `str` where it is UTF-8.
-    pub fn text(&self, id: Id) -> Option<&str> {
+    /// The text of a `str`, or of Python 2's `str` if it is UTF-8. `None` for any other value.
+    pub fn text(&self, id: ValueId) -> Option<&str> {
         match self.get(id) {
-            Value::Str(text) => Some(text),
-            Value::Bytes(bytes) => std::str::from_utf8(bytes).ok(),
+            PickleValue::Str(text) => Some(text),
+            PickleValue::Bytes(bytes) => std::str::from_utf8(bytes).ok(),
             _ => None,
         }
     }
 
-    pub fn int(&self, id: Id) -> Option<i128> {
+    /// The value of an `int`. `None` for any other value.
+    pub fn int(&self, id: ValueId) -> Option<i128> {
         match self.get(id) {
-            Value::Int(value) => Some(*value),
+            PickleValue::Int(value) => Some(*value),
             _ => None,
         }
     }
 
-    /// The members of a list or a tuple.
-    pub fn items(&self, id: Id) -> Option<&[Id]> {
+    /// The members of a list or a tuple. `None` for any other value.
+    pub fn items(&self, id: ValueId) -> Option<&[ValueId]> {
         match self.get(id) {
-            Value::List(items) | Value::Tuple(items) => Some(items),
+            PickleValue::List(items) | PickleValue::Tuple(items) => Some(items),
             _ => None,
         }
     }
 
-    /// The value under a text key of a dict.
-    pub fn entry(&self, id: Id, key: &str) -> Option<Id> {
+    /// The value under a text key of a dict. `None` if `id` is no dict or has no such key.
+    pub fn entry(&self, id: ValueId, key: &str) -> Option<ValueId> {
         match self.get(id) {
-            Value::Dict(entries) => entries.iter().rev().find(|&&(k, _)| self.is_text(k, key)).map(|&(_, value)| value),
+            PickleValue::Dict(entries) => {
+                entries.iter().rev().find(|&&(k, _)| self.is_text(k, key)).map(|&(_, value)| value)
+            }
             _ => None,
         }
     }
 
-    fn is_text(&self, id: Id, text: &str) -> bool {
+    fn is_text(&self, id: ValueId, text: &str) -> bool {
         match self.get(id) {
-            Value::Str(value) => **value == *text,
-            Value::Bytes(value) => **value == *text.as_bytes(),
+            PickleValue::Str(value) => **value == *text,
+            PickleValue::Bytes(value) => **value == *text.as_bytes(),
             _ => false,
         }
     }

@@ -1,51 +1,61 @@
-//! The stack machine: opcodes in, a heap of values out. What names mean is the dialect's.
+//! The stack machine: it reads opcodes and makes a heap of values. The dialect gives names their meaning.
 
 use std::collections::HashMap;
 
-use super::damaged;
-use super::reader::{Reader, decimal, long, quoted, raw_unicode, utf8};
-use super::value::{Global, Heap, Id, Value};
+use super::errors::damaged;
+use super::reader::{PickleReader, decimal, long, quoted, raw_unicode, utf8};
+use super::value::{Global, Heap, PickleValue, ValueId};
 use crate::error::Result;
 
-/// Most opcodes that one pickle may have. Each makes at most a few small things, so that this bounds our memory to some
-/// hundred megabytes; a batch of CIFAR has about 60 thousand.
+/// Maximum number of opcodes of one pickle. Each makes at most a few small values, so this limits the memory to some
+/// hundred megabytes. A batch file of CIFAR has about 60 thousand.
 const MAX_OPCODES: usize = 1 << 22;
-/// Text and bytes may unfold to this many times the pickle: bytes that Python 3 writes by protocol 2 exist three times.
+/// Maximum bytes of all text and bytes values, as a multiple of the pickle's size. Bytes that Python 3 writes by protocol 2
+/// exist three times.
 const MAX_UNFOLDING: usize = 4;
-/// Small pickles may unfold to this many bytes.
+/// Pickles may always unfold to this many bytes, however small they are.
 const MIN_UNFOLDING: usize = 1 << 20;
 
-/// What the names in a pickle stand for.
+/// Gives the names in a pickle their meaning.
 pub trait Dialect {
-    /// What only this dialect knows.
+    /// The type of the objects that only this dialect has.
     type Object;
 
-    /// The value of `callable(*args)`, or of `callable.__new__(callable, *args)`. An error for every callable that is
-    /// not known to make data.
-    fn reduce(&mut self, heap: &Heap<Self::Object>, callable: &Global, args: &[Id]) -> Result<Value<Self::Object>>;
+    /// The value of `callable(*args)`, or of `callable.__new__(callable, *args)`. An error unless the callable is known
+    /// to make plain data.
+    fn reduce(
+        &mut self,
+        heap: &Heap<Self::Object>,
+        callable: &Global,
+        args: &[ValueId],
+    ) -> Result<PickleValue<Self::Object>>;
 
-    /// `object` after `object.__setstate__(state)`.
-    fn build(&mut self, heap: &Heap<Self::Object>, object: &Self::Object, state: Id) -> Result<Self::Object>;
+    /// The object that `object` becomes by `object.__setstate__(state)`.
+    fn build(&mut self, heap: &Heap<Self::Object>, object: &Self::Object, state: ValueId) -> Result<Self::Object>;
 
-    /// The object that is stored outside of the pickle under the name `id`.
-    fn persistent(&mut self, _heap: &Heap<Self::Object>, _id: Id) -> Result<Value<Self::Object>> {
+    /// The object that is stored outside of the pickle under the name `id`. An error by default.
+    fn persistent(&mut self, _heap: &Heap<Self::Object>, _id: ValueId) -> Result<PickleValue<Self::Object>> {
         Err(damaged("the pickle refers to an object outside of itself"))
     }
 }
 
-/// One unfolded pickle.
+/// A pickle that has been read.
 #[derive(Debug)]
 pub struct Pickle<O> {
     pub heap: Heap<O>,
-    pub root: Id,
-    /// Bytes of the input that belong to it: others may follow.
+    /// The pickled value.
+    pub root: ValueId,
+    /// Number of bytes of the input that belong to this pickle. More data may follow.
     pub length: usize,
 }
 
-/// Unfolds the pickle at the start of `input`. Errors are of kind `Missing` and name the place in the input.
+/// Reads the pickle at the start of `input`.
+///
+/// # Errors
+/// Of kind `Missing`; the message names the position in the input.
 pub fn load<D: Dialect>(input: &[u8], dialect: &mut D) -> Result<Pickle<D::Object>> {
     let mut machine = Machine {
-        input: Reader::new(input),
+        input: PickleReader::new(input),
         heap: Heap::new(),
         stack: Vec::new(),
         marks: Vec::new(),
@@ -65,20 +75,20 @@ pub fn load<D: Dialect>(input: &[u8], dialect: &mut D) -> Result<Pickle<D::Objec
 }
 
 struct Machine<'a, D: Dialect> {
-    input: Reader<'a>,
+    input: PickleReader<'a>,
     heap: Heap<D::Object>,
-    stack: Vec<Id>,
-    /// Heights of the stack where a MARK was set.
+    stack: Vec<ValueId>,
+    /// Heights of the stack at each MARK.
     marks: Vec<usize>,
-    memo: HashMap<u64, Id>,
-    /// Bytes of text and bytes values that may still be made.
+    memo: HashMap<u64, ValueId>,
+    /// Number of bytes of text and bytes values that may still be made.
     unfolding_left: usize,
     dialect: &'a mut D,
 }
 
 impl<'a, D: Dialect> Machine<'a, D> {
-    /// Executes one opcode. Gives the root once the pickle stops.
-    fn step(&mut self) -> Result<Option<Id>> {
+    /// Executes one opcode. Returns the root at the opcode STOP.
+    fn step(&mut self) -> Result<Option<ValueId>> {
         let opcode = self.input.byte()?;
         if opcode == b'.' {
             return self.pop().map(Some);
@@ -90,21 +100,21 @@ impl<'a, D: Dialect> Machine<'a, D> {
         Ok(None)
     }
 
-    /// What the opcode puts on the stack, where it makes a new value.
-    fn value(&mut self, opcode: u8) -> Result<Option<Value<D::Object>>> {
+    /// The new value that the opcode puts on the stack. `None` if the opcode makes none.
+    fn value(&mut self, opcode: u8) -> Result<Option<PickleValue<D::Object>>> {
         let value = match opcode {
-            b'N' => Value::None,
-            0x88 => Value::Bool(true),
-            0x89 => Value::Bool(false),
-            b'K' => Value::Int(self.input.number::<1>()?.into()), // BININT1
-            b'M' => Value::Int(self.input.number::<2>()?.into()), // BININT2
-            b'J' => Value::Int(i32::from_le_bytes(self.input.array()?).into()), // BININT
-            b'I' => self.text_int()?,                             // INT
-            b'L' => self.text_long()?,                            // LONG
-            0x8a => Value::Int(long(self.input.sized::<1>()?)?),  // LONG1
-            0x8b => Value::Int(long(self.input.sized::<4>()?)?),  // LONG4
-            b'F' => self.text_float()?,                           // FLOAT
-            b'G' => Value::Float(f64::from_be_bytes(self.input.array()?)), // BINFLOAT
+            b'N' => PickleValue::None,
+            0x88 => PickleValue::Bool(true),
+            0x89 => PickleValue::Bool(false),
+            b'K' => PickleValue::Int(self.input.number::<1>()?.into()), // BININT1
+            b'M' => PickleValue::Int(self.input.number::<2>()?.into()), // BININT2
+            b'J' => PickleValue::Int(i32::from_le_bytes(self.input.array()?).into()), // BININT
+            b'I' => self.text_int()?,                                   // INT
+            b'L' => self.text_long()?,                                  // LONG
+            0x8a => PickleValue::Int(long(self.input.sized::<1>()?)?),  // LONG1
+            0x8b => PickleValue::Int(long(self.input.sized::<4>()?)?),  // LONG4
+            b'F' => self.text_float()?,                                 // FLOAT
+            b'G' => PickleValue::Float(f64::from_be_bytes(self.input.array()?)), // BINFLOAT
 
             b'S' => self.quoted_string()?,     // STRING
             b'U' | b'C' => self.bytes::<1>()?, // SHORT_BINSTRING, SHORT_BINBYTES
@@ -115,32 +125,32 @@ impl<'a, D: Dialect> Machine<'a, D> {
             b'X' => self.text::<4>()?,         // BINUNICODE
             0x8d => self.text::<8>()?,         // BINUNICODE8
 
-            b']' => Value::List(Vec::new()),                   // EMPTY_LIST
-            b'}' => Value::Dict(Vec::new()),                   // EMPTY_DICT
-            b')' => Value::Tuple(Vec::new()),                  // EMPTY_TUPLE
-            0x8f => Value::Set(Vec::new()),                    // EMPTY_SET
-            b'l' => Value::List(self.pop_to_mark()?),          // LIST
-            b't' => Value::Tuple(self.pop_to_mark()?),         // TUPLE
-            0x91 => Value::Set(self.pop_to_mark()?),           // FROZENSET
-            b'd' => Value::Dict(pairs(&self.pop_to_mark()?)?), // DICT
-            0x85 => self.tuple(1)?,                            // TUPLE1
-            0x86 => self.tuple(2)?,                            // TUPLE2
-            0x87 => self.tuple(3)?,                            // TUPLE3
+            b']' => PickleValue::List(Vec::new()),                   // EMPTY_LIST
+            b'}' => PickleValue::Dict(Vec::new()),                   // EMPTY_DICT
+            b')' => PickleValue::Tuple(Vec::new()),                  // EMPTY_TUPLE
+            0x8f => PickleValue::Set(Vec::new()),                    // EMPTY_SET
+            b'l' => PickleValue::List(self.pop_to_mark()?),          // LIST
+            b't' => PickleValue::Tuple(self.pop_to_mark()?),         // TUPLE
+            0x91 => PickleValue::Set(self.pop_to_mark()?),           // FROZENSET
+            b'd' => PickleValue::Dict(pairs(&self.pop_to_mark()?)?), // DICT
+            0x85 => self.tuple(1)?,                                  // TUPLE1
+            0x86 => self.tuple(2)?,                                  // TUPLE2
+            0x87 => self.tuple(3)?,                                  // TUPLE3
 
-            b'c' => Value::Global(self.global_lines()?), // GLOBAL
-            0x93 => self.stack_global()?,                // STACK_GLOBAL
-            b'R' | 0x81 => self.reduce()?,               // REDUCE, NEWOBJ
-            0x92 => self.new_object_with_keywords()?,    // NEWOBJ_EX
-            b'o' => self.object()?,                      // OBJ
-            b'i' => self.instance()?,                    // INST
-            b'P' => self.text_persistent()?,             // PERSID
-            b'Q' => self.persistent()?,                  // BINPERSID
+            b'c' => PickleValue::Global(self.global_lines()?), // GLOBAL
+            0x93 => self.stack_global()?,                      // STACK_GLOBAL
+            b'R' | 0x81 => self.reduce()?,                     // REDUCE, NEWOBJ
+            0x92 => self.new_object_with_keywords()?,          // NEWOBJ_EX
+            b'o' => self.object()?,                            // OBJ
+            b'i' => self.instance()?,                          // INST
+            b'P' => self.text_persistent()?,                   // PERSID
+            b'Q' => self.persistent()?,                        // BINPERSID
             _ => return Ok(None),
         };
         Ok(Some(value))
     }
 
-    /// The opcodes that change something instead.
+    /// Executes an opcode that makes no new value.
     fn act(&mut self, opcode: u8) -> Result<()> {
         match opcode {
             0x80 => self.protocol(),
@@ -172,7 +182,7 @@ impl<'a, D: Dialect> Machine<'a, D> {
         }
     }
 
-    // The input itself.
+    // --- input ---
 
     fn protocol(&mut self) -> Result<()> {
         match self.input.byte()? {
@@ -181,7 +191,7 @@ impl<'a, D: Dialect> Machine<'a, D> {
         }
     }
 
-    /// Frames only tell how much to read ahead.
+    /// A frame only says how many bytes can be read ahead.
     fn frame(&mut self) -> Result<()> {
         let length = self.input.number::<8>()?;
         let rest = self.input.len() - self.input.at();
@@ -191,9 +201,9 @@ impl<'a, D: Dialect> Machine<'a, D> {
         Ok(())
     }
 
-    // Stack and memo.
+    // --- stack and memo ---
 
-    fn push(&mut self, value: Value<D::Object>) {
+    fn push(&mut self, value: PickleValue<D::Object>) {
         let id = self.heap.push(value);
         self.stack.push(id);
     }
@@ -203,26 +213,26 @@ impl<'a, D: Dialect> Machine<'a, D> {
         Ok(())
     }
 
-    /// Values below the last mark are out of reach.
+    /// The height of the last mark. Values below it cannot be popped.
     fn floor(&self) -> usize {
         self.marks.last().copied().unwrap_or(0)
     }
 
-    fn pop(&mut self) -> Result<Id> {
+    fn pop(&mut self) -> Result<ValueId> {
         if self.stack.len() <= self.floor() {
             return Err(damaged("the pickle takes a value from an empty stack"));
         }
         self.stack.pop().ok_or_else(|| damaged("the stack is empty"))
     }
 
-    fn top(&self) -> Result<Id> {
+    fn top(&self) -> Result<ValueId> {
         match self.stack[self.floor()..].last() {
             Some(&id) => Ok(id),
             None => Err(damaged("the pickle looks at an empty stack")),
         }
     }
 
-    fn pop_to_mark(&mut self) -> Result<Vec<Id>> {
+    fn pop_to_mark(&mut self) -> Result<Vec<ValueId>> {
         let mark = self.marks.pop().ok_or_else(|| damaged("the pickle goes back to a mark that it never set"))?;
         Ok(self.stack.split_off(mark))
     }
@@ -255,52 +265,52 @@ impl<'a, D: Dialect> Machine<'a, D> {
         Ok(())
     }
 
-    // Numbers and text.
+    // --- numbers and text ---
 
-    /// `00` and `01` are protocol 0's booleans.
-    fn text_int(&mut self) -> Result<Value<D::Object>> {
+    /// An integer of protocol 0; `00` and `01` are its booleans.
+    fn text_int(&mut self) -> Result<PickleValue<D::Object>> {
         match self.input.text_line()? {
-            "00" => Ok(Value::Bool(false)),
-            "01" => Ok(Value::Bool(true)),
-            digits => decimal(digits).map(Value::Int),
+            "00" => Ok(PickleValue::Bool(false)),
+            "01" => Ok(PickleValue::Bool(true)),
+            digits => decimal(digits).map(PickleValue::Int),
         }
     }
 
-    fn text_long(&mut self) -> Result<Value<D::Object>> {
+    fn text_long(&mut self) -> Result<PickleValue<D::Object>> {
         let line = self.input.text_line()?;
-        decimal(line.strip_suffix('L').unwrap_or(line)).map(Value::Int)
+        decimal(line.strip_suffix('L').unwrap_or(line)).map(PickleValue::Int)
     }
 
-    fn text_float(&mut self) -> Result<Value<D::Object>> {
+    fn text_float(&mut self) -> Result<PickleValue<D::Object>> {
         let value = self.input.text_line()?.parse().map_err(|_| damaged("a float is malformed"))?;
-        Ok(Value::Float(value))
+        Ok(PickleValue::Float(value))
     }
 
-    fn bytes<const N: usize>(&mut self) -> Result<Value<D::Object>> {
+    fn bytes<const N: usize>(&mut self) -> Result<PickleValue<D::Object>> {
         let bytes = self.input.sized::<N>()?;
         self.account(bytes.len())?;
-        Ok(Value::Bytes(bytes.into()))
+        Ok(PickleValue::Bytes(bytes.into()))
     }
 
-    fn text<const N: usize>(&mut self) -> Result<Value<D::Object>> {
+    fn text<const N: usize>(&mut self) -> Result<PickleValue<D::Object>> {
         let text = utf8(self.input.sized::<N>()?)?;
         self.account(text.len())?;
-        Ok(Value::Str(text.into()))
+        Ok(PickleValue::Str(text.into()))
     }
 
-    fn quoted_string(&mut self) -> Result<Value<D::Object>> {
+    fn quoted_string(&mut self) -> Result<PickleValue<D::Object>> {
         let bytes = quoted(self.input.line()?)?;
         self.account(bytes.len())?;
-        Ok(Value::Bytes(bytes.into()))
+        Ok(PickleValue::Bytes(bytes.into()))
     }
 
-    fn escaped_text(&mut self) -> Result<Value<D::Object>> {
+    fn escaped_text(&mut self) -> Result<PickleValue<D::Object>> {
         let text = raw_unicode(self.input.line()?)?;
         self.account(text.len())?;
-        Ok(Value::Str(text.into()))
+        Ok(PickleValue::Str(text.into()))
     }
 
-    /// Bounds what values that repeat others can make of a small input.
+    /// Counts bytes of new values against the limit, because a small input can copy one large value many times.
     fn account(&mut self, bytes: usize) -> Result<()> {
         match self.unfolding_left.checked_sub(bytes) {
             Some(left) => {
@@ -315,11 +325,11 @@ impl<'a, D: Dialect> Machine<'a, D> {
         }
     }
 
-    // Containers.
+    // --- containers ---
 
-    fn tuple(&mut self, n: usize) -> Result<Value<D::Object>> {
+    fn tuple(&mut self, n: usize) -> Result<PickleValue<D::Object>> {
         match self.stack.len().checked_sub(n) {
-            Some(start) if start >= self.floor() => Ok(Value::Tuple(self.stack.split_off(start))),
+            Some(start) if start >= self.floor() => Ok(PickleValue::Tuple(self.stack.split_off(start))),
             _ => Err(damaged(format!("the stack has no {n} values for a tuple"))),
         }
     }
@@ -334,10 +344,10 @@ impl<'a, D: Dialect> Machine<'a, D> {
         self.extend_list(items)
     }
 
-    fn extend_list(&mut self, new: Vec<Id>) -> Result<()> {
+    fn extend_list(&mut self, new: Vec<ValueId>) -> Result<()> {
         let list = self.top()?;
         match self.heap.get_mut(list) {
-            Value::List(items) => items.extend(new),
+            PickleValue::List(items) => items.extend(new),
             other => return Err(damaged(format!("the pickle appends to a {}", other.type_name()))),
         }
         Ok(())
@@ -347,7 +357,7 @@ impl<'a, D: Dialect> Machine<'a, D> {
         let new = self.pop_to_mark()?;
         let set = self.top()?;
         match self.heap.get_mut(set) {
-            Value::Set(items) => items.extend(new),
+            PickleValue::Set(items) => items.extend(new),
             other => return Err(damaged(format!("the pickle adds members to a {}", other.type_name()))),
         }
         Ok(())
@@ -364,16 +374,16 @@ impl<'a, D: Dialect> Machine<'a, D> {
         self.extend_dict(new)
     }
 
-    fn extend_dict(&mut self, new: Vec<(Id, Id)>) -> Result<()> {
+    fn extend_dict(&mut self, new: Vec<(ValueId, ValueId)>) -> Result<()> {
         let dict = self.top()?;
         match self.heap.get_mut(dict) {
-            Value::Dict(entries) => entries.extend(new),
+            PickleValue::Dict(entries) => entries.extend(new),
             other => return Err(damaged(format!("the pickle sets items of a {}", other.type_name()))),
         }
         Ok(())
     }
 
-    // Names, and what is made of them.
+    // --- names and objects ---
 
     fn global_lines(&mut self) -> Result<Global> {
         let (module, name) = (self.input.text_line()?, self.input.text_line()?);
@@ -381,77 +391,77 @@ impl<'a, D: Dialect> Machine<'a, D> {
         Ok(Global { module: module.into(), name: name.into() })
     }
 
-    fn stack_global(&mut self) -> Result<Value<D::Object>> {
+    fn stack_global(&mut self) -> Result<PickleValue<D::Object>> {
         let name = self.pop()?;
         let module = self.pop()?;
         match (self.heap.get(module), self.heap.get(name)) {
-            (Value::Str(module), Value::Str(name)) => {
-                Ok(Value::Global(Global { module: module.clone(), name: name.clone() }))
+            (PickleValue::Str(module), PickleValue::Str(name)) => {
+                Ok(PickleValue::Global(Global { module: module.clone(), name: name.clone() }))
             }
             _ => Err(damaged("a global is named by something other than text")),
         }
     }
 
-    fn reduce(&mut self) -> Result<Value<D::Object>> {
+    fn reduce(&mut self) -> Result<PickleValue<D::Object>> {
         let args = self.pop()?;
         let callable = self.pop()?;
-        let Value::Tuple(args) = self.heap.get(args) else {
+        let PickleValue::Tuple(args) = self.heap.get(args) else {
             return Err(damaged(format!("the arguments of a call are a {}", self.heap.get(args).type_name())));
         };
         let value = match self.heap.get(callable) {
-            Value::Global(callable) => self.dialect.reduce(&self.heap, callable, args)?,
+            PickleValue::Global(callable) => self.dialect.reduce(&self.heap, callable, args)?,
             other => return Err(damaged(format!("the pickle calls a {}", other.type_name()))),
         };
         self.accounted(value)
     }
 
-    fn new_object_with_keywords(&mut self) -> Result<Value<D::Object>> {
+    fn new_object_with_keywords(&mut self) -> Result<PickleValue<D::Object>> {
         let keywords = self.pop()?;
         match self.heap.get(keywords) {
-            Value::Dict(entries) if entries.is_empty() => self.reduce(),
+            PickleValue::Dict(entries) if entries.is_empty() => self.reduce(),
             _ => Err(damaged("an object is made with keyword arguments")),
         }
     }
 
-    fn object(&mut self) -> Result<Value<D::Object>> {
+    fn object(&mut self) -> Result<PickleValue<D::Object>> {
         let items = self.pop_to_mark()?;
         let Some((&class, args)) = items.split_first() else {
             return Err(damaged("an object is made without a class"));
         };
         let value = match self.heap.get(class) {
-            Value::Global(class) => self.dialect.reduce(&self.heap, class, args)?,
+            PickleValue::Global(class) => self.dialect.reduce(&self.heap, class, args)?,
             other => return Err(damaged(format!("the class of an object is a {}", other.type_name()))),
         };
         self.accounted(value)
     }
 
-    fn instance(&mut self) -> Result<Value<D::Object>> {
+    fn instance(&mut self) -> Result<PickleValue<D::Object>> {
         let class = self.global_lines()?;
         let args = self.pop_to_mark()?;
         let value = self.dialect.reduce(&self.heap, &class, &args)?;
         self.accounted(value)
     }
 
-    fn text_persistent(&mut self) -> Result<Value<D::Object>> {
+    fn text_persistent(&mut self) -> Result<PickleValue<D::Object>> {
         let text = self.input.text_line()?;
         self.account(text.len())?;
-        self.push(Value::Str(text.into()));
+        self.push(PickleValue::Str(text.into()));
         self.persistent()
     }
 
-    fn persistent(&mut self) -> Result<Value<D::Object>> {
+    fn persistent(&mut self) -> Result<PickleValue<D::Object>> {
         let id = self.pop()?;
         let value = self.dialect.persistent(&self.heap, id)?;
         self.accounted(value)
     }
 
-    /// A value that the dialect made of others.
-    fn accounted(&mut self, value: Value<D::Object>) -> Result<Value<D::Object>> {
+    /// Counts the bytes of a value that the dialect made.
+    fn accounted(&mut self, value: PickleValue<D::Object>) -> Result<PickleValue<D::Object>> {
         self.account(match &value {
-            Value::Bytes(bytes) => bytes.len(),
-            Value::Str(text) => text.len(),
-            Value::List(ids) | Value::Tuple(ids) | Value::Set(ids) => size_of_val(ids.as_slice()),
-            Value::Dict(entries) => size_of_val(entries.as_slice()),
+            PickleValue::Bytes(bytes) => bytes.len(),
+            PickleValue::Str(text) => text.len(),
+            PickleValue::List(ids) | PickleValue::Tuple(ids) | PickleValue::Set(ids) => size_of_val(ids.as_slice()),
+            PickleValue::Dict(entries) => size_of_val(entries.as_slice()),
             _ => 0,
         })?;
         Ok(value)
@@ -461,22 +471,22 @@ impl<'a, D: Dialect> Machine<'a, D> {
         let state = self.pop()?;
         let target = self.top()?;
         let built = match self.heap.get(target) {
-            Value::Object(object) => self.dialect.build(&self.heap, object, state)?,
-            // Attributes that Python hangs on an OrderedDict are not items of it.
-            Value::Dict(_) => return Ok(()),
+            PickleValue::Object(object) => self.dialect.build(&self.heap, object, state)?,
+            // Attributes of an OrderedDict are not its items.
+            PickleValue::Dict(_) => return Ok(()),
             other => return Err(damaged(format!("the pickle sets the state of a {}", other.type_name()))),
         };
-        *self.heap.get_mut(target) = Value::Object(built);
+        *self.heap.get_mut(target) = PickleValue::Object(built);
         Ok(())
     }
 }
 
-/// Most bytes of text and bytes values that a pickle may unfold to.
+/// Maximum number of bytes of text and bytes values that a pickle of `input_len` bytes may unfold to.
 fn unfolding_limit(input_len: usize) -> usize {
     input_len.saturating_mul(MAX_UNFOLDING).max(MIN_UNFOLDING)
 }
 
-fn pairs(flat: &[Id]) -> Result<Vec<(Id, Id)>> {
+fn pairs(flat: &[ValueId]) -> Result<Vec<(ValueId, ValueId)>> {
     match flat.as_chunks::<2>() {
         (pairs, []) => Ok(pairs.iter().map(|&[key, value]| (key, value)).collect()),
         _ => Err(damaged("a dict has a key without a value")),

@@ -1,21 +1,21 @@
-//! Writes pickles of protocol 2, which every Python 3 and PyTorch's restricted reader understand.
+//! Writes pickles of protocol 2, which every Python 3 and PyTorch's restricted reader can read.
 //!
-//! Nothing is shared: each value is written where it stands, without a memo.
+//! There is no memo: a value that occurs twice is written twice.
 
 use serde_json::Value as Json;
 
-/// The opcodes of one pickle, so far.
+/// Writes one pickle, value after value.
 #[derive(Debug)]
-pub struct Writer(Vec<u8>);
+pub struct PickleWriter(Vec<u8>);
 
-impl Default for Writer {
+impl Default for PickleWriter {
     fn default() -> Self {
-        Writer(vec![0x80, 2]) // PROTO 2
+        PickleWriter(vec![0x80, 2]) // PROTO 2
     }
 }
 
-impl Writer {
-    /// The whole pickle, its value being the one that was written.
+impl PickleWriter {
+    /// The bytes of the pickle. Its value is the one that was written.
     pub fn finish(mut self) -> Vec<u8> {
         self.0.push(b'.'); // STOP
         self.0
@@ -57,14 +57,14 @@ impl Writer {
         self.0.push(b'N'); // NONE
     }
 
-    /// A tuple of what `items` writes.
+    /// A tuple of the values that `items` writes.
     pub fn tuple(&mut self, items: impl FnOnce(&mut Self)) {
         self.0.push(b'('); // MARK
         items(self);
         self.0.push(b't'); // TUPLE
     }
 
-    /// A list of what `items` writes.
+    /// A list of the values that `items` writes.
     pub fn list(&mut self, items: impl FnOnce(&mut Self)) {
         self.0.extend(b"]("); // EMPTY_LIST, MARK
         items(self);
@@ -77,7 +77,7 @@ impl Writer {
         self.set_items(items);
     }
 
-    /// The same as a `collections.OrderedDict`.
+    /// A `collections.OrderedDict` of the keys and values that `items` writes in turn.
     pub fn ordered_dict(&mut self, items: impl FnOnce(&mut Self)) {
         self.global("collections", "OrderedDict");
         self.tuple(|_| {});
@@ -91,17 +91,17 @@ impl Writer {
         self.0.push(b'u'); // SETITEMS
     }
 
-    /// Calls the global before the last tuple with that tuple.
+    /// Calls the global that was written before the last tuple, with that tuple as arguments.
     pub fn call(&mut self) {
         self.0.push(b'R'); // REDUCE
     }
 
-    /// Makes the last value a reference to something outside of the pickle.
+    /// Turns the last value into a reference to an object outside of the pickle.
     pub fn persistent_id(&mut self) {
         self.0.push(b'Q'); // BINPERSID
     }
 
-    /// Dicts, lists, text and numbers.
+    /// A JSON value as dicts, lists, text and numbers.
     pub fn json(&mut self, value: &Json) {
         match value {
             Json::Null => self.none(),

@@ -1,6 +1,6 @@
 //! The container since PyTorch 1.6: a zip with one folder that holds `data.pkl`, `byteorder` and `data/<key>`.
 //!
-//! PyTorch stores its records as they are; one that somebody has packed again, deflated, is read as well.
+//! PyTorch stores its records uncompressed. An archive that another tool has packed again with deflate is read too.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
@@ -9,24 +9,28 @@ use std::path::Path;
 use zip::ZipArchive;
 use zip::result::ZipError;
 
-use super::objects::Torch;
-use super::tensors::{Storage, Storages, materialise};
+use super::document;
+use super::objects::TorchDialect;
+use super::tensors::{NamedTensors, Storage, StorageReader, materialise};
 use super::write::MANIFEST;
-use super::{Contents, damaged, document};
+use crate::checkpoint::errors::{damaged, unreadable};
+use crate::checkpoint::manifest::Manifest;
 use crate::error::{Error, Result};
 use crate::pickle;
 
-/// All records together may be this many times the file: weights hardly compress, bombs do.
+/// Upper limit of the size of all unpacked records, as a multiple of the file's size. Weights hardly compress; only a zip
+/// bomb exceeds this.
 const MAX_UNPACKING: u128 = 16;
-/// Small files may unpack to this many bytes.
+/// Files may always unpack to this many bytes, however small they are.
 const MIN_UNPACKING: u128 = 1 << 20;
 
-pub fn read(path: &Path) -> Result<Contents> {
-    let file = File::open(path).map_err(|error| super::unreadable(path, &error))?;
+/// Reads the manifest and the weights.
+pub fn read(path: &Path) -> Result<(Manifest, NamedTensors)> {
+    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
     read_from(BufReader::new(file))
 }
 
-pub fn read_from(mut input: impl Read + Seek) -> Result<Contents> {
+fn read_from(mut input: impl Read + Seek) -> Result<(Manifest, NamedTensors)> {
     let length = input.seek(std::io::SeekFrom::End(0)).map_err(|error| damaged(error.to_string()))?;
     let zip = ZipArchive::new(input).map_err(|error| broken("the archive", &error))?;
     let sizes = (0..zip.len()).map(|index| zip.by_index_data(index).map(|record| u128::from(record.size())));
@@ -41,7 +45,7 @@ pub fn read_from(mut input: impl Read + Seek) -> Result<Contents> {
         Some(other) => return Err(damaged(format!("unknown byte order {:?}", String::from_utf8_lossy(other)))),
     };
     let bytes = archive.record("data.pkl")?.ok_or_else(|| damaged("the archive has no data.pkl"))?;
-    let pickle = pickle::load(&bytes, &mut Torch)?;
+    let pickle = pickle::load(&bytes, &mut TorchDialect)?;
     let (mut manifest, views) = document::read(&pickle.heap, pickle.root)?;
     if let Some(ours) = archive.record(MANIFEST)? {
         manifest = serde_json::from_slice(&ours).map_err(|error| damaged(format!("{MANIFEST}: {error}")))?;
@@ -51,11 +55,12 @@ pub fn read_from(mut input: impl Read + Seek) -> Result<Contents> {
 
 struct Archive<R> {
     zip: ZipArchive<R>,
-    /// All records lie in one folder, named after the file that was written.
+    /// The folder of all records, named after the file that was written.
     folder: String,
     big_endian: bool,
 }
 
+/// Finds the folder of the records.
 fn folder<R: Read + Seek>(zip: &ZipArchive<R>) -> Result<String> {
     let mut folder = None;
     for name in zip.file_names().flatten() {
@@ -72,7 +77,7 @@ fn folder<R: Read + Seek>(zip: &ZipArchive<R>) -> Result<String> {
 }
 
 impl<R: Read + Seek> Archive<R> {
-    /// The bytes of a record, where there is one.
+    /// The bytes of a record, or `None` if there is none of this name.
     fn record(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
         let path = format!("{}/{name}", self.folder);
         let mut file = match self.zip.by_name(&path) {
@@ -80,7 +85,7 @@ impl<R: Read + Seek> Archive<R> {
             Err(ZipError::FileNotFound) => return Ok(None),
             Err(error) => return Err(broken(name, &error)),
         };
-        // The sizes of all records together are bounded, but what a record unpacks to need not be what it says.
+        // The sum of the stated sizes is bounded, but a record can unpack to more than its stated size.
         let size = file.size();
         let mut bytes = Vec::new();
         let read = (&mut file).take(size + 1).read_to_end(&mut bytes);
@@ -92,7 +97,7 @@ impl<R: Read + Seek> Archive<R> {
     }
 }
 
-impl<R: Read + Seek> Storages for Archive<R> {
+impl<R: Read + Seek> StorageReader for Archive<R> {
     fn read(&mut self, storage: &Storage) -> Result<Vec<u8>> {
         let wanted = storage.bytes()?;
         let name = format!("data/{}", storage.key);

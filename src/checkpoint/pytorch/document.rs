@@ -1,4 +1,4 @@
-//! Where a file keeps its weights and what it says of their making.
+//! Finds the weights and the facts about their training in the unpickled object of a file.
 //!
 //! Weights are a dict from names to tensors: the whole file (torchvision), or under `state_dict` (Lightning, with the
 //! name of the module's attribute before each name), `model_state_dict` or `model` (training scripts).
@@ -6,23 +6,23 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::objects::Object;
-use super::tensors::View;
-use super::{damaged, hyper_parameters};
-use crate::checkpoint::Manifest;
+use super::hyper_parameters;
+use super::objects::TorchObject;
+use super::tensors::NamedViews;
+use crate::checkpoint::errors::damaged;
+use crate::checkpoint::manifest::Manifest;
 use crate::error::{Error, Result};
-use crate::pickle::{Heap, Id, Value};
+use crate::pickle::{Heap, PickleValue, ValueId};
 
-/// Keys under which weights may lie.
+/// Keys of the dict under which weights may be found.
 const WEIGHTS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
-/// What a wrapper puts before each name: Lightning modules, `DataParallel`.
+/// Prefixes of all names that wrappers add: Lightning modules, `DataParallel`.
 const PREFIXES: [&str; 2] = ["model.", "module."];
-/// How many names an error lists.
+/// Maximum number of names that an error lists.
 const NAMES_SHOWN: usize = 8;
 
-pub type Weights = Vec<(String, Arc<View>)>;
-
-pub fn read(heap: &Heap<Object>, root: Id) -> Result<(Manifest, Weights)> {
+/// The manifest and the named weights of the object `root`.
+pub fn read(heap: &Heap<TorchObject>, root: ValueId) -> Result<(Manifest, NamedViews)> {
     let nested = WEIGHTS.iter().find_map(|key| heap.entry(root, key).filter(|&id| has_tensors(heap, id)));
     let mut weights = match nested {
         Some(dict) => named_tensors(heap, dict)?,
@@ -48,18 +48,19 @@ pub fn read(heap: &Heap<Object>, root: Id) -> Result<(Manifest, Weights)> {
     Ok((manifest, weights))
 }
 
-fn has_tensors(heap: &Heap<Object>, id: Id) -> bool {
-    let is_tensor = |&(_, value): &(Id, Id)| matches!(heap.get(value), Value::Object(Object::Tensor(_)));
-    matches!(heap.get(id), Value::Dict(entries) if entries.iter().any(is_tensor))
+fn has_tensors(heap: &Heap<TorchObject>, id: ValueId) -> bool {
+    let is_tensor =
+        |&(_, value): &(ValueId, ValueId)| matches!(heap.get(value), PickleValue::Object(TorchObject::Tensor(_)));
+    matches!(heap.get(id), PickleValue::Dict(entries) if entries.iter().any(is_tensor))
 }
 
-fn named_tensors(heap: &Heap<Object>, dict: Id) -> Result<Weights> {
-    let Value::Dict(entries) = heap.get(dict) else { return Err(damaged("the weights are not a dict")) };
+fn named_tensors(heap: &Heap<TorchObject>, dict: ValueId) -> Result<NamedViews> {
+    let PickleValue::Dict(entries) = heap.get(dict) else { return Err(damaged("the weights are not a dict")) };
     let mut names = HashSet::new();
     let mut weights = Vec::with_capacity(entries.len());
     for &(key, value) in entries {
         let name = heap.text(key).ok_or_else(|| damaged("the name of a tensor is not text"))?;
-        let Value::Object(Object::Tensor(view)) = heap.get(value) else {
+        let PickleValue::Object(TorchObject::Tensor(view)) = heap.get(value) else {
             let got = heap.get(value).type_name();
             return Err(damaged(format!("{} among the weights is a {got}, wanted a tensor", printable(name))));
         };
@@ -71,9 +72,9 @@ fn named_tensors(heap: &Heap<Object>, dict: Id) -> Result<Weights> {
     Ok(weights)
 }
 
-fn without_weights(heap: &Heap<Object>, root: Id) -> Error {
+fn without_weights(heap: &Heap<TorchObject>, root: ValueId) -> Error {
     let found = match heap.get(root) {
-        Value::Dict(entries) => {
+        PickleValue::Dict(entries) => {
             let names = entries.iter().filter_map(|&(key, _)| heap.text(key)).take(NAMES_SHOWN).map(printable);
             format!("a dict of {}", names.collect::<Vec<_>>().join(", "))
         }
@@ -83,7 +84,7 @@ fn without_weights(heap: &Heap<Object>, root: Id) -> Error {
         .hint("save them with torch.save(model.state_dict(), PATH)")
 }
 
-/// Names come from the file: they must neither flood nor steer the terminal.
+/// A name from the file, shortened and with control characters escaped, so that it cannot disturb the terminal.
 fn printable(name: &str) -> String {
     name.chars().take(80).flat_map(char::escape_debug).collect()
 }

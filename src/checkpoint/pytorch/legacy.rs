@@ -1,27 +1,31 @@
 //! The container before PyTorch 1.6 (`_use_new_zipfile_serialization=False`): pickles of a magic number, the protocol,
-//! facts of the machine, the object and the list of storage keys; then for each key the number of elements (int64) and
+//! facts about the machine, the object and the list of storage keys; then for each key the number of elements (int64) and
 //! the elements, little-endian on all machines.
 
 use std::collections::HashMap;
+use std::path::Path;
 
-use super::objects::{Object, Torch};
-use super::tensors::{Storage, Storages, materialise};
-use super::{Contents, damaged, document};
+use super::document;
+use super::objects::{TorchDialect, TorchObject};
+use super::tensors::{NamedTensors, Storage, StorageReader, materialise};
+use crate::checkpoint::errors::{damaged, unreadable};
+use crate::checkpoint::manifest::Manifest;
 use crate::error::Result;
-use crate::pickle::{self, Heap, Pickle, Value};
+use crate::pickle::{self, Heap, Pickle, PickleValue};
 
 const MAGIC: i128 = 0x1950_a86a_20f9_469c_fc6c;
 const PROTOCOL: i128 = 1001;
 
-/// Whether a file that starts like this is of this kind, or at least a pickle.
-pub fn is_start(start: &[u8]) -> bool {
-    matches!(start, [0x80, 0..=5, ..])
+/// Reads the manifest and the weights.
+pub fn read(path: &Path) -> Result<(Manifest, NamedTensors)> {
+    let input = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
+    read_from(&input)
 }
 
-pub fn read(input: &[u8]) -> Result<Contents> {
+fn read_from(input: &[u8]) -> Result<(Manifest, NamedTensors)> {
     let mut rest = input;
-    let mut next = || -> Result<Pickle<Object>> {
-        let pickle = pickle::load(rest, &mut Torch)?;
+    let mut next = || -> Result<Pickle<TorchObject>> {
+        let pickle = pickle::load(rest, &mut TorchDialect)?;
         rest = &rest[pickle.length..];
         Ok(pickle)
     };
@@ -41,14 +45,18 @@ pub fn read(input: &[u8]) -> Result<Contents> {
     Ok((manifest, materialise(views, &mut storages)?))
 }
 
-/// Storages by key.
-struct Located<'a>(HashMap<&'a str, &'a [u8]>);
+/// The bytes of the storages, by key.
+struct LocatedStorages<'a>(HashMap<&'a str, &'a [u8]>);
 
-/// Walks over the storages. Only the object tells how large their elements are.
-fn locate<'a>(heap: &Heap<Object>, keys: &'a Pickle<Object>, mut rest: &'a [u8]) -> Result<Located<'a>> {
+/// Finds the bytes of each storage. The element sizes are only in the object's pickle, so that is read first.
+fn locate<'a>(
+    heap: &Heap<TorchObject>,
+    keys: &'a Pickle<TorchObject>,
+    mut rest: &'a [u8],
+) -> Result<LocatedStorages<'a>> {
     let mut described: HashMap<&str, &Storage> = HashMap::new();
     for value in heap.values() {
-        if let Value::Object(Object::Storage(storage)) = value {
+        if let PickleValue::Object(TorchObject::Storage(storage)) = value {
             described.insert(&storage.key, storage);
         }
     }
@@ -68,10 +76,10 @@ fn locate<'a>(heap: &Heap<Object>, keys: &'a Pickle<Object>, mut rest: &'a [u8])
         located.insert(key, bytes);
         rest = behind;
     }
-    Ok(Located(located))
+    Ok(LocatedStorages(located))
 }
 
-impl Storages for Located<'_> {
+impl StorageReader for LocatedStorages<'_> {
     fn read(&mut self, storage: &Storage) -> Result<Vec<u8>> {
         match self.0.get(&*storage.key) {
             Some(bytes) if bytes.len() == storage.bytes()? => Ok(bytes.to_vec()),

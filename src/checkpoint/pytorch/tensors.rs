@@ -1,18 +1,19 @@
-//! Storages, the views into them, and the tensors that come of both.
+//! Storages, the views into them, and the tensors that are made of both.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use tch::{Kind, Tensor};
 
-use super::damaged;
+use crate::checkpoint::errors::damaged;
 use crate::error::Result;
 use crate::pickle::Global;
 
-/// All weights together may be this many times the storages that they lie in: tied weights are listed twice.
+/// Upper limit of the bytes of all weights, as a multiple of the bytes of their storages. It is above 1 because tied weights
+/// are listed twice.
 const MAX_SHARING: usize = 4;
 
-/// (name of the storage class, element type)
+/// Names of the storage classes, and their element types.
 const STORAGES: &[(&str, Kind)] = &[
     ("FloatStorage", Kind::Float),
     ("DoubleStorage", Kind::Double),
@@ -26,36 +27,39 @@ const STORAGES: &[(&str, Kind)] = &[
     ("BoolStorage", Kind::Bool),
 ];
 
-/// Type of a storage's elements.
+/// The type of the elements of a storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Element(Kind);
+pub struct ElementType(Kind);
 
-impl Element {
+impl ElementType {
+    /// The element type of a storage class. `None` if the class is unknown.
     pub fn of_storage(class: &Global) -> Option<Self> {
         let of_torch = matches!(&*class.module, "torch" | "torch.cuda");
-        STORAGES.iter().find(|(name, _)| of_torch && *class.name == **name).map(|&(_, kind)| Element(kind))
+        STORAGES.iter().find(|(name, _)| of_torch && *class.name == **name).map(|&(_, kind)| ElementType(kind))
     }
 
-    /// Bytes.
+    /// Bytes of one element.
     pub fn size(self) -> usize {
         self.0.elt_size_in_bytes()
     }
 }
 
-/// Name of the storage class for elements of this type.
+/// The name of the storage class with elements of type `kind`. `None` if there is none.
 pub fn storage_of(kind: Kind) -> Option<&'static str> {
     STORAGES.iter().find(|&&(_, known)| known == kind).map(|&(name, _)| name)
 }
 
-/// What a pickle says of a storage. Its bytes lie elsewhere.
+/// The description of a storage in a pickle. The bytes are elsewhere in the file.
 #[derive(Debug)]
 pub struct Storage {
     pub key: Box<str>,
-    pub element: Element,
+    pub element: ElementType,
+    /// Number of elements.
     pub elements: usize,
 }
 
 impl Storage {
+    /// Size in bytes.
     pub fn bytes(&self) -> Result<usize> {
         self.elements
             .checked_mul(self.element.size())
@@ -63,19 +67,20 @@ impl Storage {
     }
 }
 
-/// A tensor: a part of a storage that lies inside of it, if the storage is as long as it says.
+/// A tensor as a view into a storage. It lies within the number of elements that the storage states. Offset and strides
+/// count elements.
 #[derive(Debug)]
-pub struct View {
+pub struct TensorView {
     storage: Arc<Storage>,
     offset: usize,
     shape: Vec<usize>,
     strides: Vec<usize>,
 }
 
-impl View {
+impl TensorView {
     pub fn new(storage: Arc<Storage>, offset: usize, shape: Vec<usize>, strides: Vec<usize>) -> Result<Self> {
         let elements = shape.iter().try_fold(1_usize, |product, &n| product.checked_mul(n));
-        // One behind the last element.
+        // One past the last element.
         let end = match elements {
             Some(0) => Some(offset),
             _ => shape
@@ -94,7 +99,7 @@ impl View {
                 storage.elements
             )));
         }
-        Ok(View { storage, offset, shape, strides })
+        Ok(TensorView { storage, offset, shape, strides })
     }
 
     pub fn storage(&self) -> &Storage {
@@ -106,15 +111,21 @@ impl View {
     }
 }
 
-/// Where the bytes of storages come from.
-pub trait Storages {
-    /// The little-endian bytes of a storage, as many as it says; an error where the file has not just these.
+/// Weights by name: views.
+pub type NamedViews = Vec<(String, Arc<TensorView>)>;
+
+/// Weights by name: tensors.
+pub type NamedTensors = Vec<(String, Tensor)>;
+
+/// Reads the bytes of storages.
+pub trait StorageReader {
+    /// The little-endian bytes of a storage. An error if the file has more or fewer bytes than the storage states.
     fn read(&mut self, storage: &Storage) -> Result<Vec<u8>>;
 }
 
-/// The tensors of these views, in their order. Views of one storage share its memory.
-pub fn materialise(views: Vec<(String, Arc<View>)>, storages: &mut impl Storages) -> Result<Vec<(String, Tensor)>> {
-    let mut read: HashMap<Box<str>, (Element, Tensor)> = HashMap::new();
+/// Makes the tensors of these views, in the same order. Views of one storage share its memory.
+pub fn materialise(views: NamedViews, storages: &mut impl StorageReader) -> Result<NamedTensors> {
+    let mut read: HashMap<Box<str>, (ElementType, Tensor)> = HashMap::new();
     let (mut held, mut seen) = (0_usize, 0_usize);
     let mut tensors = Vec::with_capacity(views.len());
     for (name, view) in views {
@@ -140,9 +151,10 @@ pub fn materialise(views: Vec<(String, Arc<View>)>, storages: &mut impl Storages
     Ok(tensors)
 }
 
-fn flat(element: Element, mut bytes: Vec<u8>) -> Result<Tensor> {
+/// A tensor of one dimension over the bytes of a storage.
+fn flat(element: ElementType, mut bytes: Vec<u8>) -> Result<Tensor> {
     if element.0 == Kind::Bool {
-        // C++ knows only these two.
+        // In C++ a bool is 0 or 1; other values are undefined behaviour.
         bytes.iter_mut().for_each(|byte| *byte = u8::from(*byte != 0));
     }
     let elements = (bytes.len() / element.size()) as i64;

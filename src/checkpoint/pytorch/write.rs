@@ -1,7 +1,7 @@
-//! The zip container as `torch.save` writes it, for `torch.load` with `weights_only=True`.
+//! Writes the zip container as `torch.save` does, for `torch.load` with `weights_only=True`.
 //!
-//! Besides what PyTorch looks at there is a record with our manifest, which it ignores: such a file can come back as the
-//! checkpoint that it was.
+//! One more record holds the manifest. PyTorch ignores it; regun reads it, so that a file converted to `.pt` and back is
+//! the same checkpoint.
 
 use std::io::{Cursor, Write};
 use std::path::Path;
@@ -11,39 +11,41 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use super::tensors::storage_of;
-use crate::checkpoint::bytes::Bytes;
-use crate::checkpoint::{Checkpoint, Manifest};
+use crate::checkpoint::bytes::TensorBytes;
+use crate::checkpoint::loaded::Checkpoint;
+use crate::checkpoint::manifest::Manifest;
 use crate::config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::write_atomic;
-use crate::pickle::Writer;
+use crate::pickle::PickleWriter;
 
-/// The record with our manifest, JSON.
+/// The name of the record with the manifest, JSON.
 pub const MANIFEST: &str = "regun.json";
-/// Version of the container, as PyTorch counts.
+/// Version of the container in PyTorch's numbering.
 const VERSION: &[u8] = b"3\n";
-/// PyTorch maps records into memory: they begin at multiples of this.
+/// Records begin at multiples of this many bytes, because PyTorch maps them into memory.
 const ALIGNMENT: u16 = 64;
-/// Version of Lightning that a file claims: files as old as this need no conversion.
+/// The version of Lightning that is written into a file. Lightning converts files of older versions; files of this one
+/// need no conversion.
 const LIGHTNING: &str = "2.0.0";
-/// The attribute of Lightning modules that is the network.
+/// Prefix of all names in a Lightning file: the module's attribute that holds the network.
 const PREFIX: &str = "model.";
 
-/// Writes names and tensors, as `torch.save(model.state_dict(), path)` does.
+/// Writes names and tensors like `torch.save(model.state_dict(), path)`.
 pub fn save_state_dict(path: &Path, checkpoint: &Checkpoint) -> Result<()> {
     let tensors = encode(checkpoint)?;
-    let mut writer = Writer::default();
+    let mut writer = PickleWriter::default();
     state_dict(&mut writer, "", &tensors);
     save(path, &checkpoint.manifest, &tensors, &writer.finish())
 }
 
-/// Writes what Lightning needs to load the weights into a module whose network is its attribute `model`: `state_dict`,
-/// epoch, and the configuration as `hyper_parameters` in plain dicts. There is no state of an optimizer.
+/// Writes a Lightning checkpoint for a module that has the network in its attribute `model`: `state_dict`, epoch, and the
+/// configuration as `hyper_parameters` in plain dicts. There is no optimizer state.
 pub fn save_lightning(path: &Path, checkpoint: &Checkpoint) -> Result<()> {
     let tensors = encode(checkpoint)?;
     let Manifest { config, epoch, .. } = &checkpoint.manifest;
     let hyper_parameters = config::yaml::parse(config, "the configuration in the checkpoint")?.to_json();
-    let mut writer = Writer::default();
+    let mut writer = PickleWriter::default();
     writer.dict(|writer| {
         writer.text("epoch");
         writer.int(*epoch as i64);
@@ -61,26 +63,26 @@ pub fn save_lightning(path: &Path, checkpoint: &Checkpoint) -> Result<()> {
     save(path, &checkpoint.manifest, &tensors, &writer.finish())
 }
 
-/// A tensor on its way out.
-struct Encoded {
+/// A tensor ready to be written.
+struct EncodedTensor {
     name: String,
     /// Name of the storage class.
     class: &'static str,
-    bytes: Bytes,
+    bytes: TensorBytes,
 }
 
-fn encode(checkpoint: &Checkpoint) -> Result<Vec<Encoded>> {
+fn encode(checkpoint: &Checkpoint) -> Result<Vec<EncodedTensor>> {
     let encode = |(name, tensor): &(String, tch::Tensor)| {
         let class = storage_of(tensor.f_kind()?)
             .ok_or_else(|| Error::missing(format!("tensor {name} is of a type that .pt files cannot have here")))?;
-        Ok(Encoded { name: name.clone(), class, bytes: Bytes::of(tensor)? })
+        Ok(EncodedTensor { name: name.clone(), class, bytes: TensorBytes::of(tensor)? })
     };
     checkpoint.tensors.iter().map(encode).collect()
 }
 
-fn state_dict(writer: &mut Writer, prefix: &str, tensors: &[Encoded]) {
+fn state_dict(writer: &mut PickleWriter, prefix: &str, tensors: &[EncodedTensor]) {
     writer.ordered_dict(|writer| {
-        for (key, Encoded { name, class, bytes }) in tensors.iter().enumerate() {
+        for (key, EncodedTensor { name, class, bytes }) in tensors.iter().enumerate() {
             writer.text(&format!("{prefix}{name}"));
             writer.global("torch._utils", "_rebuild_tensor_v2");
             writer.tuple(|writer| {
@@ -111,7 +113,7 @@ fn row_major_strides(shape: &[usize]) -> Vec<usize> {
     strides
 }
 
-fn save(path: &Path, manifest: &Manifest, tensors: &[Encoded], pickle: &[u8]) -> Result<()> {
+fn save(path: &Path, manifest: &Manifest, tensors: &[EncodedTensor], pickle: &[u8]) -> Result<()> {
     let contents = serde_json::to_vec(manifest)
         .map_err(|error| error.to_string())
         .and_then(|manifest| pack(&manifest, tensors, pickle).map_err(|error| error.to_string()))
@@ -119,8 +121,8 @@ fn save(path: &Path, manifest: &Manifest, tensors: &[Encoded], pickle: &[u8]) ->
     write_atomic(path, &contents)
 }
 
-/// The archive. Equal models are equal files: no record has a time.
-fn pack(manifest: &[u8], tensors: &[Encoded], pickle: &[u8]) -> ZipResult<Vec<u8>> {
+/// The bytes of the archive. Records have no time of writing, so that equal models give equal files.
+fn pack(manifest: &[u8], tensors: &[EncodedTensor], pickle: &[u8]) -> ZipResult<Vec<u8>> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new())).set_auto_large_file();
     let options = SimpleFileOptions::default()
         .compression_method(CompressionMethod::Stored)
