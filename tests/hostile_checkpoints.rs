@@ -1,4 +1,4 @@
-//! Files that want to do harm: run code, fill the memory, loop, crash. Each ends in an error that says what is wrong.
+//! Hostile files that try to run code, fill the memory, loop or crash. Each is refused with a clear error.
 
 use std::fs;
 use std::io::{Cursor, Read, Write};
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-/// A zip as torch.save makes it.
+/// A zip in the layout of torch.save.
 fn archive(pickle: &[u8], storages: &[(&str, &[u8])]) -> Vec<u8> {
     let records = storages.iter().map(|(key, bytes)| (format!("data/{key}"), *bytes, CompressionMethod::Stored));
     packed([("data.pkl".to_owned(), pickle, CompressionMethod::Stored)].into_iter().chain(records))
@@ -28,7 +28,7 @@ fn packed<'a>(records: impl Iterator<Item = (String, &'a [u8], CompressionMethod
     zip.finish().unwrap().into_inner()
 }
 
-/// A tensor called "w", as its pickle tells of it.
+/// The description in a pickle of a tensor called "w".
 struct Told {
     class: &'static str,
     elements: i64,
@@ -37,7 +37,7 @@ struct Told {
     strides: Vec<i64>,
 }
 
-/// A vector of four floats.
+/// The description of a vector of four floats that matches its storage.
 fn honest() -> Told {
     Told { class: "FloatStorage", elements: 4, offset: 0, shape: vec![4], strides: vec![1] }
 }
@@ -73,16 +73,16 @@ fn state_dict(told: &Told, more: impl FnOnce(&mut PickleWriter)) -> Vec<u8> {
     writer.finish()
 }
 
-/// Reads `contents` as a file.
+/// Writes `contents` to a file and loads it. Returns the number of tensors.
 fn load(folder: &TempDir, contents: &[u8]) -> regun::error::Result<usize> {
     let path = folder.path().join("hostile.ckpt");
-    // Some file systems flush a file that is written over, but not a new one.
+    // Some file systems flush an overwritten file, which is slow, but not a new one.
     let _ = fs::remove_file(&path);
     fs::write(&path, contents).unwrap();
     checkpoint::load(&path).map(|checkpoint| checkpoint.tensors.len())
 }
 
-/// The message of the refusal.
+/// The message of the error with which `contents` is refused.
 #[track_caller]
 fn refusal(contents: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
@@ -115,7 +115,7 @@ fn commands_are_named_and_not_run() {
         refused(&archive(&pickle, &[]), &format!("wants to call {module}.{name}"));
         refused(&pickle, &format!("wants to call {module}.{name}"));
     }
-    // Deep in the hyper-parameters, or as what rebuilds an object of a name that looks familiar.
+    // Deep in the hyper-parameters, and under names that resemble known ones.
     for (module, name) in [("omegaconf_evil", "DictConfig"), ("torch._utils", "_import_dotted_name"), ("torch", "load")]
     {
         let contents = state_dict(&honest(), |writer| {
@@ -155,7 +155,7 @@ fn tensors_lie_in_their_storages_and_storages_in_the_file() {
     refused(&with(Told { elements: -1, ..honest() }), "impossible size");
     refused(&with(Told { class: "QInt8Storage", ..honest() }), "QInt8Storage");
     refused(&archive(&state_dict(&honest(), |_| {}), &[]), "no record \"data/0\"");
-    // One storage, many tensors: the pickle is small, what it unfolds to is not.
+    // One storage and many tensors: a small pickle that unfolds to many bytes.
     let many = state_dict(&honest(), |writer| {
         for number in 0..100 {
             writer.text(&format!("w{number}"));
@@ -191,7 +191,7 @@ fn the_other_byte_order_is_turned() {
     refused(&with(b"middle"), "byte order");
 }
 
-/// Names and contents of the records of an archive.
+/// Names and contents of the records of a fixture archive.
 fn records_of(name: &str) -> Vec<(String, Vec<u8>)> {
     let mut zip = ZipArchive::new(Cursor::new(fs::read(fixture(name)).unwrap())).unwrap();
     let count = zip.len();
@@ -214,14 +214,14 @@ fn archives_do_not_unpack_to_more_than_they_are() {
     assert!(bomb.len() < 200_000);
     refused(&bomb, "unpack to");
 
-    // A size that the directory states too low does not let the rest through: both sizes of `data/0`, or one.
+    // A record whose directory entry states too small a size is refused.
     let honest = archive(&state_dict(&honest(), |_| {}), &[("0", FOUR)]);
     let sizes = honest.windows(8).rposition(|bytes| bytes == [16, 0, 0, 0, 16, 0, 0, 0]).unwrap();
     let mut lying = honest.clone();
     lying[sizes + 4] = 12;
     refusal(&lying);
 
-    // Repacked with compression, as some tools do, an honest file still reads.
+    // An honest file that a tool has repacked with compression is read.
     let folder = tempfile::tempdir().unwrap();
     let records = records_of("zip.pth");
     let records = records.iter().map(|(name, bytes)| (name.clone(), bytes.as_slice(), CompressionMethod::Deflated));
@@ -231,7 +231,7 @@ fn archives_do_not_unpack_to_more_than_they_are() {
 #[test]
 fn hyper_parameters_may_be_deep_shared_or_endless() {
     let folder = tempfile::tempdir().unwrap();
-    // {"w": .., "pytorch-lightning_version": "2", "hyper_parameters": X}, X in opcodes.
+    // {"w": .., "hyper_parameters": X}, with X in opcodes.
     let with = |opcodes: &[u8]| {
         let whole = state_dict(&honest(), |writer| {
             writer.text("hyper_parameters");
@@ -241,7 +241,7 @@ fn hyper_parameters_may_be_deep_shared_or_endless() {
         let at = whole.windows(mark.len()).position(|bytes| bytes == mark).unwrap();
         archive(&[&whole[..at], opcodes, &whole[at + mark.len()..]].concat(), &[("0", FOUR)])
     };
-    // Beside the weights lies something that is no tensor: state_dict says so before it looks further.
+    // A value beside the weights that is no tensor is refused by its name.
     assert!(refusal(&with(b"}")).contains("hyper_parameters"));
     let nested = |opcodes: &[u8]| {
         let mut writer = PickleWriter::default();
@@ -266,13 +266,13 @@ fn hyper_parameters_may_be_deep_shared_or_endless() {
     let depth = 1_000_000;
     let deep = [b"}X\x01\0\0\0k".repeat(depth), b"N".to_vec(), b"s".repeat(depth)].concat();
     refused(&nested(&deep), "too deep");
-    // {"a": x, "b": x}, where x is the like: 2^40 values on paper.
+    // {"a": x, "b": x}, with x of the same form: 2^20 values when written out.
     let shared = b"}q\x01X\x01\0\0\0ah\x00sX\x01\0\0\0bh\x00sq\x000".repeat(20);
     refused(&nested(&[b"Nq\x000".as_slice(), &shared, b"h\x00"].concat()), "too large");
     // An omegaconf node that is its own parent.
     let own_parent = b"comegaconf.dictconfig\nDictConfig\n)\x81q\x01}X\x07\0\0\0_parenth\x01sb";
     load(&folder, &nested(own_parent)).unwrap_err();
-    // Marks without end, and values without end.
+    // A million marks, and five million values.
     refused(&nested(&b"(".repeat(1_000_000)), "");
     refused(&nested(&b"]".repeat(5_000_000)), "opcodes");
 }
@@ -292,14 +292,14 @@ fn every_truncation_is_refused() {
     }
 }
 
-/// Largest memory that this process ever had, in bytes.
+/// Peak memory of this process in bytes.
 fn peak_memory() -> usize {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
     1024 * line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap()
 }
 
-/// Thousands of files that are nearly right: no panic, no loop, no memory.
+/// Thousands of slightly damaged files cause no panic, no endless loop and no large allocation.
 #[test]
 fn mutations_neither_panic_nor_fill_the_memory() {
     const ROUNDS: u64 = 10_000;
@@ -312,7 +312,8 @@ fn mutations_neither_panic_nor_fill_the_memory() {
         packed(records.map(|(name, bytes)| (name.clone(), bytes.as_slice(), CompressionMethod::Stored)))
     };
     let as_it_is = |file: &[u8]| file.to_vec();
-    // A pickle within an archive (whose checksums would notice any change), a file of before 1.6, an archive.
+    // A mutated pickle in an intact archive (whose checksums would detect a change), a file of before PyTorch 1.6, and an
+    // archive with mutated bytes.
     type Wrap<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
     let targets: [(Vec<u8>, Wrap); 3] = [
         (pickles[0].1.clone(), &repacked),
@@ -336,14 +337,14 @@ fn mutations_neither_panic_nor_fill_the_memory() {
                 }
             }
         }
-        // Mutants that only reach the first check would tell little.
+        // Enough mutants must pass the first checks, or the test covers little.
         assert!(read > ROUNDS / 100 && refused > ROUNDS / 5, "target {target}: {read} read, {refused} refused");
     }
     let grown = peak_memory() - before;
     assert!(grown < 400 << 20, "the memory grew by {} MiB", grown >> 20);
 }
 
-/// Flips a bit, writes an opcode or a huge length, copies or cuts a piece.
+/// Flips a bit, writes an opcode, fills a piece with 0xff or zeros, copies a piece, or cuts one out.
 fn mutate(bytes: &mut Vec<u8>, mut draw: impl FnMut() -> usize) {
     let at = draw() % bytes.len();
     let piece = at..(at + 1 + draw() % 40).min(bytes.len());

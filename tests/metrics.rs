@@ -1,5 +1,5 @@
-//! Metrics against golden numbers of the Python benchmark (tests/fixtures/metrics.json and metrics_arrays.safetensors),
-//! and ROC properties against slow, obvious definitions.
+//! Metrics compared with golden numbers of the Python benchmark (tests/fixtures/metrics.json and
+//! metrics_arrays.safetensors), and ROC properties with slow, obvious definitions.
 
 mod formula;
 
@@ -12,11 +12,11 @@ use regun::report::json;
 use regun::train::MacroAccuracy;
 use serde_json::Value;
 
-/// Accuracies and whatever is read off a ROC curve: counts and a few float64 operations.
+/// Tolerance of accuracies and of numbers from a ROC curve: counts and a few float64 operations.
 const COUNTS: f64 = 1e-9;
-/// LoadOptions that the benchmark takes in float32.
+/// Tolerance of means that the benchmark computes in float32.
 const MEANS: f64 = 2e-6;
-/// One float32 score.
+/// Tolerance of a single float32 score.
 const SCORES: f64 = 1e-6;
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -48,7 +48,7 @@ impl Fixtures {
         }
     }
 
-    /// `part` as the fixtures name it: retain, forget, eval, test.
+    /// The logits of `part`, named as in the fixtures: retain, forget, eval, test.
     fn logits(&self, model: &str, part: &str) -> Logits {
         let settings = &self.json["models"][model];
         let num_samples = self.json["splits"][part]["n"].as_u64().unwrap();
@@ -82,7 +82,7 @@ impl Fixtures {
     }
 }
 
-/// Numbers, and the strings that stand for what JSON cannot write.
+/// A number, or one of the strings that stand for the numbers that JSON does not have.
 fn number(value: &Value) -> f64 {
     match value.as_str() {
         Some(name) => name.parse().unwrap(),
@@ -111,7 +111,7 @@ fn assert_all_near(got: &[f64], expected: &[f64], tolerance: f64, what: &str) {
     }
 }
 
-/// Keys, order and values of the benchmark's part of `got`; ours follow.
+/// Checks keys, order and values of the benchmark's metrics, which come first in `got`.
 fn assert_golden(got: &Metrics, expected: &Metrics, order: &Value, order_sensitive: &Value, who: &str) {
     let order: Vec<&str> = order.as_array().unwrap().iter().map(|key| key.as_str().unwrap()).collect();
     let keys: Vec<&str> = got.iter().map(|(key, _)| key).collect();
@@ -122,7 +122,7 @@ fn assert_golden(got: &Metrics, expected: &Metrics, order: &Value, order_sensiti
         } else {
             COUNTS
         };
-        // What the benchmark itself changes by when float32 sums are arranged differently.
+        // The benchmark's own result changes by this much with another order of float32 sums.
         let tolerance = usual.max(order_sensitive[key].as_f64().unwrap_or(0.0) + 1e-12);
         assert_near(got.get(key).unwrap(), expected.get(key).unwrap(), tolerance, &format!("{who}: {key}"));
     }
@@ -200,7 +200,7 @@ fn our_metrics_follow_the_benchmarks() {
     let cached = evaluate(&retrained, Some(&references), None);
     let metrics = evaluate(&fixtures.model("target"), Some(&references), Some((&retrained, &cached)));
     let ours: Vec<&str> = metrics.iter().map(|(key, _)| key).skip(52).collect();
-    // Modified entropy as published (2 x 3), low false positive rates (7 attacks x 2 x 2), standard errors (2).
+    // Modified entropy in its published form (2 x 3), low false positive rates (7 attacks x 2 x 2), standard errors (2).
     assert_eq!(ours.len(), 6 + 28 + 2);
     assert_eq!(ours[..3], ["smia_mentr_acc", "smia_mentr_auc", "smia_mentr_jmax_abs"]);
     assert!(ours.contains(&"smia_mentr_eval_tpr_at_fpr_0.01") && ours.contains(&"rmia_tpr_at_fpr_0.001"));
@@ -271,7 +271,7 @@ fn logged_macro_accuracy_cases() {
 // ---------------------------------------------------------------------------------------------------------------------
 // Properties of the ROC curve on random scores, many of them tied
 
-/// `count` scores on a grid of `levels` values, shifted: few levels make many ties.
+/// `count` random scores on a grid of `levels` values, plus `shift`. Few levels make many ties.
 fn random_scores(stream: u64, count: u64, levels: u64, shift: f64) -> Vec<f64> {
     (0..count).map(|i| (s(stream, i) * levels as f64).floor() / levels as f64 + shift).collect()
 }
@@ -286,7 +286,7 @@ fn random_pairs() -> impl Iterator<Item = (Vec<f64>, Vec<f64>)> {
     )
 }
 
-/// 1 if the member wins, 1/2 for a tie: the kernel that the AUC is the mean of.
+/// 1 if the member has the higher score, 1/2 for a tie. The AUC is the mean of this over all pairs.
 fn wins(member: f64, nonmember: f64) -> f64 {
     if member == nonmember { 0.5 } else { f64::from(u8::from(member > nonmember)) }
 }

@@ -1,4 +1,4 @@
-//! Networks against the golden numbers of `fixtures/models.json`, and the properties that training relies on.
+//! Networks compared with the golden numbers of `fixtures/models.json`, and properties that training relies on.
 
 mod formula;
 mod formula_network;
@@ -37,8 +37,8 @@ fn model(name: &str, stem: Option<Stem>, num_classes: i64) -> ModelConfig {
     }
 }
 
-/// By the fixtures' ids: "resnet18/cifar/num_classes100", "swin_t", "vit_b_16/32" (the image size) and the like; 10
-/// classes where they do not say.
+/// The network of a fixture's id, such as "resnet18/cifar/num_classes100", "swin_t" or "vit_b_16/32" (the image size). It
+/// has 10 classes unless the id says otherwise.
 fn network(id: &str) -> Box<dyn Architecture> {
     let mut parts = id.split('/');
     let mut model = model(parts.next().unwrap(), None, 10);
@@ -93,7 +93,7 @@ fn layouts_are_those_of_torchvision() {
         let architecture = network(id);
         let layout = architecture.layout();
         let got: Vec<(&str, &[i64])> = layout.entries().iter().map(|e| (e.name.as_str(), &e.shape[..])).collect();
-        // Some have the digest only.
+        // Some fixtures have only the digest.
         if let Some(listed) = wanted["state_dict"].as_array() {
             assert_eq!(got.len(), listed.len(), "{id}");
             for (got, listed) in got.iter().zip(listed) {
@@ -114,7 +114,7 @@ fn layouts_are_those_of_torchvision() {
     assert_eq!(seen, 22);
 }
 
-/// Whether our network shows this of torchvision's modules under the same name.
+/// True if our network has the output of this module of torchvision under the same name.
 fn stage(id: &str, name: &str) -> bool {
     match id.split('_').next() {
         Some("swin") => name != "avgpool",
@@ -123,7 +123,7 @@ fn stage(id: &str, name: &str) -> bool {
     }
 }
 
-/// Eval logits and intermediate outputs with the formula's weights; the fused path gives the same.
+/// Eval logits and intermediate outputs with the formula's weights. The fused path gives the same logits.
 #[test]
 fn eval_logits_match() {
     for case in fixtures()["eval_logits"].as_array().unwrap() {
@@ -200,7 +200,7 @@ fn train_mode_moves_the_running_statistics() {
     }
 }
 
-/// The same forward code with other weights of the layout changes neither weights nor statistics of the state.
+/// A forward pass with other weights of the same layout changes neither weights nor statistics of the state.
 #[test]
 fn other_weights_go_through_the_same_code() {
     let architecture = build(&model("resnet20", None, 10)).unwrap();
@@ -217,13 +217,13 @@ fn other_weights_go_through_the_same_code() {
     assert_ne!(values(&before), values(&wanted));
 }
 
-/// A batch of one value per channel leaves the running variance finite and where it was.
+/// A batch with one value per channel leaves the running variance unchanged and finite.
 #[test]
 fn a_single_value_per_channel_keeps_the_running_variance() {
     let architecture = network("resnet18/none");
     let state = formula_state(&*architecture, Kind::Double);
     let before = state.deep_copy().unwrap();
-    // 32 x 32 pixels shrink to one value per channel in the last stage.
+    // An image of 32 x 32 pixels has one value per channel in the last stage.
     let x = images(&[1, 3, 32, 32], 1000, 1.5, Kind::Double);
     let logits = no_grad(|| architecture.forward(&mut Forward::train(&state, Statistics::Batch), &x).unwrap());
     assert!(values(&logits).iter().all(|v| v.is_finite()));
@@ -233,7 +233,7 @@ fn a_single_value_per_channel_keeps_the_running_variance() {
     assert!(state.tensors().iter().all(|tensor| values(tensor).iter().all(|v| v.is_finite())));
 }
 
-/// 0.27M weights (He et al. 2015, table 6), counted by hand.
+/// The network has 0.27M weights (He et al. 2015, table 6); the exact number is counted by hand.
 #[test]
 fn resnet20_has_the_size_of_the_paper() {
     let architecture = build(&model("resnet20", None, 10)).unwrap();
@@ -258,7 +258,7 @@ fn resnet20_has_the_size_of_the_paper() {
     assert_close(&fast, &values(&logits), 1e-12, "fused");
 }
 
-/// Mean and spread of every random tensor, and the constants.
+/// Mean and standard deviation of every random tensor, and the values of constant ones.
 #[test]
 fn initial_values_have_the_stated_distributions() {
     let architecture = network("resnet18/cifar");
@@ -286,7 +286,7 @@ fn initial_values_have_the_stated_distributions() {
     assert!(bound <= 1.0 / 512f64.sqrt() && bound > 0.99 / 512f64.sqrt());
 }
 
-/// torchvision's distributions, as its source states them, on small networks; index tables are torchvision's.
+/// The distributions and index tables of torchvision's source, on small networks.
 #[test]
 fn initial_values_of_transformers_have_the_stated_distributions() {
     let swin = swin::Variant { channels: 32, depths: [2, 1, 1, 1], heads: 2, drop: 0.0 };
@@ -302,7 +302,7 @@ fn initial_values_of_transformers_have_the_stated_distributions() {
             let fan_in: f64 = shape.iter().skip(1).product::<i64>() as f64;
             let is = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
             let (std, kurtosis) = if name.ends_with("relative_position_index") {
-                // The pair of the first and the last place: the least difference of rows and of columns.
+                // Token pairs (0, 0), (0, 48) and (48, 0): no, the least and the greatest difference of rows and columns.
                 assert_eq!((x[0], x[48], x[48 * 49], x.len()), (84.0, 0.0, 168.0, 2401), "{name}");
                 continue;
             } else if is(&["features.0.0."]) {
@@ -335,7 +335,7 @@ fn initial_values_of_transformers_have_the_stated_distributions() {
     }
 }
 
-/// A ViT follows the images, and an image that does not fit is a usage error; sizes that are given are kept.
+/// A ViT takes the size of the images unless one is given. Images that do not fit are a usage error.
 #[test]
 fn the_image_size_is_that_of_the_images() {
     let vit = model("vit_b_16", None, 10);
@@ -357,7 +357,8 @@ fn the_image_size_is_that_of_the_images() {
     }
 }
 
-/// A function of (layout, seed, purpose) alone, whatever the number of threads; float32 is float64 rounded.
+/// Initial values depend only on layout, seed and purpose, not on the number of threads. float32 values are rounded
+/// float64 values.
 #[test]
 fn initial_values_are_reproducible() {
     let architecture = build(&model("resnet20", None, 10)).unwrap();
@@ -400,7 +401,7 @@ fn tiny_layout() -> Arc<Layout> {
     Arc::new(builder.finish())
 }
 
-/// Loading takes exactly the layout's names and shapes, and an error says which ones are wrong.
+/// Loading accepts exactly the layout's names and shapes. The error lists the wrong ones.
 #[test]
 fn loading_checks_every_name_and_shape() {
     let layout = tiny_layout();
@@ -429,7 +430,7 @@ fn loading_checks_every_name_and_shape() {
     assert!(text.contains("layer.w0 (got [3, 2], wanted [2, 3])"), "{text}");
 }
 
-/// Every name is unique and is built, and a misspelt one gets its neighbour.
+/// Every name is unique and can be built. For a misspelt name the nearest one is suggested.
 #[test]
 fn the_registry_answers_for_every_name() {
     for (i, info) in REGISTRY.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! File names against the Python program's.
+//! File names compared with those of the Python program.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ fn golden() -> Value {
     serde_json::from_str(include_str!("fixtures/names.json")).unwrap()
 }
 
-/// The overrides of a case that names depend on, over the shipped defaults.
+/// The settings of a case that names depend on: its overrides applied to the shipped defaults.
 struct Settings {
     model: String,
     dataset: String,
@@ -36,7 +36,7 @@ impl Settings {
                 "model" => it.model = if value == "swin" { "swin_t".into() } else { it.model },
                 "model.model.name" => it.model = value.into(),
                 "split.scheme" => it.scheme = value.into(),
-                // A quoted number is text in Python, and spelled as it stands; our fraction is a number.
+                // In Python a quoted number is text and keeps its spelling. Our fraction is a number.
                 "split.forget_frac" if value.starts_with('\'') => return None,
                 "split.forget_frac" => it.forget_frac = value.parse().unwrap(),
                 "seed" => it.seed = value.parse().unwrap(),
@@ -87,7 +87,7 @@ fn written_names_are_pythons() {
     assert_eq!(checked, 13);
 }
 
-/// What Python's defaults name is found under the name that was written, whichever program wrote it.
+/// A file that Python's defaults name is found, whichever of the two programs wrote it.
 #[test]
 fn configured_paths_lead_to_written_files() {
     let golden = golden();
@@ -101,7 +101,7 @@ fn configured_paths_lead_to_written_files() {
             assert!(found.contains(&written.with_extension("safetensors")), "{found:?}");
         }
         if let Some(settings) = Settings::of(case) {
-            // 1 and 1.0 are one number to us, and two spellings to Python.
+            // 1 and 1.0 are one number here, and two spellings in Python.
             let found = candidates(&settings.names().eval_cache("pt"));
             assert!(found.contains(&path(&case["eval_cache"])), "{found:?}");
         }
@@ -124,7 +124,7 @@ fn candidates_come_in_order_and_without_repeats() {
     );
     assert_eq!(candidates("m_class_forget1_42.ckpt")[2], "m_class_forget1.0_42.ckpt");
     assert_eq!(candidates("a/mine.safetensors"), ["a/mine.safetensors", "a/mine.ckpt"]);
-    // What is no extension stays as it is.
+    // A suffix that is no extension is kept.
     assert_eq!(candidates("m_forget0.5_42"), ["m_forget0.5_42"]);
     assert_eq!(candidates("m_forgetful_42.ckpt"), ["m_forgetful_42.ckpt", "m_forgetful_42.safetensors"]);
 }

@@ -1,4 +1,4 @@
-//! Optimizers, schedules and decay groups against `fixtures/schedules.json`, and the flat buffers against autograd.
+//! Optimizers, schedules and decay groups compared with `fixtures/schedules.json`, and the flat buffers with autograd.
 
 mod formula;
 
@@ -38,7 +38,7 @@ fn optim(name: OptimName) -> OptimConfig {
     }
 }
 
-/// Learning rate of every epoch of every schedule; warm-up cosines are float32 in the original.
+/// The learning rate of every epoch of every schedule. Cosines with warm-up are float32 in the original.
 #[test]
 fn schedules_match() {
     let fixtures = fixtures();
@@ -114,7 +114,7 @@ impl Tiny {
     }
 }
 
-/// Three steps of every optimizer setting, groups included; then the same with the state saved and loaded midway.
+/// Three steps of every optimizer setting and every group, then the same steps with the state saved and loaded midway.
 #[test]
 fn optimizer_steps_match() {
     let fixtures = fixtures();
@@ -204,7 +204,7 @@ fn model(name: &str) -> Box<dyn Architecture> {
     .unwrap()
 }
 
-/// Which parameters have no decay, with names and the flag; without either all decay.
+/// The parameters without weight decay, with names and the flag. Without either of the two all parameters decay.
 #[test]
 fn decay_groups_match() {
     let fixtures = fixtures();
@@ -224,7 +224,7 @@ fn decay_groups_match() {
     }
 }
 
-/// The rule goes by name alone: what is not called a norm decays, whatever it is.
+/// The rule looks only at names: a norm that is not named as one decays.
 #[test]
 fn decay_rule_knows_norms_by_name() {
     let adamw = OptimConfig { exclude_wd_norm_bias: Some(true), ..optim(OptimName::Adamw) };
@@ -247,8 +247,8 @@ fn loss(architecture: &dyn Architecture, state: &State) -> Tensor {
     architecture.forward(&mut Forward::train(state, Statistics::Batch), &x).unwrap().cross_entropy_for_logits(&y)
 }
 
-/// After the move the state's tensors share memory with the flat buffers, and what is added to the gradient buffers
-/// after a pass is what autograd returns for ordinary leaves, bit for bit.
+/// The state's tensors share memory with the flat buffers, and the gradient buffers get the same bits that autograd returns
+/// for ordinary leaves.
 #[test]
 fn gradients_add_up_in_the_flat_buffers() {
     let architecture = model("resnet20");
@@ -278,7 +278,7 @@ fn gradients_add_up_in_the_flat_buffers() {
         }
     }
 
-    loss(&*architecture, &state).backward(); // and nobody takes these
+    loss(&*architecture, &state).backward(); // these gradients are not taken
     params.zero_grad().unwrap();
     params.accumulate().unwrap();
     assert!(params.groups().iter().all(|group| values(&group.grads).iter().all(|&v| v == 0.0)));
@@ -286,7 +286,7 @@ fn gradients_add_up_in_the_flat_buffers() {
     assert!(state.parameters().all(|(_, _, leaf)| values(leaf).iter().all(|&v| v == 7.0)));
 }
 
-/// Frozen parameters are in no buffer, get no gradient and do not move; the head learns.
+/// Frozen parameters are in no buffer, get no gradient and do not change. The head learns.
 #[test]
 fn frozen_parameters_stay_out() {
     let architecture = model("resnet20");
@@ -305,7 +305,7 @@ fn frozen_parameters_stay_out() {
     }
 }
 
-/// The gaps between parameters stay zero, so that norms over whole buffers are norms over parameters.
+/// The gaps between parameters stay zero, so that the norm of a buffer is the norm of its parameters.
 #[test]
 fn gaps_stay_zero() {
     let tiny = tiny(&fixtures());
@@ -324,7 +324,7 @@ fn gaps_stay_zero() {
     }
 }
 
-/// Clipping as PyTorch's `clip_grad_norm_`: scaled to the limit above it, untouched below.
+/// Clipping is that of PyTorch's `clip_grad_norm_`: a norm above the limit is scaled to it, one below is untouched.
 #[test]
 fn clipping_scales_to_the_limit() {
     let tiny = tiny(&fixtures());
@@ -370,7 +370,7 @@ fn buckets_are_a_pure_function_of_sizes() {
         for (i, bucket) in pieces.iter().enumerate() {
             assert_eq!(bucket.offset, end);
             end += bucket.len;
-            // The piece at the front is what was left over.
+            // The piece at the front has the remaining parameters and may be smaller.
             assert!(i == 0 || bucket.len * 4 >= bytes as i64);
         }
         assert_eq!(end, *len);

@@ -1,5 +1,5 @@
-//! Files of PyTorch, torchvision and Lightning, read and written: against files that these programs wrote
-//! (`tests/fixtures/make_checkpoints.py`), and, where Python has torch, against torch itself.
+//! Reading and writing files of PyTorch, torchvision and Lightning: compared with files that these programs wrote
+//! (`tests/fixtures/make_checkpoints.py`), and with torch itself if Python has it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ fn get<'a>(checkpoint: &'a Checkpoint, name: &str) -> &'a Tensor {
     &found.unwrap_or_else(|| panic!("no {name}")).1
 }
 
-/// What `weights()` of the script makes.
+/// Asserts that the tensors are those of `weights()` in the script.
 fn assert_is_the_example(checkpoint: &Checkpoint) {
     let ramp = Tensor::arange(6, (Kind::Float, Device::Cpu)).reshape([2, 3]) / 4;
     assert_eq!(checkpoint.tensors.len(), 14);
@@ -65,7 +65,7 @@ fn both_containers_give_the_same_tensors() {
 }
 
 #[test]
-fn content_and_not_the_extension_tells_the_kind() {
+fn the_content_and_not_the_extension_tells_the_kind() {
     let folder = tempfile::tempdir().unwrap();
     for (from, to) in [("zip.pth", "a.safetensors"), ("legacy.pth", "b.ckpt")] {
         fs::copy(fixture(from), folder.path().join(to)).unwrap();
@@ -74,7 +74,7 @@ fn content_and_not_the_extension_tells_the_kind() {
 }
 
 #[test]
-fn files_of_ours_are_told_from_pickles_whatever_their_first_bytes_are() {
+fn safetensors_files_are_never_taken_for_pickles() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.safetensors");
     let mut like_a_pickle = 0;
@@ -100,7 +100,7 @@ fn a_lightning_file_gives_weights_and_configuration() {
     assert_eq!(checkpoint.manifest.origin.as_deref(), Some("Lightning 2.6.6"));
     assert_eq!(checkpoint.manifest.epoch, 1);
     let config: serde_json::Value = serde_json::from_str(&checkpoint.manifest.config).unwrap();
-    // The module was given `model` alone; the rest of the tree came along.
+    // The module was given only `model`; the file has the rest of the tree as well.
     assert_eq!(config["model"]["model"]["num_classes"], "${data.num_classes}");
     assert_eq!(config["data"]["num_classes"], 3);
     assert_eq!(config["data"]["debug_subset_size"], serde_json::Value::Null);
@@ -110,7 +110,7 @@ fn a_lightning_file_gives_weights_and_configuration() {
 }
 
 #[test]
-fn what_cannot_be_read_is_told_with_a_way_out() {
+fn the_error_of_an_unreadable_file_says_how_to_fix_it() {
     let folder = tempfile::tempdir().unwrap();
     let written = |name: &str, contents: &[u8]| {
         fs::write(folder.path().join(name), contents).unwrap();
@@ -137,7 +137,7 @@ fn what_cannot_be_read_is_told_with_a_way_out() {
     }
 }
 
-/// A checkpoint of ours with all that can be told of one.
+/// A checkpoint of regun with every field of the manifest set.
 fn example_of_ours() -> Checkpoint {
     let from = load(fixture("zip.pth"));
     let manifest = Manifest {
@@ -152,7 +152,7 @@ fn example_of_ours() -> Checkpoint {
 }
 
 #[test]
-fn what_we_write_comes_back_as_it_was() {
+fn a_written_file_is_read_back_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let ours = example_of_ours();
     type Save = fn(&Path, &Checkpoint) -> regun::error::Result<()>;
@@ -168,7 +168,7 @@ fn what_we_write_comes_back_as_it_was() {
     }
 }
 
-/// Runs a script where Python has torch (and torchvision); elsewhere says that it was not run.
+/// Runs a script if Python has torch and torchvision. Otherwise prints that it was skipped and returns `None`.
 fn python(script: &str, folder: &Path) -> Option<String> {
     let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
     let interpreter = if ours.exists() { ours } else { "python3".into() };
@@ -188,7 +188,7 @@ fn python(script: &str, folder: &Path) -> Option<String> {
 }
 
 #[test]
-fn torch_opens_what_we_write_without_running_code() {
+fn torch_opens_our_files_without_running_code() {
     let folder = tempfile::tempdir().unwrap();
     let network = network("resnet18", Some(Stem::None), 1000);
     let architecture = models::build(&network).unwrap();
@@ -225,9 +225,9 @@ print(network.fc.weight.double().sum().item(), network.conv1.weight.double().sum
 }
 
 #[test]
-fn what_this_torch_writes_is_read() {
+fn files_of_the_installed_torch_are_read() {
     let folder = tempfile::tempdir().unwrap();
-    // The script of the committed files, by the torch that is installed here.
+    // Runs the script that made the committed files with the installed torch.
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/make_checkpoints.py");
     let script = fs::read_to_string(script).unwrap()
         + r#"
@@ -268,7 +268,7 @@ fn pretrained_weights_give_all_but_the_head_and_another_stem() {
         (architecture, state)
     };
     let (_, imagenet) = state_of(&network("resnet18", None, 1000), 1);
-    // As torchvision's oldest files: without the counts of BatchNorm.
+    // Like torchvision's oldest files, without BatchNorm's `num_batches_tracked`.
     let tensors = imagenet.named().filter(|(name, _)| !name.ends_with("num_batches_tracked"));
     let tensors: Vec<_> = tensors.map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone())).collect();
     let path = folder.path().join("imagenet.safetensors");
@@ -303,7 +303,7 @@ fn pretrained_weights_give_all_but_the_head_and_another_stem() {
 }
 
 #[test]
-fn a_misspelt_tensor_is_shown_with_the_one_that_was_meant() {
+fn a_misspelt_tensor_name_is_shown_with_the_right_one() {
     let architecture = models::build(&network("resnet20", None, 10)).unwrap();
     let state = State::init(architecture.layout(), 1, "test", Kind::Float, Device::Cpu).unwrap();
     let first = architecture.layout().entries()[0].name.clone();

@@ -1,6 +1,6 @@
-//! Our weights in torchvision's networks, and theirs in ours: the same names, the same logits.
+//! Exchanges weights with torchvision in both directions: the names and the logits must be the same.
 //!
-//! Needs a Python with torchvision, `.venv/bin/python` or `python3`; without one the test says so and does nothing.
+//! Needs a Python with torchvision, `.venv/bin/python` or `python3`. Without one the test prints this and passes.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use regun::models::{Architecture, Forward, REGISTRY, State, build};
 use tch::{Device, Kind, Tensor, no_grad};
 
 const SIDE: i64 = 64;
-/// Not torchvision's, or too large for a quick test.
+/// Networks that torchvision does not have, or that are too large for a quick test.
 const LEFT_OUT: [&str; 3] = ["resnet20", "vit_l_16", "vit_l_32"];
 
 fn python_with_torchvision() -> Option<PathBuf> {
@@ -43,7 +43,7 @@ fn assert_near(got: &Tensor, wanted: &Tensor, what: &str) {
     assert!(enough, "{what}: off by {distance}, of logits with a spread of {spread}");
 }
 
-/// Initial weights with something in every tensor: ViT's head starts at zero.
+/// Initial weights plus noise, so that no tensor is zero. ViT's head starts at zero.
 fn weights(architecture: &dyn Architecture) -> State {
     let state = State::init(architecture.layout(), 5, "test", Kind::Float, Device::Cpu).unwrap();
     for (.., tensor) in state.parameters() {

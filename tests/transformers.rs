@@ -1,5 +1,5 @@
-//! What training relies on in Swin and ViT, on small ones in float64: gradients of single samples, second derivatives,
-//! residual branches left out by sample.
+//! Properties of Swin and ViT that training relies on, tested on small networks in float64: gradients of single samples,
+//! second derivatives, stochastic depth by sample.
 
 mod formula;
 mod formula_network;
@@ -21,8 +21,8 @@ use tch::{Device, Kind, Tensor, no_grad};
 const SWIN: swin::Variant = swin::Variant { channels: 8, depths: [2, 2, 1, 1], heads: 2, drop: 0.5 };
 const VIT: vit::Variant = vit::Variant { channels: 12, hidden: 20, layers: 2, heads: 3, patch: 4 };
 
-/// Each with images (height, width). Swin's first stage has 15 x 13 tokens, the second 8 x 7: windows are padded on both
-/// sides and shifted along both, then along one; merging meets odd sides.
+/// A Swin and a ViT, each with its image size (height, width). Swin's first stage has 15 x 13 tokens and the second 8 x 7, so
+/// that windows are padded on both sides and shifted along both, then along one, and merging has odd sides.
 fn networks() -> [(Arc<dyn Architecture>, [i64; 2]); 2] {
     [(Arc::new(Swin::new(SWIN, 6)), [61, 53]), (Arc::new(ViT::new(VIT, 12, 6).unwrap()), [12, 12])]
 }
@@ -64,7 +64,7 @@ fn squared_gradients_are_those_of_one_sample_at_a_time() {
     }
 }
 
-/// Gradient of the loss at `weights`; `twice`: in a graph of its own.
+/// The gradient of the loss at `weights`. With `twice` it can be differentiated again.
 fn gradient(architecture: &dyn Architecture, weights: &[Tensor], size: [i64; 2], twice: bool) -> Vec<Tensor> {
     let context = Forward::new(weights, Mode::Eval, Statistics::Running);
     let mut context = if twice { context.twice_differentiable() } else { context };
@@ -74,7 +74,7 @@ fn gradient(architecture: &dyn Architecture, weights: &[Tensor], size: [i64; 2],
     Tensor::f_run_backward(&[&loss], &leaves, twice, twice).unwrap()
 }
 
-/// What LUR needs: the Hessian times a vector, against differences of gradients that come by the fused attention.
+/// The Hessian times a vector, which LUR needs, compared with finite differences of gradients of the fused attention.
 #[test]
 fn second_derivatives_are_those_of_finite_differences() {
     const STEP: f64 = 1e-5;
@@ -125,7 +125,8 @@ fn train(architecture: &dyn Architecture, state: &State, images: &Tensor, sample
     no_grad(|| architecture.forward(&mut context, images)).unwrap()
 }
 
-/// Which branches are left out is the sample's own affair: a batch cut in two, one part empty, gives the same rows.
+/// The branches that stochastic depth drops depend only on the sample: a batch cut in two, even with an empty part, gives
+/// the same rows.
 #[test]
 fn outputs_of_training_do_not_depend_on_the_batch() {
     for (architecture, size) in networks() {
@@ -142,7 +143,7 @@ fn outputs_of_training_do_not_depend_on_the_batch() {
             assert!((&parts - &whole).abs().max().double_value(&[]) < 1e-12, "cut at {cut}");
         }
     }
-    // And it is redrawn in each epoch, where there is something to draw.
+    // Each epoch draws anew. Networks without stochastic depth have nothing to draw.
     let (swin, size) = &networks()[0];
     let state = formula_state(&**swin, Kind::Double);
     let run = |epoch| train(&**swin, &state, &images(6, *size), &[0, 1, 2, 3, 4, 5], epoch);
@@ -152,7 +153,7 @@ fn outputs_of_training_do_not_depend_on_the_batch() {
     assert_ne!(run(2), evaluated);
 }
 
-/// Gradients reach an empty share's weights as zeros: it takes part in the sums of all ranks.
+/// A rank with an empty shard has gradients of zero, because it takes part in the all-reduce.
 #[test]
 fn an_empty_share_has_gradients_of_zero() {
     for (architecture, size) in networks() {
@@ -169,7 +170,7 @@ fn an_empty_share_has_gradients_of_zero() {
     }
 }
 
-/// Branches are left out as often as stated, independently of each other, and what is kept makes up for it.
+/// Branches are dropped with the stated probability, independently of each other, and the kept ones are scaled up.
 #[test]
 fn branches_are_kept_with_the_stated_probability() {
     const N: usize = 20_000;
@@ -198,7 +199,7 @@ fn branches_are_kept_with_the_stated_probability() {
     assert!(depth.factors(&Forward::new(&[], Mode::Train, Statistics::Batch), &x).is_err());
 }
 
-/// torchvision's probabilities: 0 at the first block, linear in the block, the stated one at the last.
+/// The drop probabilities are torchvision's: 0 at the first block, the stated one at the last, and linear between.
 #[test]
 fn a_deeper_block_is_left_out_more_often() {
     assert_eq!([swin::Variant::TINY, swin::Variant::SMALL, swin::Variant::BASE].map(|v| v.drop), [0.2, 0.3, 0.5]);
