@@ -27,8 +27,8 @@ fn results(workspace: &Workspace, run: &str) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// Replaces a model of regun by the file that the Python program would have written: the same weights without the records
-/// that only regun writes.
+/// Replaces a model of regun by the file that the Python program would have written: the same weights without the
+/// records that only regun writes.
 fn as_the_python_program_left_it(workspace: &Workspace, path: &str) -> String {
     let ckpt = path.replace(".safetensors", ".ckpt");
     workspace.regun(&format!("convert {path} {ckpt}")).succeeds();

@@ -312,8 +312,8 @@ fn mutations_neither_panic_nor_fill_the_memory() {
         packed(records.map(|(name, bytes)| (name.clone(), bytes.as_slice(), CompressionMethod::Stored)))
     };
     let as_it_is = |file: &[u8]| file.to_vec();
-    // A mutated pickle in an intact archive (whose checksums would detect a change), a file of before PyTorch 1.6, and an
-    // archive with mutated bytes.
+    // A mutated pickle in an intact archive (whose checksums would detect a change), a file of before PyTorch 1.6, and
+    // an archive with mutated bytes.
     type Wrap<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
     let targets: [(Vec<u8>, Wrap); 3] = [
         (pickles[0].1.clone(), &repacked),

@@ -200,7 +200,8 @@ fn our_metrics_follow_the_benchmarks() {
     let cached = evaluate(&retrained, Some(&references), None);
     let metrics = evaluate(&fixtures.model("target"), Some(&references), Some((&retrained, &cached)));
     let ours: Vec<&str> = metrics.iter().map(|(key, _)| key).skip(52).collect();
-    // Modified entropy in its published form (2 x 3), low false positive rates (7 attacks x 2 x 2), standard errors (2).
+    // Modified entropy in its published form (2 x 3), low false positive rates (7 attacks x 2 x 2), standard errors
+    // (2).
     assert_eq!(ours.len(), 6 + 28 + 2);
     assert_eq!(ours[..3], ["smia_mentr_acc", "smia_mentr_auc", "smia_mentr_jmax_abs"]);
     assert!(ours.contains(&"smia_mentr_eval_tpr_at_fpr_0.01") && ours.contains(&"rmia_tpr_at_fpr_0.001"));

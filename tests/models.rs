@@ -37,8 +37,8 @@ fn model(name: &str, stem: Option<Stem>, num_classes: i64) -> ModelConfig {
     }
 }
 
-/// The network of a fixture's id, such as "resnet18/cifar/num_classes100", "swin_t" or "vit_b_16/32" (the image size). It
-/// has 10 classes unless the id says otherwise.
+/// The network of a fixture's id, such as "resnet18/cifar/num_classes100", "swin_t" or "vit_b_16/32" (the image size).
+/// It has 10 classes unless the id says otherwise.
 fn network(id: &str) -> Box<dyn Architecture> {
     let mut parts = id.split('/');
     let mut model = model(parts.next().unwrap(), None, 10);
@@ -302,7 +302,8 @@ fn initial_values_of_transformers_have_the_stated_distributions() {
             let fan_in: f64 = shape.iter().skip(1).product::<i64>() as f64;
             let is = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
             let (std, kurtosis) = if name.ends_with("relative_position_index") {
-                // Token pairs (0, 0), (0, 48) and (48, 0): no, the least and the greatest difference of rows and columns.
+                // Token pairs (0, 0), (0, 48) and (48, 0): no, the least and the greatest difference of rows and
+                // columns.
                 assert_eq!((x[0], x[48], x[48 * 49], x.len()), (84.0, 0.0, 168.0, 2401), "{name}");
                 continue;
             } else if is(&["features.0.0."]) {

@@ -247,8 +247,8 @@ fn loss(architecture: &dyn Architecture, state: &State) -> Tensor {
     architecture.forward(&mut Forward::train(state, Statistics::Batch), &x).unwrap().cross_entropy_for_logits(&y)
 }
 
-/// The state's tensors share memory with the flat buffers, and the gradient buffers get the same bits that autograd returns
-/// for ordinary leaves.
+/// The state's tensors share memory with the flat buffers, and the gradient buffers get the same bits that autograd
+/// returns for ordinary leaves.
 #[test]
 fn gradients_add_up_in_the_flat_buffers() {
     let architecture = model("resnet20");

@@ -1,5 +1,5 @@
-//! Properties of Swin and ViT that training relies on, tested on small networks in float64: gradients of single samples,
-//! second derivatives, stochastic depth by sample.
+//! Properties of Swin and ViT that training relies on, tested on small networks in float64: gradients of single
+//! samples, second derivatives, stochastic depth by sample.
 
 mod formula;
 mod formula_network;
@@ -21,8 +21,8 @@ use tch::{Device, Kind, Tensor, no_grad};
 const SWIN: swin::Variant = swin::Variant { channels: 8, depths: [2, 2, 1, 1], heads: 2, drop: 0.5 };
 const VIT: vit::Variant = vit::Variant { channels: 12, hidden: 20, layers: 2, heads: 3, patch: 4 };
 
-/// A Swin and a ViT, each with its image size (height, width). Swin's first stage has 15 x 13 tokens and the second 8 x 7, so
-/// that windows are padded on both sides and shifted along both, then along one, and merging has odd sides.
+/// A Swin and a ViT, each with its image size (height, width). Swin's first stage has 15 x 13 tokens and the second 8 x
+/// 7, so that windows are padded on both sides and shifted along both, then along one, and merging has odd sides.
 fn networks() -> [(Arc<dyn Architecture>, [i64; 2]); 2] {
     [(Arc::new(Swin::new(SWIN, 6)), [61, 53]), (Arc::new(ViT::new(VIT, 12, 6).unwrap()), [12, 12])]
 }
@@ -125,8 +125,8 @@ fn train(architecture: &dyn Architecture, state: &State, images: &Tensor, sample
     no_grad(|| architecture.forward(&mut context, images)).unwrap()
 }
 
-/// The branches that stochastic depth drops depend only on the sample: a batch cut in two, even with an empty part, gives
-/// the same rows.
+/// The branches that stochastic depth drops depend only on the sample: a batch cut in two, even with an empty part,
+/// gives the same rows.
 #[test]
 fn outputs_of_training_do_not_depend_on_the_batch() {
     for (architecture, size) in networks() {
