@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""The PyTorch side of the throughput benchmark: a child process that times steps when told to.
+"""The PyTorch program of the throughput benchmark: a child process that times steps on request.
 
     baseline.py MODE [--steps K] [--threads N] [--batch-size B] [--device cpu|cuda:0] [--precision 32|bf16-mixed] ...
 
 The network is ResNet-18 with the CIFAR stem (He et al. 2015, arXiv 1512.03385; 11,173,962 parameters for 10 classes),
 built from torch.nn alone with the parameter names of torchvision, on 3x32x32 images; or with `--model` one of
-torchvision's own, on 3x224x224 images, with 10 classes. A step handles one batch of random images that stays where it
-is: no data loading, no augmentation, no logging. In the pipeline modes there is nothing but loading
-and augmentation, K batches of it, moved to the device.
+torchvision's own, on 3x224x224 images, with 10 classes. A step handles one batch of random images that stays on the
+device: no data loading, no augmentation, no logging. The pipeline modes only load and augment K batches and move them
+to the device.
 
 MODE
     train                  zero the gradients, forward, mean cross entropy, backward, SGD step (momentum 0.9, Nesterov,
@@ -23,8 +23,8 @@ MODE
     pipeline-cifar10       an epoch of a shuffling DataLoader with 2 workers over uint8 tensors in memory: torchvision v2's
                            RandomCrop(32, padding=4), RandomHorizontalFlip, ToDtype(float32, scale), Normalize
     pipeline-tiny_imagenet the same at 64x64 with ColorJitter(0.1, 0.1, 0.1, 0.02) before Normalize
-All of it eager PyTorch with its defaults. `--precision bf16-mixed` runs the forward pass of training under autocast;
-evaluation stays float32.
+All modes are eager PyTorch with its defaults. `--precision bf16-mixed` runs the forward pass of training under
+autocast; evaluation stays float32.
 
 Protocol, one line each way (stdin -> stdout, flushed):
 
@@ -33,8 +33,8 @@ Protocol, one line each way (stdin -> stdout, flushed):
     end of input       ends the process with exit code 0
 
 `ready` comes after the warm-up steps, so that several processes can be started, left waiting (a waiting process takes
-no CPU time) and asked in turn: alternating them spreads slow changes of the machine, heat and neighbours, evenly over
-what is compared. Anything else on a line is an error: a message on stderr, exit code 2.
+no CPU time) and run in turn: alternating them spreads slow changes of the machine (heat, other users) evenly over all
+programs. Any other line is an error: a message on stderr, exit code 2.
 """
 
 import argparse
@@ -127,7 +127,7 @@ def fisher_step(model: nn.Module, images: Tensor, labels: Tensor, with_vmap: boo
 
 
 def regun_epoch(model: nn.Module, batch: int, device: torch.device):
-    """One epoch of ReGUn and the evaluation's forward passes, written plainly."""
+    """One epoch of ReGUn and the forward passes of the evaluation."""
 
     def part(batches: int) -> Tensor:
         return torch.randn(batches * batch, 3, 32, 32, device=device)
@@ -154,7 +154,7 @@ def regun_epoch(model: nn.Module, batch: int, device: torch.device):
 
 
 class Augmented(torch.utils.data.Dataset):
-    """Random uint8 images, transformed one by one as they are asked for."""
+    """Random uint8 images. Each is transformed when it is read."""
 
     def __init__(self, n: int, side: int, transform):
         self.images = torch.randint(256, (n, 3, side, side), dtype=torch.uint8)
@@ -168,7 +168,7 @@ class Augmented(torch.utils.data.Dataset):
 
 
 def make_epoch(args: argparse.Namespace):
-    """A function without arguments that walks through `args.steps` augmented batches."""
+    """Returns a function without arguments that reads `args.steps` augmented batches."""
     from torchvision.transforms import v2
 
     tiny = args.mode == "pipeline-tiny_imagenet"
@@ -195,7 +195,7 @@ def make_epoch(args: argparse.Namespace):
 
 
 def make_step(args: argparse.Namespace):
-    """A function without arguments that does one step of the chosen mode."""
+    """Returns a function without arguments that does one step of the chosen mode."""
     device = torch.device(args.device)
     memory_format = torch.channels_last if args.mode.endswith("channels-last") else torch.contiguous_format
     if args.model == "resnet18":
@@ -220,7 +220,7 @@ def make_step(args: argparse.Namespace):
         model.eval()
         return torch.inference_mode()(forward)
 
-    # A small rate: repeated steps on one batch must not leave the range of ordinary numbers.
+    # The learning rate is small, so that repeated steps on one batch do not diverge.
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, nesterov=True, weight_decay=5e-4)
 
     def train() -> None:
@@ -249,7 +249,7 @@ def main() -> None:
     args = parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    # A round of the pipeline is one epoch: what workers make ready before `go` must not count.
+    # A round of the pipeline is one epoch, so that the workers prepare no batches before `go`.
     is_pipeline = args.mode.startswith("pipeline")
     step = make_epoch(args) if is_pipeline else make_step(args)
     repeats = 1 if is_pipeline else args.steps

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""The Pillow side of the decoding benchmark: a child process that decodes a folder of images when told to.
+"""The Pillow program of the decoding benchmark: a child process that decodes a folder of images on request.
 
     decode.py decode FOLDER [--processes N]
 
-Every JPEG below FOLDER goes through `Image.open(file).convert("RGB")` into an array that all processes share, so that no
-pixel is sent from one process to another. Protocol and reasons as in baseline.py.
+Every JPEG below FOLDER goes through `Image.open(file).convert("RGB")` into an array in shared memory, so that no pixel
+is sent from one process to another. The protocol is that of baseline.py.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def main() -> None:
     FILES = sorted(args.folder.rglob("*.JPEG"))
     memory = multiprocessing.RawArray("B", len(FILES) * int(np.prod(SHAPE)))
     PIXELS = np.frombuffer(memory, np.uint8).reshape(len(FILES), *SHAPE)
-    # Pieces small enough that no process waits long for another at the end.
+    # The pieces are small, so that no process waits long for another at the end.
     piece = max(1, len(FILES) // (args.processes * 16))
     spans = [(start, min(start + piece, len(FILES))) for start in range(0, len(FILES), piece)]
     with multiprocessing.get_context("fork").Pool(args.processes) as pool:

@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
-"""Hand-tuned PyTorch programs that whole training steps of regun are compared with: augmentation included.
+"""Hand-tuned PyTorch programs for the comparison of whole training steps, augmentation included.
 
-    gpu_peers.py MODE [--steps K] [--batch-size B] [--device cpu|cuda:0] [--precision 32|bf16-mixed] [--threads N]
+    gpu_baselines.py MODE [--steps K] [--batch-size B] [--device cpu|cuda:0] [--precision 32|bf16-mixed] [--threads N]
 
 Each trains ResNet-18 (CIFAR stem, channels-last) on random uint8 images of 3x32x32: pad by 4 and crop, flip, normalise,
 forward under autocast, mean cross entropy, backward, SGD (momentum 0.9, Nesterov, weight decay 5e-4, fused where the
 device has it), and adds up loss and hits on the device.
 
 MODE
-    eager              the images live on the device and are augmented there; cuDNN times its algorithms
+    eager              the images are in the device's memory and are augmented there; cuDNN times its algorithms
     graph              the same step as one CUDA graph
     compile            the model through torch.compile
     reduce-overhead    the same with mode="reduce-overhead": CUDA graphs by torch.compile
     loader             the usual program: a DataLoader with 8 workers, torchvision v2 transforms on each image, pinned
-                       memory, eager steps; in the middle of a long epoch
+                       memory, eager steps, measured in the middle of a long epoch
 
 The protocol on stdin and stdout is that of `baseline.py`.
 """
@@ -35,7 +35,7 @@ WORKERS, AHEAD = 8, 2
 
 
 class Task:
-    """Data, model and optimizer, and what a step is made of."""
+    """Data, model and optimizer, and the parts of a step."""
 
     def __init__(self, args: argparse.Namespace):
         self.args, self.device = args, torch.device(args.device)
@@ -50,14 +50,14 @@ class Task:
         self.mean = torch.tensor(MEAN, **on).view(1, 3, 1, 1)
         self.std = torch.tensor(STD, **on).view(1, 3, 1, 1)
         self.model = ResNet18().to(**on, memory_format=torch.channels_last)
-        # A small rate: repeated steps on noise must not leave the range of ordinary numbers.
+        # The learning rate is small, so that repeated steps on noise do not diverge.
         self.optimizer = torch.optim.SGD(
             self.model.parameters(), lr=1e-3, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True
         )
         self.loss, self.hits = torch.zeros((), **on), torch.zeros((), dtype=torch.int64, **on)
 
     def augment(self, pixels: Tensor, draws: Tensor) -> Tensor:
-        """uint8 [N, 3, 32, 32] and draws int64 [3, N] (top, left, flip) to normalised float32, channels-last."""
+        """Turns uint8 [N, 3, 32, 32] and draws int64 [3, N] (top, left, flip) into normalised channels-last float32."""
         n, side = pixels.shape[0], 32
         top, left, flip = draws.unsqueeze(-1).unbind(0)
         window = torch.arange(side, device=pixels.device)
@@ -75,8 +75,8 @@ class Task:
 
     def learn(self, model: nn.Module, images: Tensor, labels: Tensor) -> None:
         """One step on augmented images. Nothing in it waits for the device."""
-        # Backward then stores gradients instead of adding to them; and `reduce-overhead` must not find any in memory
-        # that it is about to use again.
+        # Without gradients backward stores new ones instead of adding to them. `reduce-overhead` reuses its memory, so
+        # old gradients must not be in it.
         self.optimizer.zero_grad(set_to_none=True)
         if self.args.mode == "reduce-overhead":
             torch.compiler.cudagraph_mark_step_begin()
@@ -91,7 +91,7 @@ class Task:
 
 
 def on_device(task: Task, model: nn.Module):
-    """An epoch of eager steps on images that live on the device."""
+    """Returns an epoch of eager steps on images in the device's memory."""
 
     def epoch() -> None:
         order = torch.randperm(task.num_images, device=task.device)
@@ -103,7 +103,7 @@ def on_device(task: Task, model: nn.Module):
 
 
 def as_graph(task: Task):
-    """The same with augmentation and step in one CUDA graph."""
+    """Returns an epoch with augmentation and step in one CUDA graph, on images in the device's memory."""
     size = task.args.batch_size
     rows = torch.arange(size, device=task.device)
     draws = task.draw(size)
@@ -117,7 +117,7 @@ def as_graph(task: Task):
         for _ in range(3):
             step()
     torch.cuda.current_stream().wait_stream(side)
-    # The gradients of the graph live in its own memory: none may be left from before.
+    # The graph allocates its gradients in its own memory, so there must be none from before.
     task.optimizer.zero_grad(set_to_none=True)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
@@ -149,9 +149,9 @@ class Images(torch.utils.data.Dataset):
 
 
 def through_loader(task: Task):
-    """Eager steps on batches that worker processes make; and what comes before, not timed."""
+    """Returns an epoch of eager steps on batches from worker processes, and a preparation that is not timed."""
     images = Images(task)
-    # Practically endless, so that workers never run dry between epochs.
+    # The sampler is practically endless, so that workers never stop between epochs.
     endless = torch.utils.data.RandomSampler(images, num_samples=1 << 40)
     loader = torch.utils.data.DataLoader(
         images, task.args.batch_size, sampler=endless, num_workers=WORKERS, pin_memory=task.device.type == "cuda",
@@ -165,7 +165,7 @@ def through_loader(task: Task):
             task.learn(task.model, images, labels.to(task.device, non_blocking=True))
 
     def prepare() -> None:
-        # What the workers made while this program waited for its turn would be a gift.
+        # Discards the batches that the workers made while this program waited for its turn.
         for _ in islice(batches, WORKERS * AHEAD):
             pass
 
@@ -173,7 +173,7 @@ def through_loader(task: Task):
 
 
 def make_epoch(task: Task):
-    """What is timed, and what comes before."""
+    """Returns the function to time and its preparation."""
     match task.args.mode:
         case "loader":
             return through_loader(task)
@@ -217,12 +217,12 @@ def main() -> None:
         epoch()
         # Reading the loss waits for the device.
         if not task.loss.isfinite():
-            sys.exit("gpu_peers.py: the loss is not finite")
+            sys.exit("gpu_baselines.py: the loss is not finite")
         return time.perf_counter() - start
 
     timed()
     if args.device.startswith("cuda"):
-        # Other programs use this GPU, too: what only the choice of algorithms needed goes back.
+        # Other programs share this GPU. Frees the memory that only the choice of algorithms needed.
         torch.cuda.empty_cache()
     timed()
     device = torch.cuda.get_device_name() if args.device.startswith("cuda") else "cpu"
@@ -230,7 +230,7 @@ def main() -> None:
     print("ready", json.dumps(facts), flush=True)
     for line in sys.stdin:
         if line.strip() != "go":
-            print(f"gpu_peers.py: expected the line 'go', got {line.strip()!r}", file=sys.stderr)
+            print(f"gpu_baselines.py: expected the line 'go', got {line.strip()!r}", file=sys.stderr)
             sys.exit(2)
         print(f"{timed():.6f}", flush=True)
 

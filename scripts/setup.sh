@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
 # Makes a fresh clone buildable: system packages, libtorch, and .cargo/config.toml to tell cargo where libtorch is.
 #
-# Run by every make target that compiles. Looks at what is really there, never at a stamp: silent and quick when
-# nothing is missing, and a half-made .venv is noticed and made again.
+# Every make target that compiles runs this. It checks the installed files themselves and keeps no stamp file. It is
+# silent and quick if nothing is missing, and makes an incomplete .venv again.
 #
-# Which libtorch, in this order:
+# The libtorch is, in this order:
 #   LIBTORCH_USE_PYTORCH   set: the PyTorch of the python3 in PATH (of `python` inside an active virtual environment)
 #   LIBTORCH               set: that folder
 #   .cargo/config.toml     the folder that an earlier run wrote there
 #   .venv                  otherwise: made here with pip
-# pip's own variables are honoured (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS, PIP_CACHE_DIR, ...): a mirror,
-# or an index of CPU-only wheels, which are far smaller.
-# LIBCLANG_PATH, as bindgen reads it, says where libclang is when it is in no usual place.
+# pip's own variables apply (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS, PIP_CACHE_DIR, ...). They can name a
+# mirror, or an index of CPU-only wheels, which are far smaller.
+# LIBCLANG_PATH, a variable of bindgen, names the folder of libclang if it is in no usual place.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-TORCH=2.11.0 # what torch-sys 0.24 is written for
-# What our numbers are compared with, by tests and benchmarks: the last release made for that torch.
+TORCH=2.11.0 # the version that torch-sys 0.24 needs
+# Tests and benchmarks compare with torchvision. This is the last release for that torch.
 TORCHVISION=0.26.0
 VENV=$PWD/.venv
 CARGO_CONFIG=.cargo/config.toml
@@ -31,7 +31,7 @@ die() {
     exit 1
 }
 
-# Runs a command; where it fails, the last line is the command to try by hand.
+# Runs a command. If it fails, the last line of the error is the command to try by hand.
 run() {
     local status=0
     "$@" || status=$?
@@ -40,8 +40,8 @@ run() {
 
 # --- libtorch ---------------------------------------------------------------------------------------------------------
 
-# Version of the libtorch in folder $1, empty where there is none. A header says it in wheels and in zip files alike
-# (the second name is that of older versions).
+# Version of the libtorch in folder $1, empty if there is none. A header of wheels and of zip files has it (the second
+# name is that of older versions).
 libtorch_version() {
     local header
     [ -e "$1/lib/libtorch_cpu.so" ] || return 0
@@ -50,7 +50,7 @@ libtorch_version() {
     done | head -n 1
 }
 
-# Ends the script unless folder $1, which the variable $2 named, holds the right libtorch.
+# Ends the script unless folder $1, the value of the variable $2, holds the right libtorch.
 require_libtorch() {
     local found
     found=$(libtorch_version "$1")
@@ -60,7 +60,7 @@ require_libtorch() {
         "Point it to one, or unset it and run this again: then one is installed in .venv."
 }
 
-# The folder of the PyTorch that torch-sys would ask for one. Reads the file system: importing torch takes seconds.
+# The folder of the PyTorch that torch-sys would use. Finds it without importing torch, which takes seconds.
 pytorch_folder() {
     local python=python3
     [ -z "${VIRTUAL_ENV:-}" ] || python=python
@@ -75,7 +75,7 @@ configured_libtorch() {
 
 venv_site_packages() { compgen -G "$VENV/lib/python3.*/site-packages" | head -n 1; }
 
-# The NumPy for .venv, by its Python: 2.3 and later need Python 3.11.
+# The version of NumPy for the Python of .venv: NumPy 2.3 and later need Python 3.11.
 venv_numpy() {
     case $(venv_site_packages) in
     */python3.10/*) echo 2.2.6 ;;
@@ -83,7 +83,7 @@ venv_numpy() {
     esac
 }
 
-# The torch folder of .venv, where .venv is complete. pip writes INSTALLER only after all files of a package.
+# The torch folder of .venv, if .venv is complete. pip writes INSTALLER after all other files of a package.
 venv_libtorch() {
     local site
     site=$(venv_site_packages)
@@ -95,7 +95,7 @@ venv_libtorch() {
         echo "$site/torch"
 }
 
-# A Python that PyTorch has wheels for and that can make virtual environments, outside .venv.
+# A Python outside .venv that can make virtual environments and has wheels of PyTorch.
 find_python() {
     local name path
     for name in python3 /usr/bin/python3 python3.{14,13,12,11,10}; do
@@ -131,7 +131,7 @@ write_cargo_config() {
     local folder=$1 escaped
     [ "$(configured_libtorch)" != "$folder" ] || return 0
     if [ -e "$CARGO_CONFIG" ] && ! grep -qxF "$CONFIG_MARK" "$CARGO_CONFIG"; then
-        die "$CARGO_CONFIG is not of this script's making and does not name the libtorch to use." \
+        die "$CARGO_CONFIG was not written by this script and does not name the libtorch to use." \
             "Add to it:" "[env]" "LIBTORCH = \"$folder\""
     fi
     escaped=${folder//\\/\\\\}
@@ -146,7 +146,8 @@ have() { command -v "$1" >/dev/null; }
 
 have_header() { printf '#if !__has_include(<%s>)\n#error\n#endif\n' "$1" | c++ -std=c++17 -E -x c++ - >/dev/null 2>&1; }
 
-# Where clang-sys looks. Only development packages have the plain .so, and bindgen needs the headers that come with it.
+# Searches the folders that clang-sys searches. Only development packages have the plain .so and the headers that
+# bindgen needs.
 have_libclang() {
     local pattern
     [ -z "${LIBCLANG_PATH:-}" ] || return 0
@@ -156,7 +157,7 @@ have_libclang() {
     have llvm-config && [ -e "$(llvm-config --libdir)/libclang.so" ]
 }
 
-# Debian's names of what is missing, one per line. $1 = yes where .venv has to be made.
+# Debian's names of the missing packages, one per line. $1 is yes if .venv has to be made.
 missing_packages() {
     have c++ || echo g++
     have pkg-config || echo pkg-config
@@ -187,7 +188,7 @@ install_packages() {
         fi
     fi
     say "installing with apt-get: ${packages[*]}"
-    # One broken third-party source must not stop us: what counts is whether the install works.
+    # A broken third-party source must not stop the script: only the install has to work.
     "${as_root[@]}" apt-get update -qq </dev/null || say "apt-get update failed; trying with the package lists at hand"
     run "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 \
         install -y -qq --no-install-recommends "${packages[@]}" </dev/null
@@ -225,8 +226,8 @@ mapfile -t missing < <(missing_packages "$needs_venv")
 [ "${#missing[@]}" -eq 0 ] || install_packages "${missing[@]}"
 
 if [ "$needs_venv" = yes ]; then
-    # Two setups at once: the second waits, then finds the work done. The lock ends with this process.
-    # (Some network file systems have no locks for folders: there it goes on without.)
+    # With two setups at once the second waits and then finds .venv complete. The lock ends with this process. Some
+    # network file systems have no locks for folders; there the script goes on without one.
     exec 9<.
     flock 9 2>/dev/null || true
     venv_libtorch >/dev/null || make_venv

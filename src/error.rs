@@ -1,8 +1,9 @@
 //! The program's error type and its exit codes.
 //!
-//! An [`Error`] has a kind, a message and an optional hint. The message says the failure, the place, the value found and
-//! the value wanted. The hint says how to fix it and is printed on a line of its own. Each [`ErrorKind`] is one exit code
-//! of the program ([`ErrorKind::exit_code`]). Code that reacts to an error checks its kind, never its message.
+//! An [`Error`] has a kind, a message and an optional hint. The message says the failure, the place, the value found
+//! and the value wanted. The hint says how to fix it and is printed on a line of its own. Each [`ErrorKind`] is one
+//! exit code of the program ([`ErrorKind::exit_code`]). Code that reacts to an error checks its kind, never its
+//! message.
 
 use std::fmt;
 
@@ -114,8 +115,8 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// A hint for a misspelt name: "did you mean ...?" with the nearest of the `known` names, or only the list of them if none
-/// is near.
+/// A hint for a misspelt name: "did you mean ...?" with the nearest of the `known` names, or only the list of them if
+/// none is near.
 pub fn did_you_mean<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
     let nearest = known

@@ -18,8 +18,8 @@ pub fn write_atomic(path: &Path, contents: &[u8]) -> Result<()> {
     })
 }
 
-/// Writes `path` like [`write_atomic`], with the content that `write` writes. If `write` fails, `path` stays as it was and
-/// the temporary file is removed.
+/// Writes `path` like [`write_atomic`], with the content that `write` writes. If `write` fails, `path` stays as it was
+/// and the temporary file is removed.
 pub fn write_atomic_with<T>(path: &Path, write: impl FnOnce(&mut File) -> Result<T>) -> Result<T> {
     let fail = |source: io::Error| Error::storage("cannot write", path, &source);
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -46,8 +46,8 @@ pub fn check_writable(folder: &Path) -> Result<()> {
     }
 }
 
-/// Returns an error of kind `Storage` if fewer than `bytes` bytes are free in a folder. Quotas are not checked; a write that
-/// exceeds one fails later.
+/// Returns an error of kind `Storage` if fewer than `bytes` bytes are free in a folder. Quotas are not checked; a write
+/// that exceeds one fails later.
 pub fn check_space(folder: &Path, bytes: u64) -> Result<()> {
     create_folder(folder)?;
     // Some file systems do not report free space. Then a full disk is noticed by the write.

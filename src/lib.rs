@@ -14,7 +14,7 @@
 //! | [`checkpoint`], [`names`] | model files and their file names |
 //! | [`distributed`] | the ranks: shards, collectives |
 //! | [`config`] | the Hydra tree, typed and checked |
-//! | [`torch`] | the functions of libtorch that tch lacks; all unsafe code except NCCL's and a memory map in [`data::pixels`] |
+//! | [`torch`] | functions of libtorch that tch lacks; all unsafe code but NCCL's and the map in [`data::pixels`] |
 //! | [`random`] | random numbers by key, and CPython's generator |
 //! | [`fetch`] | downloads and archives |
 //! | [`pickle`] | Python pickles, read as data and never executed |

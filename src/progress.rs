@@ -61,8 +61,8 @@ impl Progress {
     }
 }
 
-/// A bar on standard error that disappears when it is dropped. `None` if standard error is no terminal or this rank logs
-/// only errors.
+/// A bar on standard error that disappears when it is dropped. `None` if standard error is no terminal or this rank
+/// logs only errors.
 pub fn bar(template: &str) -> Option<ProgressBar> {
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(4))

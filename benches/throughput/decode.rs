@@ -1,4 +1,4 @@
-//! Image files to pixels in memory, on all cores: ours against Pillow in one process per core.
+//! Decoding of image files on all cores, compared with Pillow in one process per core.
 
 use std::error::Error;
 use std::path::Path;
@@ -7,12 +7,12 @@ use std::time::Instant;
 use regun::data::pack::{Settings, decode_all};
 use regun::data::tiny_imagenet;
 
-use crate::peer::Peer;
+use crate::baseline::BaselineProcess;
 use crate::report::{Row, median};
 
 pub const NAME: &str = "decode_tiny_imagenet";
 
-/// Decodes the Tiny ImageNet in `folder`, in alternating rounds.
+/// Decodes the Tiny ImageNet in `folder` in alternating rounds.
 pub fn compare(folder: &Path, python: &Path, rounds: usize) -> Result<Row, Box<dyn Error>> {
     let listing = tiny_imagenet::list(folder)?;
     let cores = std::thread::available_parallelism()?.get();
@@ -30,7 +30,7 @@ pub fn compare(folder: &Path, python: &Path, rounds: usize) -> Result<Row, Box<d
         Ok(clock.elapsed().as_secs_f64())
     };
     let arguments = [listing.root.display().to_string(), format!("--processes={cores}")];
-    let mut pillow = Peer::start(python, "benches/decode.py", "decode", &arguments)?;
+    let mut pillow = BaselineProcess::start(python, "benches/decode.py", "decode", &arguments)?;
     ours()?;
     let (mut our_seconds, mut their_seconds) = (Vec::new(), Vec::new());
     for round in 0..rounds {

@@ -1,4 +1,5 @@
-//! Whole training steps of the real engine, augmentation included, against the programs of `benches/gpu_peers.py`.
+//! Whole steps of the real training loop, augmentation included, compared with the programs of
+//! `benches/gpu_baselines.py`.
 
 use std::error::Error;
 
@@ -15,15 +16,16 @@ use regun::train::{EpochReport, Observer, Phase, Settings, Trainer};
 use tch::{Device, Kind};
 
 use crate::Options;
-use crate::peer::Peers;
+use crate::baseline::BaselineProcesses;
 use crate::report::{Row, median};
 
-/// The row.
+/// Name of the rows.
 pub const NAME: &str = "train_engine_resnet18";
-const PEERS: &str = "benches/gpu_peers.py";
+const SCRIPT: &str = "benches/gpu_baselines.py";
 
-/// Multiplications and additions of a training step for one image, 2 for each pair: three times those of the
-/// convolutions and the linear layer of a forward pass (the backward pass makes two products of the same size).
+/// Floating-point operations of a training step for one image: three times those of the convolutions and the linear
+/// layer in a forward pass, because the backward pass has two products of the same size. A multiplication with an
+/// addition counts as 2.
 pub fn flops_per_image() -> f64 {
     let conv = |inputs: u64, outputs: u64, kernel: u64, side: u64| 2 * inputs * outputs * kernel * kernel * side * side;
     let (mut inputs, mut side) = (64, 32);
@@ -45,44 +47,44 @@ pub fn compare(options: &Options, device: Device) -> Result<Vec<Row>, Box<dyn Er
         Device::Cuda(_) => &["eager", "graph", "compile", "reduce-overhead", "loader"],
         _ => &["eager"],
     };
-    let arguments = options.peer_arguments(options.steps, options.batch_size);
-    let peers = Peers::start(&options.python, PEERS, modes, &arguments);
-    let mut rounds = Rounds { peers, ours: Vec::new(), rounds: options.rounds };
+    let arguments = options.baseline_arguments(options.steps, options.batch_size);
+    let baselines = BaselineProcesses::start(&options.python, SCRIPT, modes, &arguments);
+    let mut rounds = Rounds { baselines, ours: Vec::new(), rounds: options.rounds };
     train(options, device, &mut rounds)?;
 
     let images = (options.steps * options.batch_size) as f64;
     let ours = images / median(rounds.ours);
-    let share = options.peak_tflops.map(|peak| ours * flops_per_image() / (peak * 1e12));
-    let of_peak = share.map_or(String::new(), |share| format!(", {:.1} % of the peak", 100.0 * share));
+    let fraction = options.peak_tflops.map(|peak| ours * flops_per_image() / (peak * 1e12));
+    let of_peak = fraction.map_or(String::new(), |fraction| format!(", {:.1} % of the peak", 100.0 * fraction));
     println!("{NAME}: regun {ours:.1} images/s{of_peak}");
     let row = |(mode, seconds): (&&str, f64)| {
         let baseline = format!("PyTorch {mode}, {}", options.setting(options.batch_size));
-        Row { share_of_peak: share, ..Row::faster(NAME, ours, images / seconds, &baseline, "images/s") }
+        Row { share_of_peak: fraction, ..Row::faster(NAME, ours, images / seconds, &baseline, "images/s") }
     };
-    Ok(modes.iter().zip(rounds.peers.medians()).map(row).collect())
+    Ok(modes.iter().zip(rounds.baselines.medians()).map(row).collect())
 }
 
-/// The peers have their turns between our epochs.
+/// Runs a round of each baseline after each epoch of regun.
 struct Rounds {
-    peers: Peers,
+    baselines: BaselineProcesses,
     ours: Vec<f64>,
     rounds: usize,
 }
 
 impl Observer for Rounds {
     fn epoch(&mut self, report: &EpochReport<'_>) -> regun::error::Result<()> {
-        // In the first epochs libraries choose their algorithms, and the step is recorded.
+        // In the first epochs libraries choose their algorithms, and the step is captured as a CUDA graph.
         if report.epoch < 2 {
             return Ok(());
         }
         self.ours.push(report.seconds);
-        (0..self.peers.len()).for_each(|place| self.peers.ask(place));
+        (0..self.baselines.len()).for_each(|index| self.baselines.run_round(index));
         eprintln!("{NAME}: round {} of {}", self.ours.len(), self.rounds);
         Ok(())
     }
 }
 
-/// Random pictures of CIFAR's shape.
+/// `n` random images of CIFAR's shape.
 fn noise(n: usize) -> Images {
     let mut state = 1u32;
     let mut byte = || {
@@ -94,7 +96,7 @@ fn noise(n: usize) -> Images {
 }
 
 fn train(options: &Options, device: Device, rounds: &mut Rounds) -> regun::error::Result<()> {
-    // As in the baseline: a small rate keeps repeated steps on noise within ordinary numbers.
+    // The baseline's learning rate. It is small, so that repeated steps on noise do not diverge.
     let overrides = [
         "model.optim.lr=0.001".to_owned(),
         format!("data.batch_size={}", options.batch_size),

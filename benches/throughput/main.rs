@@ -1,26 +1,31 @@
-//! How fast regun trains and evaluates, side by side with PyTorch on the same machine.
+//! Training and inference speed of regun, side by side with PyTorch on the same machine.
 //!
 //!     make bench
 //!     cargo bench --bench throughput -- --only pipeline
 //!     cargo bench --bench throughput -- --device cuda:0 --precision bf16-mixed --batch 1024 --steps 50 --peak-tflops 989
 //!
-//! Every contender holds the same network (ResNet-18 with the CIFAR stem, or torchvision's Swin-T or ViT-B/16 on images
-//! of 224 pixels) and fixed random images, and does the same steps. In each round all of them run once, one after the
-//! other, starting with another one each time: slow changes of the machine (heat, neighbours) hit all alike. The figure
-//! of a contender is images per round over the median of its rounds; `-` where a program of PyTorch could not run,
-//! which stops nothing else. Augmentation of resident images is compared with torchvision's transforms behind a
-//! DataLoader of two workers, decoding Tiny ImageNet (where `--images` says where that is) with Pillow, and training on
-//! two ranks with training on one, in the same way. On a GPU (or with `--engine`) whole steps of the real engine,
-//! augmentation included, are compared with hand-tuned programs too. The table goes to stdout, the same numbers to
-//! `target/bench.json`.
+//! All programs of a comparison have the same network (ResNet-18 with the CIFAR stem, or torchvision's Swin-T or
+//! ViT-B/16 on images of 224 pixels) and fixed random images, and do the same steps. In each round every program runs
+//! once, one after the other. Each round starts with another program, so that slow changes of the machine (heat, other
+//! users) affect all programs alike. The speed of a program is images per round divided by the median time of its
+//! rounds. It is `-` if a PyTorch program cannot run; the other programs go on.
+//!
+//! | rows | compared with |
+//! | --- | --- |
+//! | augmentation of images in memory | torchvision's transforms in a DataLoader with two workers |
+//! | decoding of Tiny ImageNet (with `--images`) | Pillow |
+//! | training on two ranks | training on one rank |
+//! | whole steps of the real training loop with augmentation (on a GPU, or with `--engine`) | hand-tuned PyTorch |
+//!
+//! The table goes to stdout, the same numbers to `target/bench.json`.
 
+mod baseline;
 mod decode;
 mod engine;
-mod ours;
-mod peer;
 mod pipeline;
 mod ranks;
 mod report;
+mod steps;
 mod unlearning;
 
 use std::error::Error;
@@ -29,24 +34,24 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use tch::Device;
 
-use ours::Ours;
-use peer::Peers;
+use baseline::BaselineProcesses;
 use regun::config::schema::Precision;
 use regun::torch::Numerics;
 use regun::train::Mixed;
 use report::Row;
+use steps::TimedStep;
 
 #[derive(Debug, Parser)]
 struct Options {
-    /// Only the rows whose name holds this.
+    /// Run only the rows with this text in their name.
     #[arg(long)]
     only: Option<String>,
     #[arg(long, default_value_t = 7)]
     rounds: usize,
-    /// Steps of a contender in each round.
+    /// Steps of each program in a round.
     #[arg(long, default_value_t = 5)]
     steps: usize,
-    /// CPU threads of a contender.
+    /// CPU threads of each program.
     #[arg(long, default_value_t = 2)]
     threads: usize,
     #[arg(long, visible_alias = "batch", default_value_t = 128)]
@@ -57,23 +62,23 @@ struct Options {
     /// 32 or bf16-mixed.
     #[arg(long, default_value = "32", value_parser = ["32", "bf16-mixed"])]
     precision: String,
-    /// Whole steps of the engine, on a CPU too.
+    /// Also compare whole steps of the real training loop on a CPU.
     #[arg(long)]
     engine: bool,
-    /// What the device could do at most, in TFLOP/s: the engine's share of it is printed (dense bfloat16 of an H100:
-    /// 989).
+    /// Peak speed of the device in TFLOP/s, to print the fraction of it that training reaches (dense bfloat16 of an
+    /// H100: 989).
     #[arg(long)]
     peak_tflops: Option<f64>,
     /// A Python with PyTorch and torchvision.
     #[arg(long, default_value = ".venv/bin/python")]
     python: PathBuf,
-    /// The folder of Tiny ImageNet, for the decoding of its images.
+    /// The folder of Tiny ImageNet, to compare the decoding of its images.
     #[arg(long)]
     images: Option<PathBuf>,
-    /// This process is a rank of the comparison of rank counts.
+    /// Run as a rank of the comparison of rank counts.
     #[arg(long, hide = true)]
     rank: bool,
-    /// Given by `cargo bench`.
+    /// `cargo bench` passes this option. It has no effect.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -95,7 +100,7 @@ impl Options {
         Mixed::new(if self.precision == "32" { Precision::F32 } else { Precision::Bf16Mixed })
     }
 
-    fn peer_arguments(&self, steps: usize, batch_size: usize) -> Vec<String> {
+    fn baseline_arguments(&self, steps: usize, batch_size: usize) -> Vec<String> {
         vec![
             format!("--steps={steps}"),
             format!("--threads={}", self.threads),
@@ -105,34 +110,34 @@ impl Options {
         ]
     }
 
-    /// For the table.
+    /// The settings as text for the table.
     fn setting(&self, batch_size: usize) -> String {
         format!("batch {batch_size}, {}, {}, {} threads", self.device, self.precision, self.threads)
     }
 }
 
-/// Makes our side of a comparison, for a batch size.
-type MakeOurs = fn(i64, Device, Option<Mixed>) -> regun::error::Result<Ours>;
+/// Makes regun's step of a comparison for a batch size.
+type MakeStep = fn(i64, Device, Option<Mixed>) -> regun::error::Result<TimedStep>;
 
-/// What is measured, and the modes of `benches/baseline.py` that it is compared with.
+/// A step of regun and the modes of `benches/baseline.py` that it is compared with.
 struct Comparison {
     name: &'static str,
-    ours: MakeOurs,
-    /// As the baseline knows the network.
+    make_step: MakeStep,
+    /// Name of the network in the baseline script.
     model: &'static str,
     baselines: &'static [&'static str],
-    /// Where it is not the option's.
+    /// Overrides `--batch-size`.
     batch_size: Option<usize>,
-    /// Where it is not the option's.
+    /// Overrides `--steps`.
     steps: Option<usize>,
-    /// Images that one step forwards, in batches.
+    /// Number of batches that one step forwards.
     batches_per_step: usize,
 }
 
-/// Most rows: one batch of ResNet-18 for each step.
+/// The settings of most rows: a step forwards one batch of ResNet-18.
 const RESNET18: Comparison = Comparison {
     name: "",
-    ours: ours::train,
+    make_step: steps::train,
     model: "resnet18",
     baselines: &[],
     batch_size: None,
@@ -144,10 +149,10 @@ const EVAL: &[&str] = &["eval", "eval-channels-last"];
 
 const COMPARISONS: [Comparison; 6] = [
     Comparison { name: "train_step_resnet18", baselines: &["train", "train-channels-last"], ..RESNET18 },
-    Comparison { name: "eval_forward_resnet18", ours: ours::evaluate, baselines: EVAL, ..RESNET18 },
+    Comparison { name: "eval_forward_resnet18", make_step: steps::evaluate, baselines: EVAL, ..RESNET18 },
     Comparison {
         name: "eval_forward_swin_t",
-        ours: ours::evaluate_swin_t,
+        make_step: steps::evaluate_swin_t,
         model: "swin_t",
         baselines: EVAL,
         batch_size: Some(8),
@@ -155,16 +160,16 @@ const COMPARISONS: [Comparison; 6] = [
     },
     Comparison {
         name: "eval_forward_vit_b_16",
-        ours: ours::evaluate_vit_b_16,
+        make_step: steps::evaluate_vit_b_16,
         model: "vit_b_16",
         baselines: EVAL,
         batch_size: Some(8),
         ..RESNET18
     },
-    // SSD: a batch is a microbatch, and a copy of all weights for each image of it is what vmap needs.
+    // SSD. The batch is small because vmap needs a copy of all weights for each image of it.
     Comparison {
         name: "squared_gradients_resnet18",
-        ours: unlearning::squared_gradients,
+        make_step: unlearning::squared_gradients,
         baselines: &["fisher-loop", "fisher-vmap"],
         batch_size: Some(16),
         steps: Some(1),
@@ -172,7 +177,7 @@ const COMPARISONS: [Comparison; 6] = [
     },
     Comparison {
         name: "regun_epoch_and_evaluation_resnet18",
-        ours: unlearning::epoch,
+        make_step: unlearning::epoch,
         baselines: &["regun-epoch"],
         steps: Some(1),
         batches_per_step: unlearning::BATCHES_PER_EPOCH,
@@ -218,19 +223,19 @@ fn compare(options: &Options, comparison: &Comparison) -> Result<Vec<Row>, Box<d
     let steps = comparison.steps.unwrap_or(options.steps);
     let device = options.device()?;
     let mixed = options.mixed().filter(|mixed| mixed.is_for(device));
-    let mut ours = (comparison.ours)(i64::try_from(batch_size)?, device, mixed)?;
+    let mut ours = (comparison.make_step)(i64::try_from(batch_size)?, device, mixed)?;
     ours.seconds(steps.min(2))?;
-    let mut arguments = options.peer_arguments(steps, batch_size);
+    let mut arguments = options.baseline_arguments(steps, batch_size);
     arguments.extend([format!("--warmup={}", steps.min(2)), format!("--model={}", comparison.model)]);
-    let mut peers = Peers::start(&options.python, peer::BASELINE, comparison.baselines, &arguments);
+    let mut baselines = BaselineProcesses::start(&options.python, baseline::SCRIPT, comparison.baselines, &arguments);
 
-    let contenders = 1 + peers.len();
+    let programs = 1 + baselines.len();
     let mut own = Vec::with_capacity(options.rounds);
     for round in 0..options.rounds {
-        for turn in 0..contenders {
-            match (round + turn) % contenders {
+        for turn in 0..programs {
+            match (round + turn) % programs {
                 0 => own.push(ours.seconds(steps)?),
-                peer => peers.ask(peer - 1),
+                baseline => baselines.run_round(baseline - 1),
             }
         }
         eprintln!("{name}: round {} of {}", round + 1, options.rounds);
@@ -242,5 +247,5 @@ fn compare(options: &Options, comparison: &Comparison) -> Result<Vec<Row>, Box<d
     let row = |(mode, seconds): (&&str, f64)| {
         Row::faster(name, rate, images / seconds, &format!("PyTorch {mode}, {setting}"), "images/s")
     };
-    Ok(comparison.baselines.iter().zip(peers.medians()).map(row).collect())
+    Ok(comparison.baselines.iter().zip(baselines.medians()).map(row).collect())
 }

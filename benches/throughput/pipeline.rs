@@ -1,4 +1,4 @@
-//! Stored images to normalised batches: the training transforms that a data set's configuration switches on.
+//! Augmentation: from stored images to normalised batches, by the training transforms of a data set's configuration.
 
 use std::error::Error;
 
@@ -9,42 +9,43 @@ use regun::random::{SampleKeys, Stream};
 use tch::{Device, Kind, Tensor};
 
 use crate::Options;
-use crate::ours::Ours;
-use crate::peer::{BASELINE, Peer};
+use crate::baseline::{BaselineProcess, SCRIPT};
 use crate::report::{Row, median};
+use crate::steps::TimedStep;
 
-/// Names of our configurations, which the baseline knows too: 32x32, crop and flip; 64x64, crop, flip and colour jitter.
+/// Names of the data sets' configurations, in the baseline too. CIFAR-10 is 32x32 with crop and flip; Tiny ImageNet is
+/// 64x64 with crop, flip and colour jitter.
 pub const DATA_SETS: [&str; 2] = ["cifar10", "tiny_imagenet"];
 /// Batches of one round.
 const BATCHES: usize = 40;
 
-/// One round is an epoch of random images: the loader of the baseline starts and ends with it.
+/// Compares epochs over random images. A round is an epoch, because the baseline's loader starts and ends with one.
 pub fn compare(options: &Options, data_set: &str) -> Result<Row, Box<dyn Error>> {
     let transforms =
         load(&Request { overrides: &[format!("data={data_set}")], ..Request::default() })?.config.data.transforms;
     let mut ours = epoch(&transforms, options.batch_size, options.device()?)?;
     ours.seconds(1)?;
-    let arguments = options.peer_arguments(BATCHES, options.batch_size);
-    let mut peer = Peer::start(&options.python, BASELINE, &format!("pipeline-{data_set}"), &arguments)?;
+    let arguments = options.baseline_arguments(BATCHES, options.batch_size);
+    let mut baseline = BaselineProcess::start(&options.python, SCRIPT, &format!("pipeline-{data_set}"), &arguments)?;
     let (mut own, mut other) = (Vec::new(), Vec::new());
     for round in 0..options.rounds {
         own.push(ours.seconds(1)?);
-        other.push(peer.seconds()?);
+        other.push(baseline.seconds()?);
         eprintln!("pipeline {data_set}: round {} of {}", round + 1, options.rounds);
     }
     let rate = |seconds| (BATCHES * options.batch_size) as f64 / median(seconds);
-    let baseline = format!("torchvision v2, 2 workers, batch {}, {}", options.batch_size, options.device);
-    Ok(Row::faster(&format!("pipeline_{data_set}"), rate(own), rate(other), &baseline, "images/s"))
+    let baseline_name = format!("torchvision v2, 2 workers, batch {}, {}", options.batch_size, options.device);
+    Ok(Row::faster(&format!("pipeline_{data_set}"), rate(own), rate(other), &baseline_name, "images/s"))
 }
 
-fn epoch(transforms: &TransformsConfig, batch_size: usize, device: Device) -> regun::error::Result<Ours> {
+fn epoch(transforms: &TransformsConfig, batch_size: usize, device: Device) -> regun::error::Result<TimedStep> {
     let side = transforms.random_crop.size;
     let n = BATCHES * batch_size;
     let stored = Tensor::f_randint(256, [n as i64, 3, side, side], (Kind::Uint8, device))?;
     let augment = Augment::new(transforms, (side as usize, side as usize), Kind::Float, device)?;
     let stream = Stream::new(0, "bench");
     let mut epoch = 0;
-    Ok(Ours::new(device, move || {
+    Ok(TimedStep::new(device, move || {
         epoch += 1;
         let mut order: Vec<usize> = (0..n).collect();
         stream.at(epoch, 0).shuffle(&mut order);

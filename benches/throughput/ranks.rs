@@ -1,4 +1,4 @@
-//! Training on one and on two MPI ranks with one thread each and the same global batch, through the real engine.
+//! Training with the real training loop on one and on two MPI ranks, with one thread each and the same global batch.
 
 use std::error::Error;
 use std::process::Command;
@@ -19,10 +19,10 @@ use tch::{Device, Kind, Tensor};
 use crate::report::{Row, median};
 
 const RANKS: usize = 2;
-/// Of the first row.
+/// Name of the first row.
 pub const NAME: &str = "train_2_ranks_resnet18";
 
-/// Throughput of two ranks against one, and what the collectives cost.
+/// Compares the speed of two ranks with that of one, and measures the time of the collectives.
 pub fn compare(batch_size: usize, steps: usize, rounds: usize) -> Result<Vec<Row>, Box<dyn Error>> {
     let (mut one, mut many, mut collectives, mut whole) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds.min(3) {
@@ -41,7 +41,7 @@ pub fn compare(batch_size: usize, steps: usize, rounds: usize) -> Result<Vec<Row
     ])
 }
 
-/// Runs this program as `n` ranks: seconds of the training and of its collectives, of rank 0.
+/// Runs this program as `n` ranks. Returns rank 0's seconds of the training and of its collectives.
 fn launch_ranks(n: usize, batch_size: usize, steps: usize) -> Result<(f64, f64), Box<dyn Error>> {
     let output = Command::new("mpirun")
         .args(["-n", &n.to_string(), "--oversubscribe"])
@@ -57,7 +57,7 @@ fn launch_ranks(n: usize, batch_size: usize, steps: usize) -> Result<(f64, f64),
     }
 }
 
-/// Seconds of the epoch, as the trainer reports them.
+/// Takes the seconds of the last epoch from the trainer's report.
 struct Clock(f64);
 
 impl Observer for Clock {
@@ -67,7 +67,8 @@ impl Observer for Clock {
     }
 }
 
-/// One rank: an epoch to warm up and one that counts; rank 0 prints the seconds of the latter and of its collectives.
+/// Runs one rank: an epoch to warm up and an epoch to measure. Rank 0 prints the seconds of the second one and of its
+/// collectives.
 pub fn train(batch_size: usize, steps: usize) -> regun::error::Result<()> {
     let world = launch::start()?;
     tch::set_num_threads(1);
@@ -78,7 +79,7 @@ pub fn train(batch_size: usize, steps: usize) -> regun::error::Result<()> {
     let dataset = DeviceDataset::prepared(data(), data(), parts, 10, batch_size);
     let architecture: Arc<dyn Architecture> = Arc::new(ResNet::new(Variant::ResNet18, Stem::Cifar, 10));
     let mut model = Model::initialise(&architecture, 0, "bench", Kind::Float, Device::Cpu)?;
-    // As in the baseline: a small rate keeps repeated steps on noise within ordinary numbers.
+    // A small learning rate, so that repeated steps on noise do not diverge.
     let overrides = ["model.optim.lr=0.001".to_owned(), format!("data.batch_size={batch_size}")];
     let config = load(&Request { overrides: &overrides, ..Request::default() })?.config;
     let settings = Settings { names: None, ..Settings::new(&config, &world, "bench", 0) };

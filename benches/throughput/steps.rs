@@ -1,4 +1,4 @@
-//! Our side: the steps that the trainer and the evaluation do, without data loading and logging.
+//! The steps of regun's training and evaluation, without data loading and logging.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,18 +18,18 @@ use tch::{Cuda, Device, Kind, Tensor, no_grad};
 
 const BUCKET_BYTES: usize = 25 << 20;
 
-/// A step that can be repeated.
-pub struct Ours {
+/// A step that can be repeated and timed.
+pub struct TimedStep {
     step: Box<dyn FnMut() -> Result<()>>,
     device: Device,
 }
 
-impl Ours {
+impl TimedStep {
     pub fn new(device: Device, step: impl FnMut() -> Result<()> + 'static) -> Self {
-        Ours { step: Box::new(step), device }
+        TimedStep { step: Box::new(step), device }
     }
 
-    /// Seconds that `steps` steps took just now.
+    /// Runs `steps` steps. Returns their seconds.
     pub fn seconds(&mut self, steps: usize) -> Result<f64> {
         let clock = Instant::now();
         for _ in 0..steps {
@@ -54,9 +54,9 @@ pub fn images(batch_size: i64, side: i64, device: Device) -> Result<Tensor> {
     to_channels_last(&Tensor::f_randn([batch_size, 3, side, side], (Kind::Float, device))?)
 }
 
-/// Forward, mean cross entropy, backward, SGD as in the baseline.
-pub fn train(batch_size: i64, device: Device, narrow: Option<Mixed>) -> Result<Ours> {
-    // As in the baseline: a small rate keeps repeated steps on one batch within ordinary numbers.
+/// A training step: forward, mean cross entropy, backward, and SGD with the baseline's settings.
+pub fn train(batch_size: i64, device: Device, narrow: Option<Mixed>) -> Result<TimedStep> {
+    // The baseline's learning rate. It is small, so that repeated steps on one batch do not diverge.
     let rate = 1e-3;
     let optim = OptimConfig {
         name: OptimName::Sgd,
@@ -81,31 +81,32 @@ pub fn train(batch_size: i64, device: Device, narrow: Option<Mixed>) -> Result<O
         params.accumulate()?;
         sgd.step(&mut params, rate)
     };
-    Ok(Ours::new(device, step))
+    Ok(TimedStep::new(device, step))
 }
 
-/// The evaluation's forward pass of ResNet-18 on images of 32 pixels; float32, as all evaluation.
-pub fn evaluate(batch_size: i64, device: Device, _: Option<Mixed>) -> Result<Ours> {
+/// The evaluation's forward pass of ResNet-18 on images of 32 pixels. Evaluation is always float32.
+pub fn evaluate(batch_size: i64, device: Device, _: Option<Mixed>) -> Result<TimedStep> {
     forward(resnet18(device)?, images(batch_size, 32, device)?, device)
 }
 
-/// Of Swin-T on images of 224 pixels.
-pub fn evaluate_swin_t(batch_size: i64, device: Device, _: Option<Mixed>) -> Result<Ours> {
+/// The evaluation's forward pass of Swin-T on images of 224 pixels.
+pub fn evaluate_swin_t(batch_size: i64, device: Device, _: Option<Mixed>) -> Result<TimedStep> {
     forward(model(Arc::new(Swin::new(swin::Variant::TINY, 10)), device)?, images(batch_size, 224, device)?, device)
 }
 
-/// Of ViT-B/16 on images of 224 pixels.
-pub fn evaluate_vit_b_16(batch_size: i64, device: Device, _: Option<Mixed>) -> Result<Ours> {
+/// The evaluation's forward pass of ViT-B/16 on images of 224 pixels.
+pub fn evaluate_vit_b_16(batch_size: i64, device: Device, _: Option<Mixed>) -> Result<TimedStep> {
     let architecture = Arc::new(ViT::new(vit::Variant::base(16), 224, 10)?);
     forward(model(architecture, device)?, images(batch_size, 224, device)?, device)
 }
 
-/// Folding is done once for each evaluation, not for each batch: it is not timed.
-fn forward(model: Model, images: Tensor, device: Device) -> Result<Ours> {
+/// A forward pass with BatchNorm fused into the convolutions. Fusing is not timed: an evaluation does it once, not for
+/// each batch.
+fn forward(model: Model, images: Tensor, device: Device) -> Result<TimedStep> {
     let fused = FusedState::new(&model.state)?;
     let step = move || {
         let forward = || model.architecture().forward(&mut Forward::fused(&fused), &images);
         no_grad(forward).map(drop)
     };
-    Ok(Ours::new(device, step))
+    Ok(TimedStep::new(device, step))
 }

@@ -1,4 +1,4 @@
-//! Our side of what unlearning does beyond training: gradients of single samples, and an epoch with its evaluation.
+//! The steps of regun's unlearning: gradients of single samples, and an epoch with its evaluation.
 
 use regun::config::{Request, load};
 use regun::data::DeviceDataset;
@@ -11,29 +11,30 @@ use regun::train::{Mixed, Settings, Trainer};
 use regun::unlearn::{self, fisher};
 use tch::{Device, Kind, Tensor};
 
-use crate::ours::{Ours, images, resnet18};
+use crate::steps::{TimedStep, images, resnet18};
 
-/// SSD's squared gradients of single samples, summed over a batch; float32, as all preparation.
-pub fn squared_gradients(batch_size: i64, device: Device, _: Option<Mixed>) -> Result<Ours> {
+/// Squared gradients of single samples (SSD), summed over a batch. Preparation is always float32.
+pub fn squared_gradients(batch_size: i64, device: Device, _: Option<Mixed>) -> Result<TimedStep> {
     let model = resnet18(device)?;
     let images = images(batch_size, 32, device)?;
     let labels = Tensor::f_randint(10, [batch_size], (Kind::Int64, device))?;
-    Ok(Ours::new(device, move || fisher::squared_gradients(&model, &images, &labels).map(drop)))
+    Ok(TimedStep::new(device, move || fisher::squared_gradients(&model, &images, &labels).map(drop)))
 }
 
-// Sizes of the parts in batches, as in the baseline.
+// Sizes of the parts in batches, the same as in the baseline.
 const RETAIN: usize = 4;
 const FORGET: usize = 1;
 const HELDOUT: usize = 1;
 const VAL: usize = 1;
 const TEST: usize = 1;
-/// One training step (forget, retain, held-out), then the evaluation of retain, forget, val and test.
+/// Batches that an epoch forwards: one training step (forget, retain, held-out), then the evaluation of retain, forget,
+/// val and test.
 pub const BATCHES_PER_EPOCH: usize = 3 + RETAIN + FORGET + VAL + TEST;
 
-/// An epoch of ReGUn, and the logits of all parts.
-pub fn epoch(batch_size: i64, device: Device, _: Option<Mixed>) -> Result<Ours> {
+/// An epoch of ReGUn, then the logits of all parts.
+pub fn epoch(batch_size: i64, device: Device, _: Option<Mixed>) -> Result<TimedStep> {
     let batch = usize::try_from(batch_size).unwrap_or_default();
-    let resident = |batches: usize| -> Result<DeviceImages> {
+    let images = |batches: usize| -> Result<DeviceImages> {
         let n = batch_size * batches as i64;
         Ok(DeviceImages::new(Tensor::f_randn([n, 3, 32, 32], (Kind::Float, device))?, (0..n).map(|i| i % 10).collect()))
     };
@@ -45,15 +46,14 @@ pub fn epoch(batch_size: i64, device: Device, _: Option<Mixed>) -> Result<Ours> 
     };
     let (retain, forget, heldout, val) = (part(RETAIN), part(FORGET), part(HELDOUT), part(VAL));
     let parts = SplitIndices { retain, forget, heldout, val, ..SplitIndices::default() };
-    let dataset =
-        DeviceDataset::prepared(resident(RETAIN + FORGET + HELDOUT + VAL)?, resident(TEST)?, parts, 10, batch);
+    let dataset = DeviceDataset::prepared(images(RETAIN + FORGET + HELDOUT + VAL)?, images(TEST)?, parts, 10, batch);
     let batches = format!("data.batch_size={batch}");
     let overrides = ["unlearn=regun", "unlearn.trainer.max_epochs=1", "unlearn.optim.lr=0.001", &batches];
     let overrides = overrides.map(String::from);
     let config = load(&Request { overrides: &overrides, ..Request::default() })?.config;
     let world = World::solo();
     let mut model = resnet18(device)?;
-    Ok(Ours::new(device, move || {
+    Ok(TimedStep::new(device, move || {
         let Some(chosen) = &config.unlearn else { return Ok(()) };
         let mut method = unlearn::build(chosen)?;
         let settings = Settings { names: None, ..Settings::new(&config, &world, "unlearn/regun", 0) };

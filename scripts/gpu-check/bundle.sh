@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Packs what the GPU check needs into one archive: programs, Open MPI, the PyTorch scripts that they are compared with.
+# Packs the GPU check into one archive: the programs, Open MPI, and the PyTorch scripts of the benchmark.
 #
 #   scripts/gpu-check/bundle.sh TARGET_DIR [IMAGES]
 #
-# The machine that it runs on needs an NVIDIA GPU and a python3 with torch 2.11, but no compiler, no MPI and no network.
-# IMAGES is a .tar.gz of train/<class>/* and test/<class>/* with images, CIFAR-10 as JPEG files for example: without it
-# nothing is trained on real images. Called by `make gpu-check`.
+# The machine of the check needs an NVIDIA GPU and a python3 with torch 2.11, but no compiler, no MPI and no network.
+# IMAGES is a .tar.gz of train/<class>/* and test/<class>/* with images, for example CIFAR-10 as JPEG files. Without it
+# the check trains on no real images. `make gpu-check` calls this script.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -17,7 +17,7 @@ mkdir -p "$bundle"/{bin,lib/spare,benches,mpi/bin,mpi/share}
 
 # --- our programs -----------------------------------------------------------------------------------------------------
 
-# The newest executable of a test or a benchmark, as cargo named it: NAME-<hash>.
+# The newest executable of a test or a benchmark. cargo names it NAME-<hash>.
 built() {
     find "$target/release/deps" -maxdepth 1 -name "$1-*" -executable -type f -printf '%T@ %p\n' | sort -n | tail -n 1 |
         cut -d' ' -f2
@@ -28,7 +28,7 @@ strip -o "$bundle/bin/throughput" "$(built throughput)"
 cp benches/*.py "$bundle/benches/"
 cp scripts/gpu-check/*.py "$bundle/"
 
-# --- Open MPI, made to be moved (OPAL_PREFIX) -------------------------------------------------------------------------
+# --- Open MPI, which OPAL_PREFIX makes relocatable --------------------------------------------------------------------
 
 plugins=$(ompi_info --parsable --path pkglibdir | cut -d: -f3)
 prefix=$(ompi_info --parsable --path prefix | cut -d: -f3)
@@ -39,7 +39,7 @@ cp -L "$(command -v orted)" "$bundle/mpi/bin/orted"
 cp -r "$(ompi_info --parsable --path pkgdatadir | cut -d: -f3)" "$bundle/mpi/share/"
 for plugin in "$plugins"/*.so; do
     case ${plugin##*/} in
-    # Fast networks and file systems: one machine needs none, and their libraries are large.
+    # Fast networks and file systems. One machine needs none of them, and their libraries are large.
     *ucx* | *ofi* | *psm* | *openib* | *usnic* | *monitoring* | *portals* | *scoll* | *spml* | *sshmem* | *memheap*) ;;
     mca_atomic_* | mca_fs_* | mca_fbtl_* | mca_fcoll_* | mca_io_* | mca_sharedfp_*) ;;
     *) cp -L "$plugin" "$moved/" ;;
@@ -61,7 +61,7 @@ find "$bundle/bin" "$bundle/mpi" -type f \( -perm -u+x -o -name '*.so' \) -exec 
     grep -vE '/(libc|libm|libdl|librt|libpthread|libutil|libgcc_s|libstdc\+\+|ld-linux[^/]*)\.so' |
     grep -vE '/(torch|nvidia)/' |
     xargs -r cp -L -t "$bundle/lib"
-# Nearly every Linux has these: check.py uses ours only where one is missing.
+# Nearly every Linux has these. check.py uses the copies only if one is missing.
 for name in libz libudev; do
     find "$bundle/lib" -maxdepth 1 -name "$name.so*" -exec mv -t "$bundle/lib/spare" {} +
 done

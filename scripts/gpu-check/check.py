@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""Checks regun on a machine with a GPU: the command of the bundle that `make gpu-check` builds.
+"""Checks regun on a machine with a GPU. `make gpu-check` packs this command into its bundle.
 
     python3 gpu-check/check.py [--work DIR] [--report DIR] [--minutes N] [--only PART,PART] [--again]
 
-Needs this folder, an NVIDIA GPU, and to be run by a Python with torch 2.11 (and torchvision, for one program that the
-speed is compared with); no compiler, MPI or network. Exit code 1 where something failed. Writes, below --work,
+Needs this folder, an NVIDIA GPU, and a Python with torch 2.11 (and torchvision, for one program of the speed
+comparison). It needs no compiler, MPI or network. The exit code is 1 if a part failed. Writes, below --work,
 
-    report.md       what was found, up to the last part, test or method that ended
-    commands.log    every command with its output (the middle of a long one left out)
-    state.json      what is done
+    report.md       the results up to the last part, test or method that ended
+    commands.log    every command with its output (a long output without its middle)
+    state.json      the parts that are done
 
-What came to a good end is not run again, and models that are trained are not trained again: where the time is up, or
-something was cut off, the same command goes on. Another program's results are moved aside first.
+Parts that succeeded are not run again, and trained models are not trained again. If the time was up or a command was
+cut off, the same command continues the check. Results of another version of the programs are moved aside first.
 """
 
 import argparse
@@ -38,18 +38,18 @@ NAMES = [part.__name__ for part in PARTS]
 
 @dataclass
 class Check:
-    """What the parts share."""
+    """State that all parts share."""
 
     work: Path
     gpu: str | None  # its name
     runner: Runner
-    own: dict  # environment of the programs of the bundle
-    foreign: dict  # and of others
-    # Of the part that is being run: the lines of its section, what it need not do again, what writes both to disk.
+    own: dict  # environment of the bundle's programs
+    foreign: dict  # environment of other programs
+    # Of the current part: the lines of its section, its results so far, the function that writes both to disk.
     lines: list = field(default_factory=list)
     kept: dict = field(default_factory=dict)
     save: object = None
-    # Why ranks share the GPU without MPS; whether they were seen to share it with MPS.
+    # The reason why MPS is not used; true once MPS has worked.
     no_mps: str | None = None
     mps_proven: bool = False
 
@@ -76,7 +76,7 @@ class Check:
         return self.runner.run(command, seconds, environment, cwd)
 
     def must(self, command, seconds, **options):
-        """The same, and exit code 0 or it has failed."""
+        """Runs a command like `run`. Raises Failed unless its exit code is 0."""
         output = self.run(command, seconds, **options)
         if output.code:
             raise Failed(f"`{' '.join(command)}` ended with code {output.code}\n\n{quote(excerpt(output.text))}")
@@ -84,7 +84,7 @@ class Check:
 
 
 def digest_of_bundle():
-    """Of the programs, and of whether there are images and how many bytes."""
+    """A digest of the programs, and of the size of the images if there are any."""
     digest = hashlib.sha256()
     for file in sorted([*(BUNDLE / "bin").iterdir(), *(BUNDLE / "benches").glob("*.py")]):
         digest.update(file.read_bytes())
@@ -93,7 +93,7 @@ def digest_of_bundle():
 
 
 class State:
-    """What is done, on disk."""
+    """The results so far, on disk."""
 
     def __init__(self, work, copies):
         self.work, self.copies = work, copies
@@ -111,7 +111,7 @@ class State:
         return self.parts.get(part.__name__, {}).get("result")
 
     def set_aside(self, program):
-        """The results of another program, and the models that it trained."""
+        """Moves the results and trained models of another version of the programs to a folder of their own."""
         number = sum(1 for _ in self.work.glob("earlier-*"))
         folder = trainings.fresh(self.work / f"earlier-{number}-{program[:12]}")
         for name in ["state.json", "report.md", "commands.log", "table", "table-cache"]:
@@ -121,7 +121,7 @@ class State:
     def write(self):
         text = json.dumps({"program": self.program, "parts": self.parts}, indent=1)
         for path, content in [(self.work / "state.json", text), (self.work / "report.md", report(self.parts))]:
-            part = path.with_name(path.name + ".part")  # the whole file or none of it
+            part = path.with_name(path.name + ".part")  # so that the file is always complete
             part.write_text(content)
             part.replace(path)
         if self.copies:
@@ -160,8 +160,8 @@ def run_part(part, check, state, again):
         result = "ok"
     except OutOfTime as error:
         result = "out of time"
-        check.say(f"\n**Out of time: the same command goes on here.** {error}")
-    except Exception as error:  # whatever it is, the others have their turn
+        check.say(f"\n**Out of time: the same command continues here.** {error}")
+    except Exception as error:  # the other parts run in any case
         result = "failed"
         check.say(f"\n**Failed:** {error if isinstance(error, Failed) else repr(error)}")
     save(result)
@@ -180,9 +180,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("gpu-check-work"), help="folder for what is written, 2 GB")
     parser.add_argument("--report", type=Path, help="folder for copies of report.md, commands.log and state.json")
-    parser.add_argument("--minutes", type=float, help="stop before this many are over; the same command goes on")
-    parser.add_argument("--only", type=part_names, help="these parts alone, in this order: " + ",".join(NAMES))
-    parser.add_argument("--again", action="store_true", help="parts that are done too")
+    parser.add_argument("--minutes", type=float, help="stop within this many; the same command continues")
+    parser.add_argument("--only", type=part_names, help="run only these parts, in this order: " + ",".join(NAMES))
+    parser.add_argument("--again", action="store_true", help="run parts again that are done")
     options = parser.parse_args()
     work = options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
@@ -207,7 +207,7 @@ def main():
     for part in asked:
         if not options.again and state.result(part) == "ok":
             continue
-        if runner.left() < 10:  # what was found before stays
+        if runner.left() < 10:  # earlier results are kept
             print(f"{part.__name__}: out of time", flush=True)
             continue
         run_part(part, check, state, options.again)

@@ -1,4 +1,4 @@
-"""Running commands: within their time, and with everything that they said kept."""
+"""Runs commands with a time limit and logs their output."""
 
 import os
 import re
@@ -9,26 +9,27 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-# What is needed after a command was cut off: two tries to end it, and a report.
+# Seconds needed after a command was cut off: for two attempts to end it, and for the report.
 RESERVE = 25
-PATIENCE = 8  # for each try
+PATIENCE = 8  # seconds of each attempt
 
-# A command's output in the log: its beginning and its end, in bytes. And the whole log.
+# Limits in bytes: the beginning and the end of a command's output in the log; the size of the log, and its size after
+# shortening.
 FIRST, LAST = 200_000, 300_000
 LOG_LIMIT, LOG_KEEP = 14 << 20, 8 << 20
 
 
 class Failed(Exception):
-    """A part that did not do what it should; the text goes into the report."""
+    """A part failed. The text goes into the report."""
 
 
 class OutOfTime(Exception):
-    """A part that --minutes left no time for; the text, if any, says what was cut off."""
+    """The time of --minutes is up. The text, if any, names the command that was cut off."""
 
 
 @dataclass
 class Output:
-    """What a command said."""
+    """The result of a command."""
 
     code: int
     text: str
@@ -43,11 +44,11 @@ class Runner:
         self.deadline = time.monotonic() + 60 * minutes if minutes else float("inf")
 
     def left(self):
-        """Seconds for commands."""
+        """Seconds left for commands."""
         return self.deadline - RESERVE - time.monotonic()
 
     def run(self, command, seconds, environment, cwd=None):
-        """Runs a command, for `seconds` at most. Afterwards it and its children are gone."""
+        """Runs a command for `seconds` at most. Afterwards it and its children have ended."""
         left = self.left()
         if left < 10:
             raise OutOfTime
@@ -68,7 +69,7 @@ class Runner:
                 code = "interrupted"
                 try:
                     cut = still_runs_after(process, min(seconds, left))
-                finally:  # an interrupt, too, takes the whole family along
+                finally:  # after an interrupt, too, the whole session ends
                     stop(process)
             code = "cut off" if cut else process.returncode
         except OSError as error:
@@ -84,7 +85,7 @@ class Runner:
         return Output(process.returncode, text, took)
 
     def keep(self, head, said, foot):
-        """Appends to the log, which keeps what is newest."""
+        """Appends to the log. A log that is too long loses its oldest commands."""
         if len(said) > FIRST + LAST:
             said = said[:FIRST] + b"\n[... left out ...]\n" + said[-LAST:]
         with open(self.log, "ab") as file:
@@ -103,12 +104,12 @@ def still_runs_after(process, seconds):
 
 
 def stop(process):
-    """Ends what still runs of a command and its children. mpirun ends its ranks when it is asked to; what is deaf, or
-    was left behind, is killed."""
+    """Ends a command and its children. mpirun ends its ranks on SIGTERM. Processes that ignore it or were left behind
+    are killed."""
     if process.poll() is None:
         signal_all([process.pid], signal.SIGTERM)
         still_runs_after(process, PATIENCE)
-    for _ in range(3):  # what a dying process started meanwhile, too
+    for _ in range(3):  # again for processes that were started meanwhile
         family = session(process.pid)
         if not family:
             break
@@ -126,12 +127,12 @@ def signal_all(pids, number):
 
 
 def session(leader):
-    """The processes of a session: ranks have process groups of their own, but stay in it. Those that only wait to be
-    reaped are left out."""
+    """The process ids of a session. Ranks have process groups of their own, but stay in the session. Zombies are left
+    out."""
     members = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            # The name, in parentheses, may hold anything; then state, parent, group, session.
+            # The name in parentheses can contain any character. After it: state, parent, group, session.
             state, _, _, its_session = stat.read_text(errors="replace").rpartition(")")[2].split()[:4]
         except (OSError, ValueError):
             continue
@@ -141,7 +142,7 @@ def session(leader):
 
 
 def excerpt(text, lines=150):
-    """From the first line that sounds like a failure on, and the end where that is farther."""
+    """The text from the first line that looks like a failure, and the end of the text if that is far from it."""
     every = text.rstrip().splitlines()
     first = next((i for i, line in enumerate(every) if re.search("panicked|error|traceback", line, re.I)), None)
     if first is None or len(every) - first <= lines:

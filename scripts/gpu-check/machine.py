@@ -1,4 +1,4 @@
-"""The bundle and the machine: which libraries, variables and programs a command finds."""
+"""The bundle and the machine: the libraries, environment variables and programs that a command finds."""
 
 import ctypes
 import os
@@ -16,12 +16,12 @@ from command import Failed, stop, still_runs_after
 BUNDLE = Path(__file__).resolve().parent
 IMAGES = BUNDLE / "images.tar.gz"
 
-# Dense bfloat16 TFLOP/s, for the share of the peak that a training reaches (NVIDIA's data sheets). The first name whose
-# words a GPU has counts.
+# Peak dense bfloat16 TFLOP/s (NVIDIA's data sheets), to compute the fraction that a training reaches. The first entry
+# that matches all its words in the name of the GPU counts.
 PEAKS = {"H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "H200": 989, "A100": 312, "L40S": 362, "B200": 2250}
 
-# An mpirun that may be root in a container, and talks to nobody but this machine; and an NCCL that does so, too: ranks
-# on one GPU are different hosts to it, which talk through sockets. Few CTAs: the ranks share the GPU's multiprocessors.
+# mpirun may run as root in a container and uses only this machine. So does NCCL: it treats ranks on one GPU as
+# different hosts and connects them through sockets. It uses few CTAs because the ranks share the GPU's multiprocessors.
 LAUNCHER = {
     "OPAL_PREFIX": str(BUNDLE / "mpi"),
     "PMIX_INSTALL_PREFIX": str(BUNDLE / "mpi" / "pmix"),
@@ -49,18 +49,18 @@ LAUNCHER = {
 
 
 def peak(gpu):
-    """TFLOP/s of a GPU, by its name; none for one that is not known."""
+    """Peak TFLOP/s of a GPU by its name. None for an unknown one."""
     return next((tflops for name, tflops in PEAKS.items() if all(word in gpu for word in name.split())), None)
 
 
 def foreign_environment():
-    """For programs that are not ours. What a launcher around this one says is not meant for anything here."""
+    """The environment of programs outside the bundle, without the variables of a launcher that started this check."""
     launchers = ("OMPI_", "PMIX_", "PMI_", "SLURM_")
     return {name: value for name, value in os.environ.items() if not name.startswith(launchers)}
 
 
 def own_environment(torch_libraries):
-    """For the programs of the bundle."""
+    """The environment of the bundle's programs."""
     outer, lib = foreign_environment(), BUNDLE / "lib"
     libraries = [lib, *spare_libraries(lib / "spare"), torch_libraries, outer.get("LD_LIBRARY_PATH", "")]
     path = f"{BUNDLE / 'mpi' / 'bin'}:{BUNDLE / 'bin'}:{outer.get('PATH', '')}"
@@ -68,7 +68,7 @@ def own_environment(torch_libraries):
 
 
 def spare_libraries(folder):
-    """The folder, where this machine lacks one of the libraries in it: those that nearly all have."""
+    """The folder with copies of common libraries, if this machine lacks one of them."""
 
     def missing(file):
         try:
@@ -81,7 +81,7 @@ def spare_libraries(folder):
 
 
 def foreign_python(work):
-    """This Python, as a program of ours may start it: without the libraries that ours need."""
+    """A script that runs this Python without the libraries that the bundle's programs need."""
     path = os.environ.get("LD_LIBRARY_PATH")
     libraries = f"export LD_LIBRARY_PATH={shlex.quote(path)}" if path else "unset LD_LIBRARY_PATH"
     script = work / "python"
@@ -91,7 +91,7 @@ def foreign_python(work):
 
 
 def loopback_works():
-    """Whether a process can reach another one of this machine, as the ranks do."""
+    """True if a process can connect to another one on this machine, as the ranks do."""
     try:
         with socket.create_server(("127.0.0.1", 0)) as server:
             socket.create_connection(server.getsockname(), timeout=5).close()
@@ -107,8 +107,8 @@ MPS = "nvidia-cuda-mps-control"
 
 @contextmanager
 def sharing(check, trial):
-    """Processes that share the GPU: at the same time, through MPS, where the machine has that and the command `trial`
-    works under it, else in turns. True for MPS. The report says which."""
+    """A context in which processes share the GPU. They run at the same time through MPS if the machine has it and the
+    command `trial` works under it, otherwise in turns. Yields True for MPS. The report says which of the two it is."""
     if check.no_mps is None and not shutil.which(MPS):
         check.no_mps = f"there is no {MPS} on PATH"
     if check.no_mps is not None:
@@ -155,7 +155,8 @@ def in_turns(check):
 
 
 def why_not(check, names, trial, daemon):
-    """None where MPS works. A program that finds no daemon runs without one: so its list of servers is asked, too."""
+    """The reason why MPS does not work, or None if it works. A program that finds no daemon runs without MPS, so the
+    daemon's list of servers is checked as well."""
     end = time.monotonic() + 5
     while not (Path(names["CUDA_MPS_PIPE_DIRECTORY"]) / "control").exists() and time.monotonic() < end:
         if daemon.poll() is not None:

@@ -1,4 +1,4 @@
-"""The parts of the check that measure or compare; `trainings.py` has those that train on images."""
+"""The parts of the check that measure or compare. `trainings.py` has those that train on images."""
 
 import json
 import os
@@ -10,16 +10,16 @@ from command import Failed, last, quote
 from machine import BUNDLE, foreign_python, loopback_works, peak, sharing
 from trainings import fresh, into, median, rates, training, unpack_images
 
-# NCCL refuses one GPU for two ranks, unless a different NCCL_HOSTID makes it take them for different hosts.
+# NCCL refuses two ranks on one GPU. With different values of NCCL_HOSTID it treats them as ranks on different hosts.
 AS_HOSTS = ["sh", "-c", 'NCCL_HOSTID=regun-rank-$OMPI_COMM_WORLD_RANK exec "$0" "$@"']
 ON_ONE_GPU = ["trainer.accelerator=gpu", "trainer.devices=[0]", "launch.share_gpus=true"]
 
-# The tests that start ranks; what those run is called rank_* there.
+# Prefix of the tests that start ranks. The tests that run inside the ranks are called rank_*.
 RANKS = "ranks::"
 
 
 def machine(check):
-    """Which machine this is, and what a run would find on it."""
+    """The machine, and the report of `regun doctor` on it."""
     import torch
 
     check.say(f"- {platform.platform()}, {os.cpu_count()} processors, Python {platform.python_version()}")
@@ -36,15 +36,15 @@ def machine(check):
 
 
 def tests(check):
-    """The tests of `tests/gpu` that need one process: float32 and float64 on the GPU against the CPU, recorded
-    steps, mixed precision, determinism, augmentation."""
+    """The tests of `tests/gpu` that need one process: float32 and float64 on the GPU compared with the CPU,
+    captured CUDA graphs, mixed precision, determinism, augmentation."""
     check.needs_gpu()
     run_tests(check, [name for name in listed(check) if not name.startswith(RANKS)], 150)
 
 
 def rank_tests(check):
     """The tests of `tests/gpu` that start ranks: NCCL's collectives and trainings on ranks that share the GPU, and a
-    process that finds little memory on it."""
+    process on a GPU with little free memory."""
     check.needs_gpu()
     names = [name for name in listed(check) if name.startswith(RANKS)]
     with sharing(check, doctor_on(check, 2)):
@@ -62,7 +62,7 @@ def listed(check):
 
 
 def run_tests(check, names, seconds):
-    """Each in a process of its own. Those that have passed are not run again; those that failed before come last."""
+    """Runs each test in a process of its own. Passed tests are not run again; failed ones come last."""
     try:
         for name in sorted(names, key=lambda name: name in check.kept):
             if check.kept.get(name, {}).get("result") != "ok":
@@ -88,7 +88,7 @@ def one_test(check, name, seconds):
         text = check.must(command, seconds).text
         if "no GPU: skipped" in text or "1 passed" not in text:
             raise Failed(f"it did not run\n\n{quote(last(text, 30))}")
-        # What the test itself printed; the first line of that follows its name.
+        # The output of the test itself. Its first line follows the name of the test.
         lines = [line.removeprefix(f"test {name} ... ") for line in text.splitlines()]
         said = [line for line in lines if line not in ("", "ok") and not line.startswith(("running 1 ", "test result"))]
         text = quote(last("\n".join(said), 40)) if said else ""
@@ -101,7 +101,7 @@ def one_test(check, name, seconds):
 
 
 def on_ranks(n, command):
-    """`command` on n ranks that share the first GPU."""
+    """The command line that runs `command` on n ranks that share the first GPU."""
     mpirun = str(BUNDLE / "mpi" / "bin" / "mpirun")
     return [mpirun, "-n", str(n), "--oversubscribe", "--bind-to", "none", *AS_HOSTS, *command]
 
@@ -111,8 +111,8 @@ def doctor_on(check, n):
 
 
 def ranks(check):
-    """`regun doctor` on 1, 2 and 4 ranks on one GPU, which NCCL takes for different hosts: are its sums right, and how
-    fast are they? The ranks talk through sockets here: the bandwidth is not that of NVLink."""
+    """`regun doctor` on 1, 2 and 4 ranks on one GPU, which NCCL treats as different hosts. It checks the results and
+    the speed of the all-reduce. The ranks communicate through sockets, so the bandwidth is not that of NVLink."""
     check.needs_gpu()
     if not loopback_works():
         check.say("**The loopback interface `lo` is down**: the ranks cannot reach each other (`ip link set lo up`).\n")
@@ -125,8 +125,9 @@ def ranks(check):
 
 # --- speed ------------------------------------------------------------------------------------------------------------
 
-# What ours should be times as fast as, for the batches of 128 and 1024; None: only reported.
-RIVALS = {
+# Title of each PyTorch program, and the wanted ratio of regun's speed to its own by batch size. Ratios without a target
+# are only reported.
+BASELINES = {
     "graph": ("hand-tuned eager in a CUDA graph", {128: 1.0, 1024: 1.0}),
     "compile": ("torch.compile", {128: 1.3, 1024: 0.85}),
     "loader": ("DataLoader of 8 workers, eager", {128: 8.0, 1024: 8.0}),
@@ -134,14 +135,15 @@ RIVALS = {
     "eager": ("hand-tuned eager", {}),
 }
 
-# Steps of a round. Whole rounds of the loader's workers, or what the last of them leaves idle counts against it.
+# Steps of a round, by batch size: multiples of the loader's number of workers. Otherwise some workers are idle at the
+# end of a round.
 STEPS = {128: 200, 1024: 48}
 
 
 def speed(check):
-    """ResNet-18 with the CIFAR stem, bfloat16, whole training steps with augmentation: images per second against
-    PyTorch on the same GPU, all programs in turns. `-` is a program of PyTorch that could not run; the reason is below
-    the table."""
+    """ResNet-18 with the CIFAR stem, bfloat16, whole training steps with augmentation: images per second compared
+    with PyTorch on the same GPU, all programs in turn. `-` marks a PyTorch program that could not run; the reason is
+    below the table."""
     check.needs_gpu()
     failures = []
     try:
@@ -170,7 +172,7 @@ def speed(check):
 
 def speed_row(batch, row):
     mode = row["baseline_name"].split(",")[0].removeprefix("PyTorch ")
-    title, targets = RIVALS.get(mode, (mode, {}))
+    title, targets = BASELINES.get(mode, (mode, {}))
     target, ratio, share = targets.get(batch), row["ratio"], row.get("share_of_peak")
     theirs = share / ratio if share and ratio else None
     reached = "-" if target is None or ratio is None else "yes" if ratio >= target else "**no**"
@@ -191,7 +193,8 @@ def measured(check, batch):
     command += ["--threads", str(min(8, os.cpu_count() or 1)), "--python", str(foreign_python(check.work))]
     limit = peak(check.gpu)
     command += ["--peak-tflops", str(limit)] if limit else []
-    # It looks for its Python programs in `benches`, and writes `target/bench.json`. What torch.compile makes is kept.
+    # The benchmark finds its Python programs in `benches` and writes `target/bench.json`. The cache of torch.compile is
+    # kept.
     folder = fresh(check.work / "speed")
     (folder / "benches").symlink_to(BUNDLE / "benches")
     cache = {"TORCHINDUCTOR_CACHE_DIR": str(check.work / "inductor")}
@@ -200,18 +203,19 @@ def measured(check, batch):
     return {"rows": json.loads((folder / "target/bench.json").read_text()), "text": last("\n".join(lines), 150)}
 
 
-# --- sums of gradients beneath the backward pass ----------------------------------------------------------------------
+# --- all-reduce of gradients during the backward pass -----------------------------------------------------------------
 
 
 def overlap(check):
-    """Two ranks on one GPU train with `launch.trace_sums=true`: events on both streams say how much of the time of the
-    gradient sums lies beneath the backward pass. With `launch.bucket_order=layout` the first bucket is the last to be
-    ready, so that nearly nothing can be hidden; with `ready`, what users run, most should be.
+    """Two ranks on one GPU train with `launch.trace_sums=true`: events on both streams measure the part of the time of
+    the gradients' all-reduce that overlaps the backward pass (is hidden by it). With `launch.bucket_order=layout` the
+    first bucket is the last to be ready, so that almost no time can be hidden. With `ready`, the default, most should
+    be hidden.
 
-    Two processes on one GPU take turns (time slices), unless MPS lets them in together: a sum ends only when the other
-    rank has had its turn, and for part of that time nothing of this rank runs. So the milliseconds of a sum say little
-    about a sum on two GPUs, and the share that is hidden says only that sums begin while the backward pass goes on. The
-    sums go through sockets here, too."""
+    Two processes on one GPU take turns (time slices), unless they run at the same time through MPS. An all-reduce then
+    ends only after the other rank's turn, and for part of that time this rank runs nothing. So its milliseconds say
+    little about two GPUs, and the hidden part only shows that the all-reduce begins during the backward pass. The
+    ranks communicate through sockets here, too."""
     check.needs_gpu()
     unpack_images(check)
     options = ["data.debug_subset_size=8192", "data.batch_size=1024", "trainer.sync_batchnorm=false"]

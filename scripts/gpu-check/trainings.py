@@ -23,7 +23,7 @@ METRICS = [
 
 
 def image_overrides():
-    """The image files of the bundle, as CIFAR-10."""
+    """The overrides for the image files of the bundle, with CIFAR-10's mean and standard deviation."""
     return [
         "data=image_folder",
         "data.num_classes=10",
@@ -34,19 +34,19 @@ def image_overrides():
 
 
 def unpack_images(check):
-    """Once; a folder that is there under its name is whole."""
+    """Unpacks the images once. A folder of this name is always complete."""
     folder = check.work / "images"
     if not IMAGES.exists() or folder.exists():
         return
     half = fresh(check.work / "images.part")
     with tarfile.open(IMAGES) as archive:
-        # An archive that we packed ourselves; older Pythons do not know the filter.
+        # The archive is trusted. Older Pythons do not have the filter.
         archive.extractall(half, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     half.rename(folder)
 
 
 def training(epochs, *more):
-    """A training of one model on the images of the bundle, or on the digits where it has none."""
+    """The arguments to train one model on the images of the bundle, or on the digits data set if it has none."""
     data = image_overrides() if IMAGES.exists() else ["data=digits"]
     return ["reference", "--run-idx", "1", *data, "model=resnet", f"trainer.max_epochs={epochs}", *more]
 
@@ -62,7 +62,7 @@ def fresh(folder):
 
 
 def rates(folder):
-    """Images per second of the epochs but the first, in which libraries choose their algorithms."""
+    """Images per second of each epoch except the first, in which libraries choose their algorithms."""
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [row["images_per_second"] for row in rows[1:]]
 
@@ -74,8 +74,8 @@ def median(values):
 
 
 def memory(check):
-    """The most memory of the GPU that a training of ResNet-18 took: in tensors, and all that libtorch's allocator holds
-    for them, recorded steps included."""
+    """Peak GPU memory of a training of ResNet-18: the memory in tensors, and all memory that libtorch's allocator
+    holds, CUDA graphs included."""
     check.needs_gpu()
     unpack_images(check)
     check.say("| batch | precision | CUDA graph | MiB in tensors | MiB held |")
@@ -93,8 +93,8 @@ def memory(check):
 
 
 def table(check):
-    """Four references, base, retrained and all methods on the images of the bundle: ResNet-18, 20 epochs at most. One
-    method after the other: those that are done, and the models that all of them need, are not made again."""
+    """Four references, base, retrained and all methods on the images of the bundle: ResNet-18, 20 epochs at most. The
+    methods run one after the other. Finished ones, and the models that all of them need, are not run again."""
     check.needs_gpu()
     if not IMAGES.exists():
         raise Failed("the bundle has no images (`make gpu-check IMAGES=archive.tar.gz`)")
@@ -128,7 +128,7 @@ def table(check):
 def say_table(check):
     columns = {}
     for method in METHODS:
-        # A model that another method's run trained has its seconds there.
+        # The seconds of a model are in the results of the run that trained it.
         for title, metrics in check.kept.get(method, {}).items():
             columns[title] = {**columns.get(title, {}), **metrics}
     check.say(f"| model | {' | '.join(title for _, title, _ in METRICS)} |")

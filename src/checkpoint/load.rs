@@ -13,8 +13,8 @@ use crate::error::Result;
 /// configuration: [`Checkpoint::expect`] does.
 ///
 /// # Errors
-/// Of kind `Missing`: the file is missing, damaged or of another kind, or its pickle calls something that is not known to
-/// make plain data.
+/// Of kind `Missing`: the file is missing, damaged or of another kind, or its pickle calls something that is not known
+/// to make plain data.
 pub fn load(path: &Path) -> Result<Checkpoint> {
     let mut start = Vec::new();
     File::open(path)

@@ -4,15 +4,15 @@
 //! | --- | --- |
 //! | [`load`](mod@load) | reads a checkpoint of any kind, recognised by its content |
 //! | [`native`] | the program's own files (`.safetensors`) |
-//! | [`pytorch`] | files of PyTorch and Lightning (`.pt`, `.pth`, `.ckpt`): read without executing anything, and written |
+//! | [`pytorch`] | files of PyTorch and Lightning (`.pt`, `.pth`, `.ckpt`), read without executing anything |
 //! | [`loaded`] | a checkpoint in memory, and the check that it fits a configuration |
 //! | [`manifest`], [`facts`] | the manifest; identity and provenance, and their comparison |
 //! | [`cache`] | caches: safetensors files that may be deleted at any time |
 //! | [`bytes`] | tensors as bytes, and their checksum |
 //!
-//! Tensor names are torchvision's. The manifest holds the *identity* (data, split, architecture, classes, seed, role: all
-//! must match before the weights are used), the *provenance* (how the model was trained: a difference is a warning) and
-//! the resolved configuration. A file that another program wrote has no identity, and at most a configuration.
+//! Tensor names are torchvision's. The manifest holds the *identity* (data, split, architecture, classes, seed, role:
+//! all must match before the weights are used), the *provenance* (how the model was trained: a difference is a warning)
+//! and the resolved configuration. A file that another program wrote has no identity, and at most a configuration.
 
 mod bytes;
 mod cache;

@@ -182,8 +182,8 @@ fn array(
             wanted.map_or("more than memory can hold".into(), |n| n.to_string())
         )));
     }
-    // The bytes are put into row-major order only on request. Otherwise a small pickle could ask for any number of copies
-    // of one large value.
+    // The bytes are put into row-major order only on request. Otherwise a small pickle could ask for any number of
+    // copies of one large value.
     Ok(NumpyObject::Array(NumpyArray { dtype: *dtype, shape, bytes: bytes.clone(), fortran }))
 }
 

@@ -161,7 +161,8 @@ fn every_truncation_is_refused() {
     }
 }
 
-/// No single flipped byte may cause a panic, a hang or unbounded allocation. Many flips stay undetected: those of pixels.
+/// No single flipped byte may cause a panic, a hang or unbounded allocation. Many flips stay undetected: those of
+/// pixels.
 #[test]
 fn no_flipped_byte_panics() {
     for (_, input) in BATCHES.into_iter().chain([("", fixture!("arrays")), ("", fixture!("plain_0"))]) {

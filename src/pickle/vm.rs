@@ -10,8 +10,8 @@ use crate::error::Result;
 /// Maximum number of opcodes of one pickle. Each makes at most a few small values, so this limits the memory to some
 /// hundred megabytes. A batch file of CIFAR has about 60 thousand.
 const MAX_OPCODES: usize = 1 << 22;
-/// Maximum bytes of all text and bytes values, as a multiple of the pickle's size. Bytes that Python 3 writes by protocol 2
-/// exist three times.
+/// Maximum bytes of all text and bytes values, as a multiple of the pickle's size. Bytes that Python 3 writes by
+/// protocol 2 exist three times.
 const MAX_UNFOLDING: usize = 4;
 /// Pickles may always unfold to this many bytes, however small they are.
 const MIN_UNFOLDING: usize = 1 << 20;

@@ -18,8 +18,8 @@ use crate::checkpoint::manifest::Manifest;
 use crate::error::{Error, Result};
 use crate::pickle;
 
-/// Upper limit of the size of all unpacked records, as a multiple of the file's size. Weights hardly compress; only a zip
-/// bomb exceeds this.
+/// Upper limit of the size of all unpacked records, as a multiple of the file's size. Weights hardly compress; only a
+/// zip bomb exceeds this.
 const MAX_UNPACKING: u128 = 16;
 /// Files may always unpack to this many bytes, however small they are.
 const MIN_UNPACKING: u128 = 1 << 20;

@@ -1,7 +1,7 @@
 //! The configuration in the hyper-parameters of a Lightning file.
 //!
-//! `save_hyperparameters()` stores the arguments of a module. If an argument is a section of an omegaconf tree, the whole
-//! tree is stored with it, because a section refers to its parent. Interpolations are stored unresolved.
+//! `save_hyperparameters()` stores the arguments of a module. If an argument is a section of an omegaconf tree, the
+//! whole tree is stored with it, because a section refers to its parent. Interpolations are stored unresolved.
 
 use std::collections::HashSet;
 

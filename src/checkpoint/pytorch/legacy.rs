@@ -1,6 +1,6 @@
 //! The container before PyTorch 1.6 (`_use_new_zipfile_serialization=False`): pickles of a magic number, the protocol,
-//! facts about the machine, the object and the list of storage keys; then for each key the number of elements (int64) and
-//! the elements, little-endian on all machines.
+//! facts about the machine, the object and the list of storage keys; then for each key the number of elements (int64)
+//! and the elements, little-endian on all machines.
 
 use std::collections::HashMap;
 use std::path::Path;

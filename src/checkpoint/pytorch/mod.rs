@@ -12,8 +12,8 @@
 //! | [`hyper_parameters`] | the configuration in a Lightning file |
 //! | [`write`](mod@write) | writes the zip container |
 //!
-//! Nothing in such a file is executed (see [`crate::pickle`]). No size that the file states is trusted: views are checked
-//! against their storages, storages against the bytes present, records against the size of the file.
+//! Nothing in such a file is executed (see [`crate::pickle`]). No size that the file states is trusted: views are
+//! checked against their storages, storages against the bytes present, records against the size of the file.
 
 mod archive;
 mod container;

@@ -12,7 +12,8 @@ use crate::checkpoint::errors::damaged;
 use crate::error::{Error, Result};
 use crate::pickle::{Dialect, Global, Heap, PickleValue, ValueId, constructors};
 
-/// Maximum number of dimensions of a tensor: more than any layer has. It limits the memory that a small pickle can take.
+/// Maximum number of dimensions of a tensor: more than any layer has. It limits the memory that a small pickle can
+/// take.
 const MAX_DIMENSIONS: usize = 8;
 
 /// An object of this dialect.

@@ -9,8 +9,8 @@ use crate::checkpoint::errors::damaged;
 use crate::error::Result;
 use crate::pickle::Global;
 
-/// Upper limit of the bytes of all weights, as a multiple of the bytes of their storages. It is above 1 because tied weights
-/// are listed twice.
+/// Upper limit of the bytes of all weights, as a multiple of the bytes of their storages. It is above 1 because tied
+/// weights are listed twice.
 const MAX_SHARING: usize = 4;
 
 /// Names of the storage classes, and their element types.

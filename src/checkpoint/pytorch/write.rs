@@ -1,7 +1,7 @@
 //! Writes the zip container as `torch.save` does, for `torch.load` with `weights_only=True`.
 //!
-//! One more record holds the manifest. PyTorch ignores it; regun reads it, so that a file converted to `.pt` and back is
-//! the same checkpoint.
+//! One more record holds the manifest. PyTorch ignores it; regun reads it, so that a file converted to `.pt` and back
+//! is the same checkpoint.
 
 use std::io::{Cursor, Write};
 use std::path::Path;
@@ -39,8 +39,8 @@ pub fn save_state_dict(path: &Path, checkpoint: &Checkpoint) -> Result<()> {
     save(path, &checkpoint.manifest, &tensors, &writer.finish())
 }
 
-/// Writes a Lightning checkpoint for a module that has the network in its attribute `model`: `state_dict`, epoch, and the
-/// configuration as `hyper_parameters` in plain dicts. There is no optimizer state.
+/// Writes a Lightning checkpoint for a module that has the network in its attribute `model`: `state_dict`, epoch, and
+/// the configuration as `hyper_parameters` in plain dicts. There is no optimizer state.
 pub fn save_lightning(path: &Path, checkpoint: &Checkpoint) -> Result<()> {
     let tensors = encode(checkpoint)?;
     let Manifest { config, epoch, .. } = &checkpoint.manifest;
