@@ -1,4 +1,4 @@
-//! Checkpoints: files with the weights of a model and a manifest that says which model it is and how it was trained.
+//! Checkpoints: files with the weights of a model, and a manifest of its identity and its training.
 //!
 //! | module | holds |
 //! | --- | --- |
@@ -11,8 +11,9 @@
 //! | [`bytes`] | tensors as bytes, and their checksum |
 //!
 //! Tensor names are torchvision's. The manifest holds the *identity* (data, split, architecture, classes, seed, role:
-//! all must match before the weights are used), the *provenance* (how the model was trained: a difference is a warning)
-//! and the resolved configuration. A file that another program wrote has no identity, and at most a configuration.
+//! all must match before the weights are used), the *provenance* (the settings of its training: a difference is a
+//! warning) and the resolved configuration. A file that another program wrote has no identity, and at most a
+//! configuration.
 
 mod bytes;
 mod cache;

@@ -3,7 +3,7 @@
 //! PyTorch stores its records uncompressed. An archive that another tool has packed again with deflate is read too.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use zip::ZipArchive;
@@ -31,7 +31,7 @@ pub fn read(path: &Path) -> Result<(Manifest, NamedTensors)> {
 }
 
 fn read_from(mut input: impl Read + Seek) -> Result<(Manifest, NamedTensors)> {
-    let length = input.seek(std::io::SeekFrom::End(0)).map_err(|error| damaged(error.to_string()))?;
+    let length = input.seek(SeekFrom::End(0)).map_err(|error| damaged(error.to_string()))?;
     let zip = ZipArchive::new(input).map_err(|error| broken("the archive", &error))?;
     let sizes = (0..zip.len()).map(|index| zip.by_index_data(index).map(|record| u128::from(record.size())));
     let unpacked: u128 = sizes.sum::<Result<_, _>>().map_err(|error| broken("the archive", &error))?;
@@ -91,7 +91,7 @@ impl<R: Read + Seek> Archive<R> {
         let read = (&mut file).take(size + 1).read_to_end(&mut bytes);
         read.map_err(|error| broken(name, &error))?;
         if bytes.len() as u64 != size {
-            return Err(damaged(format!("record {name:?} has not the {size} bytes that it should have")));
+            return Err(damaged(format!("record {name:?} does not have the {size} bytes that the archive states")));
         }
         Ok(Some(bytes))
     }
@@ -112,6 +112,7 @@ impl<R: Read + Seek> StorageReader for Archive<R> {
     }
 }
 
-fn broken(what: &str, error: &dyn std::fmt::Display) -> Error {
-    damaged(format!("{what:?} cannot be read: {error}"))
+/// The archive, or a record of it, cannot be read.
+fn broken(name: &str, error: &dyn std::fmt::Display) -> Error {
+    damaged(format!("{name:?} cannot be read: {error}"))
 }
