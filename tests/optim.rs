@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use regun::config::schema::{ModelConfig, OptimConfig, OptimName, SchedulerConfig, SchedulerName};
 use regun::models::init::Init;
-use regun::models::layout::{Builder, Layout};
+use regun::models::layout::{LayoutBuilder, StateLayout};
 use regun::models::{Architecture, Forward, State, Statistics, build as build_model};
 use regun::optim::schedule::lr;
-use regun::optim::{FlatParams, Groups, Optimizer, build};
+use regun::optim::{FlatParams, Optimizer, WeightDecayGroups, build};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor, no_grad};
 
@@ -77,13 +77,13 @@ fn schedules_name_the_setting_they_lack() {
 }
 
 struct Tiny {
-    layout: Arc<Layout>,
+    layout: Arc<StateLayout>,
     streams: Vec<u64>,
 }
 
 /// The parameters of the fixtures' optimizer steps.
 fn tiny(fixtures: &Value) -> Tiny {
-    let mut builder = Builder::new();
+    let mut builder = LayoutBuilder::new();
     let mut streams = Vec::new();
     for parameter in fixtures["tiny_parameters"].as_array().unwrap() {
         let shape: Vec<i64> = parameter["shape"].as_array().unwrap().iter().map(|n| n.as_i64().unwrap()).collect();
@@ -99,7 +99,7 @@ impl Tiny {
             let n = shape.iter().product::<i64>() as u64;
             Tensor::from_slice(&(0..n).map(|i| formula::s(stream, i)).collect::<Vec<f64>>()).reshape(shape)
         };
-        let entries = self.layout.entries().iter().zip(&self.streams);
+        let entries = self.layout.specs().iter().zip(&self.streams);
         let named = entries.map(|(entry, &stream)| (entry.name.clone(), tensor(stream, &entry.shape)));
         State::from_named(&self.layout, named, dtype, Device::Cpu).unwrap()
     }
@@ -121,7 +121,7 @@ fn optimizer_steps_match() {
     let tiny = tiny(&fixtures);
     for case in fixtures["optimizer_steps"].as_array().unwrap() {
         let optim: OptimConfig = serde_json::from_value(case["optim"].clone()).unwrap();
-        let groups = Groups::new(&optim, case["named_parameters_given"].as_bool().unwrap());
+        let groups = WeightDecayGroups::new(&optim, case["named_parameters_given"].as_bool().unwrap());
         for (dtype, key, tolerance) in
             [(Kind::Double, "after_steps_float64", 1e-12), (Kind::Float, "after_steps_float32", 1e-6)]
         {
@@ -159,7 +159,7 @@ fn optimizer_state_must_fit() {
     let tiny = tiny(&fixtures());
     let mut state = tiny.state(Kind::Float);
     let sgd = optim(OptimName::Sgd);
-    let params = FlatParams::new(&mut state, Groups::new(&sgd, false), 1 << 20, |_| true).unwrap();
+    let params = FlatParams::new(&mut state, WeightDecayGroups::new(&sgd, false), 1 << 20, |_| true).unwrap();
     let mut rule = build(&sgd, &params).unwrap();
     let saved = || rule_state(&*build(&sgd, &params).unwrap());
     let mut message = |saved| rule.load_state(saved).unwrap_err().message().to_owned();
@@ -181,7 +181,7 @@ fn impossible_settings_are_refused() {
     let tiny = tiny(&fixtures());
     let mut state = tiny.state(Kind::Float);
     let sgd = optim(OptimName::Sgd);
-    let params = FlatParams::new(&mut state, Groups::new(&sgd, false), 1 << 20, |_| true).unwrap();
+    let params = FlatParams::new(&mut state, WeightDecayGroups::new(&sgd, false), 1 << 20, |_| true).unwrap();
     let refused = |optim: OptimConfig| build(&optim, &params).unwrap_err().message().to_owned();
     assert!(refused(OptimConfig { momentum: Some(0.0), ..sgd.clone() }).contains("nesterov"));
     assert!(refused(OptimConfig { momentum: Some(-1.0), ..sgd.clone() }).contains("momentum"));
@@ -213,14 +213,17 @@ fn decay_groups_match() {
         let architecture = model(name);
         let adamw =
             OptimConfig { exclude_wd_norm_bias: Some(true), weight_decay: Some(0.05), ..optim(OptimName::Adamw) };
-        let exempt = |groups: Groups| -> Vec<String> {
+        let exempt = |groups: WeightDecayGroups| -> Vec<String> {
             let names = architecture.layout().parameters().map(|(_, entry)| entry.name.clone());
             names.filter(|name| groups.weight_decay(name) == 0.0).collect()
         };
         let listed = wanted["no_decay"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned());
-        assert_eq!(exempt(Groups::new(&adamw, true)), listed.collect::<Vec<_>>(), "{name}");
-        assert_eq!(exempt(Groups::new(&adamw, false)), Vec::<String>::new());
-        assert_eq!(exempt(Groups::new(&OptimConfig { name: OptimName::Sgd, ..adamw }, true)), Vec::<String>::new());
+        assert_eq!(exempt(WeightDecayGroups::new(&adamw, true)), listed.collect::<Vec<_>>(), "{name}");
+        assert_eq!(exempt(WeightDecayGroups::new(&adamw, false)), Vec::<String>::new());
+        assert_eq!(
+            exempt(WeightDecayGroups::new(&OptimConfig { name: OptimName::Sgd, ..adamw }, true)),
+            Vec::<String>::new()
+        );
     }
 }
 
@@ -228,7 +231,7 @@ fn decay_groups_match() {
 #[test]
 fn decay_rule_knows_norms_by_name() {
     let adamw = OptimConfig { exclude_wd_norm_bias: Some(true), ..optim(OptimName::Adamw) };
-    let groups = Groups::new(&adamw, true);
+    let groups = WeightDecayGroups::new(&adamw, true);
     for name in fixtures()["decay_groups"]["vit_b_16"]["no_decay"].as_array().unwrap() {
         assert_eq!(groups.weight_decay(name.as_str().unwrap()), 0.0);
     }
@@ -255,7 +258,7 @@ fn gradients_add_up_in_the_flat_buffers() {
     let plain = State::init(architecture.layout(), 1, "test", Kind::Double, Device::Cpu).unwrap();
     let mut state = plain.deep_copy().unwrap();
     let adamw = OptimConfig { exclude_wd_norm_bias: Some(true), ..optim(OptimName::Adamw) };
-    let mut params = FlatParams::new(&mut state, Groups::new(&adamw, true), 100_000, |_| true).unwrap();
+    let mut params = FlatParams::new(&mut state, WeightDecayGroups::new(&adamw, true), 100_000, |_| true).unwrap();
     assert_eq!(params.groups().len(), 2);
 
     for (a, b) in plain.tensors().iter().zip(state.tensors()) {
@@ -294,7 +297,8 @@ fn frozen_parameters_stay_out() {
     let before = state.deep_copy().unwrap();
     let sgd = optim(OptimName::Sgd);
     let head = architecture.head();
-    let mut params = FlatParams::new(&mut state, Groups::new(&sgd, false), 1 << 20, |s| head.contains(&s)).unwrap();
+    let mut params =
+        FlatParams::new(&mut state, WeightDecayGroups::new(&sgd, false), 1 << 20, |s| head.contains(&s)).unwrap();
     let mut rule = build(&sgd, &params).unwrap();
     loss(&*architecture, &state).backward();
     rule.step(&mut params, 0.1).unwrap();
@@ -312,7 +316,7 @@ fn gaps_stay_zero() {
     for name in [OptimName::Sgd, OptimName::Adamw] {
         let mut state = tiny.state(Kind::Float);
         let optim = optim(name);
-        let mut params = FlatParams::new(&mut state, Groups::new(&optim, false), 1 << 20, |_| true).unwrap();
+        let mut params = FlatParams::new(&mut state, WeightDecayGroups::new(&optim, false), 1 << 20, |_| true).unwrap();
         let mut rule = build(&optim, &params).unwrap();
         for k in 0..3 {
             tiny.fill_grads(&params, k);
@@ -330,7 +334,7 @@ fn clipping_scales_to_the_limit() {
     let tiny = tiny(&fixtures());
     let mut state = tiny.state(Kind::Double);
     let adamw = OptimConfig { exclude_wd_norm_bias: Some(true), ..optim(OptimName::Adamw) };
-    let mut params = FlatParams::new(&mut state, Groups::new(&adamw, true), 1 << 20, |_| true).unwrap();
+    let mut params = FlatParams::new(&mut state, WeightDecayGroups::new(&adamw, true), 1 << 20, |_| true).unwrap();
     tiny.fill_grads(&params, 0);
     let all = |params: &FlatParams| -> Vec<f64> {
         params.layout().params().iter().flat_map(|p| values(&params.grad(p).unwrap())).collect()
@@ -356,7 +360,7 @@ fn buckets_are_a_pure_function_of_sizes() {
     let adamw = OptimConfig { exclude_wd_norm_bias: Some(true), ..optim(OptimName::Adamw) };
     let layout = |bucket_bytes| {
         let mut state = State::init(architecture.layout(), 1, "test", Kind::Float, Device::Cpu).unwrap();
-        let params = FlatParams::new(&mut state, Groups::new(&adamw, true), bucket_bytes, |_| true).unwrap();
+        let params = FlatParams::new(&mut state, WeightDecayGroups::new(&adamw, true), bucket_bytes, |_| true).unwrap();
         let lens: Vec<i64> = params.groups().iter().map(|group| group.values.size()[0]).collect();
         (Arc::clone(params.layout()), lens)
     };

@@ -18,10 +18,10 @@ use regun::data::split::SplitIndices;
 use regun::data::{DeviceDataset, Part};
 use regun::distributed::{World, launch};
 use regun::error::{Error, ErrorKind, Result};
-use regun::models::layout::{Builder, Layout, TensorRole};
-use regun::models::norm::BatchNorm;
+use regun::models::batch_norm::BatchNorm;
+use regun::models::layout::{LayoutBuilder, StateLayout, TensorRole};
 use regun::models::{Architecture, Forward, Model, State, Statistics, build};
-use regun::optim::{FlatParams, Groups};
+use regun::optim::{FlatParams, WeightDecayGroups};
 use regun::torch;
 use regun::train::loss::cross_entropy_sum;
 use regun::train::reduce::Reducer;
@@ -84,9 +84,9 @@ fn summed(world: &World, tensor: &Tensor) -> Tensor {
 
 /// A single BatchNorm with other than trivial parameters and running statistics.
 fn norm(channels: i64) -> (BatchNorm, State) {
-    let mut builder = Builder::new();
+    let mut builder = LayoutBuilder::new();
     let norm = BatchNorm::new(&mut builder, channels);
-    let layout: Arc<Layout> = Arc::new(builder.finish());
+    let layout: Arc<StateLayout> = Arc::new(builder.finish());
     let state = State::init(&layout, 1, "test", Kind::Double, Device::Cpu).unwrap();
     for (i, tensor) in state.tensors().iter().take(4).enumerate() {
         let values = Tensor::arange(channels, (Kind::Double, Device::Cpu)) * 0.25 + 0.5 + i as f64;
@@ -234,7 +234,8 @@ impl Network {
         let mut state = State::init(architecture.layout(), 3, "test", Kind::Double, Device::Cpu).unwrap();
         let head = architecture.head().to_vec();
         let trainable = |slot| !frozen || head.contains(&slot);
-        let params = FlatParams::new(&mut state, Groups::new(&optim(), false), BUCKET_BYTES, trainable).unwrap();
+        let params =
+            FlatParams::new(&mut state, WeightDecayGroups::new(&optim(), false), BUCKET_BYTES, trainable).unwrap();
         Network { architecture, state, params }
     }
 
@@ -311,7 +312,7 @@ fn rank_gradients() {
 
 /// Name and digest of each tensor of a role.
 fn digests(state: &State, role: TensorRole) -> impl Iterator<Item = (String, String)> {
-    let named = state.layout().entries().iter().zip(state.tensors());
+    let named = state.layout().specs().iter().zip(state.tensors());
     named.filter(move |(entry, _)| entry.role == role).map(|(entry, tensor)| (entry.name.clone(), bits(tensor)))
 }
 

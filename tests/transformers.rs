@@ -9,17 +9,17 @@ use std::sync::Arc;
 use formula_network::{formula_images, formula_state};
 use regun::models::Model;
 use regun::models::stochastic_depth::StochasticDepth;
-use regun::models::swin::{self, Swin};
-use regun::models::vit::{self, ViT};
+use regun::models::swin::{Swin, SwinVariant};
+use regun::models::vit::{ViT, ViTVariant};
 use regun::models::{Architecture, Forward, Mode, State, Statistics};
+use regun::random::RandomStream;
 use regun::random::SampleKeys;
-use regun::random::Stream;
 use regun::train::loss::cross_entropy_sum;
 use regun::unlearn::fisher::squared_gradients;
 use tch::{Device, Kind, Tensor, no_grad};
 
-const SWIN: swin::Variant = swin::Variant { channels: 8, depths: [2, 2, 1, 1], heads: 2, drop: 0.5 };
-const VIT: vit::Variant = vit::Variant { channels: 12, hidden: 20, layers: 2, heads: 3, patch: 4 };
+const SWIN: SwinVariant = SwinVariant { channels: 8, depths: [2, 2, 1, 1], heads: 2, drop: 0.5 };
+const VIT: ViTVariant = ViTVariant { channels: 12, hidden: 20, layers: 2, heads: 3, patch: 4 };
 
 /// Each with images (height, width). Swin's first stage has 15 x 13 tokens, the second 8 x 7: windows are padded on both
 /// sides and shifted along both, then along one; merging meets odd sides.
@@ -81,9 +81,9 @@ fn second_derivatives_are_those_of_finite_differences() {
     for (architecture, size) in networks() {
         let state = formula_state(&*architecture, Kind::Double);
         let layout = architecture.layout();
-        let learns = |i: usize| layout.entries()[i].role == regun::models::layout::TensorRole::Parameter;
+        let learns = |i: usize| layout.specs()[i].role == regun::models::layout::TensorRole::Parameter;
         let directions: Vec<Tensor> = layout
-            .entries()
+            .specs()
             .iter()
             .enumerate()
             .map(|(i, entry)| formula_images(&entry.shape, 900 + i as u64, 1.0, Kind::Double))
@@ -119,7 +119,7 @@ fn second_derivatives_are_those_of_finite_differences() {
 }
 
 fn train(architecture: &dyn Architecture, state: &State, images: &Tensor, samples: &[usize], epoch: u64) -> Tensor {
-    let stream = Stream::new(1, "test");
+    let stream = RandomStream::new(1, "test");
     let keys = SampleKeys { stream: &stream, epoch, samples };
     let mut context = Forward::train(state, Statistics::Batch).drawing(keys);
     no_grad(|| architecture.forward(&mut context, images)).unwrap()
@@ -158,7 +158,7 @@ fn an_empty_share_has_gradients_of_zero() {
     for (architecture, size) in networks() {
         let state = formula_state(&*architecture, Kind::Double);
         let weights: Vec<Tensor> = state.parameters().map(|(.., weight)| weight.set_requires_grad(true)).collect();
-        let stream = Stream::new(1, "test");
+        let stream = RandomStream::new(1, "test");
         let keys = SampleKeys { stream: &stream, epoch: 0, samples: &[] };
         let mut context = Forward::train(&state, Statistics::Batch).drawing(keys).twice_differentiable();
         let logits = architecture.forward(&mut context, &images(6, size).narrow(0, 0, 0)).unwrap();
@@ -176,7 +176,7 @@ fn branches_are_kept_with_the_stated_probability() {
     let drops = [0.0, 0.2, 0.5, 0.5];
     let depth = StochasticDepth::new(drops.to_vec());
     let samples: Vec<usize> = (0..N).collect();
-    let stream = Stream::new(3, "test");
+    let stream = RandomStream::new(3, "test");
     let context = Forward::new(&[], Mode::Train, Statistics::Batch);
     let keyed = context.drawing(SampleKeys { stream: &stream, epoch: 0, samples: &samples });
     let x = Tensor::zeros([N as i64, 1], (Kind::Double, Device::Cpu));
@@ -201,8 +201,8 @@ fn branches_are_kept_with_the_stated_probability() {
 /// torchvision's probabilities: 0 at the first block, linear in the block, the stated one at the last.
 #[test]
 fn a_deeper_block_is_left_out_more_often() {
-    assert_eq!([swin::Variant::TINY, swin::Variant::SMALL, swin::Variant::BASE].map(|v| v.drop), [0.2, 0.3, 0.5]);
-    let drops = swin::Variant::TINY.branch_drops();
+    assert_eq!([SwinVariant::TINY, SwinVariant::SMALL, SwinVariant::BASE].map(|v| v.drop), [0.2, 0.3, 0.5]);
+    let drops = SwinVariant::TINY.branch_drops();
     assert_eq!(drops.len(), 24);
     for (branch, drop) in drops.iter().enumerate() {
         assert!((drop - 0.2 * (branch / 2) as f64 / 11.0).abs() < 1e-15);

@@ -2,7 +2,7 @@
 
 use regun::models::init::Init;
 use regun::models::{Architecture, State};
-use regun::random::Stream;
+use regun::random::RandomStream;
 use tch::{Device, Kind, Tensor};
 
 use crate::formula::s;
@@ -27,7 +27,9 @@ pub fn formula_state(architecture: &dyn Architecture, dtype: Kind) -> State {
             };
             let values: Vec<f64> = match entry.init {
                 // A table that is not learned.
-                Init::RelativePositions { .. } => entry.init.draw(entry.num_elements(), Stream::new(0, "").at(0, 0)),
+                Init::RelativePositions { .. } => {
+                    entry.init.draw(entry.num_elements(), RandomStream::new(0, "").at(0, 0))
+                }
                 _ => (0..entry.num_elements() as u64).map(value).collect(),
             };
             (entry.name.clone(), Tensor::from_slice(&values).reshape(&entry.shape))
