@@ -37,8 +37,8 @@ fn model(name: &str, stem: Option<Stem>, num_classes: i64) -> ModelConfig {
     }
 }
 
-/// By the fixtures' ids: "resnet18/cifar/num_classes100", "swin_t", "vit_b_16/32" (the image size) and the like; 10
-/// classes where they do not say.
+/// Builds a network from an id of the fixtures, such as "resnet18/cifar/num_classes100", "swin_t" or "vit_b_16/32" (the
+/// image size). An id without a number of classes has 10.
 fn network(id: &str) -> Box<dyn Architecture> {
     let mut parts = id.split('/');
     let mut model = model(parts.next().unwrap(), None, 10);
@@ -114,7 +114,7 @@ fn layouts_are_those_of_torchvision() {
     assert_eq!(seen, 22);
 }
 
-/// Whether our network shows this of torchvision's modules under the same name.
+/// True if our network has a feature of the same name as this module of torchvision.
 fn stage(id: &str, name: &str) -> bool {
     match id.split('_').next() {
         Some("swin") => name != "avgpool",
@@ -123,13 +123,13 @@ fn stage(id: &str, name: &str) -> bool {
     }
 }
 
-/// Eval logits and intermediate outputs with the formula's weights; the fused path gives the same.
+/// Compares eval logits and intermediate outputs with the formula's weights. The fused path gives the same logits.
 #[test]
-fn eval_logits_match() {
+fn eval_logits_match_the_fixtures() {
     for case in fixtures()["eval_logits"].as_array().unwrap() {
         let id = case["model"].as_str().unwrap();
         let architecture = network(id);
-        for (dtype, key, tolerance, fold_tolerance) in
+        for (dtype, key, tolerance, fused_tolerance) in
             [(Kind::Double, "logits_float64", 1e-9, 1e-12), (Kind::Float, "logits_float32", 1e-4, 1e-5)]
         {
             let state = formula_state(&*architecture, dtype);
@@ -165,14 +165,14 @@ fn eval_logits_match() {
 
             let fused = FusedState::new(&state).unwrap();
             let fast = no_grad(|| architecture.forward(&mut Forward::fused(&fused), &x).unwrap());
-            assert_close(&fast, &values(&logits), fold_tolerance, &format!("{id} fused"));
+            assert_close(&fast, &values(&logits), fused_tolerance, &format!("{id} fused"));
         }
     }
 }
 
 /// One forward pass in train mode: logits, running statistics, and eval logits afterwards.
 #[test]
-fn train_mode_moves_the_running_statistics() {
+fn train_mode_updates_the_running_statistics() {
     for case in fixtures()["train_mode"].as_array().unwrap() {
         let (dtype, tolerance) = match case["dtype"].as_str().unwrap() {
             "float64" => (Kind::Double, 1e-9),
@@ -219,7 +219,7 @@ fn a_deep_copy_is_independent_of_its_state() {
     assert_ne!(values(&before), values(&wanted));
 }
 
-/// A batch of one value per channel leaves the running variance finite and where it was.
+/// A batch of one value per channel leaves the running variance finite and unchanged.
 #[test]
 fn a_single_value_per_channel_keeps_the_running_variance() {
     let architecture = network("resnet18/none");
@@ -288,7 +288,7 @@ fn initial_values_have_the_stated_distributions() {
     assert!(bound <= 1.0 / 512f64.sqrt() && bound > 0.99 / 512f64.sqrt());
 }
 
-/// torchvision's distributions, as its source states them, on small networks; index tables are torchvision's.
+/// Small networks have the distributions that torchvision's source states, and torchvision's index tables.
 #[test]
 fn initial_values_of_transformers_have_the_stated_distributions() {
     let swin = SwinVariant { channels: 32, depths: [2, 1, 1, 1], heads: 2, drop: 0.0 };
@@ -337,9 +337,10 @@ fn initial_values_of_transformers_have_the_stated_distributions() {
     }
 }
 
-/// A ViT follows the images, and an image that does not fit is a usage error; sizes that are given are kept.
+/// A ViT takes its image size from the images unless the configuration sets it. Images of another size are a usage
+/// error.
 #[test]
-fn the_image_size_is_that_of_the_images() {
+fn a_vit_takes_its_image_size_from_the_images() {
     let vit = model("vit_b_16", None, 10);
     let tokens = |model: &ModelConfig, sizes| {
         let architecture = build_for(model, sizes)?;
@@ -359,7 +360,8 @@ fn the_image_size_is_that_of_the_images() {
     }
 }
 
-/// A function of (layout, seed, purpose) alone, whatever the number of threads; float32 is float64 rounded.
+/// Initial values depend only on (layout, seed, purpose), not on the number of threads. float32 values are float64
+/// values rounded.
 #[test]
 fn initial_values_are_reproducible() {
     let architecture = build(&model("resnet20", None, 10)).unwrap();
@@ -402,7 +404,7 @@ fn tiny_layout() -> Arc<StateLayout> {
     Arc::new(builder.finish())
 }
 
-/// Loading takes exactly the layout's names and shapes, and an error says which ones are wrong.
+/// Loading takes exactly the layout's names and shapes, and an error lists the wrong ones.
 #[test]
 fn loading_checks_every_name_and_shape() {
     let layout = tiny_layout();
@@ -431,9 +433,9 @@ fn loading_checks_every_name_and_shape() {
     assert!(text.contains("layer.w0 (got [3, 2], wanted [2, 3])"), "{text}");
 }
 
-/// Every name is unique and is built, and a misspelt one gets its neighbour.
+/// Names are unique, and each can be built. The error for a misspelt name suggests the nearest one.
 #[test]
-fn the_registry_answers_for_every_name() {
+fn every_name_of_the_registry_can_be_built() {
     for (i, info) in REGISTRY.iter().enumerate() {
         assert!(REGISTRY[..i].iter().all(|other| other.name != info.name));
         assert!(info.paper.starts_with("arXiv "));

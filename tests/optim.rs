@@ -38,9 +38,9 @@ fn optim(name: OptimName) -> OptimConfig {
     }
 }
 
-/// Learning rate of every epoch of every schedule; warm-up cosines are float32 in the original.
+/// Compares the learning rate of every epoch of every schedule. Warm-up cosines are float32 in the original.
 #[test]
-fn schedules_match() {
+fn learning_rates_match_the_fixtures() {
     let fixtures = fixtures();
     let cases = fixtures["schedules"].as_array().unwrap();
     assert_eq!(cases.len(), 15);
@@ -59,7 +59,7 @@ fn schedules_match() {
 }
 
 #[test]
-fn schedules_name_the_setting_they_lack() {
+fn a_schedule_names_the_setting_that_is_missing() {
     let schedule = |name, step_size| SchedulerConfig {
         name,
         step_size,
@@ -114,9 +114,10 @@ impl Tiny {
     }
 }
 
-/// Three steps of every optimizer setting, groups included; then the same with the state saved and loaded midway.
+/// Compares three steps of every optimizer setting, with its parameter groups. The state is saved and loaded before the
+/// third step.
 #[test]
-fn optimizer_steps_match() {
+fn optimizer_steps_match_the_fixtures() {
     let fixtures = fixtures();
     let tiny = tiny(&fixtures);
     for case in fixtures["optimizer_steps"].as_array().unwrap() {
@@ -155,7 +156,7 @@ fn optimizer_steps_match() {
 }
 
 #[test]
-fn optimizer_state_must_fit() {
+fn a_saved_state_of_another_optimizer_is_refused() {
     let tiny = tiny(&fixtures());
     let mut state = tiny.state(Kind::Float);
     let sgd = optim(OptimName::Sgd);
@@ -204,9 +205,9 @@ fn model(name: &str) -> Box<dyn Architecture> {
     .unwrap()
 }
 
-/// Which parameters have no decay, with names and the flag; without either all decay.
+/// Compares the parameters without decay, with names and the flag. Without either, all parameters decay.
 #[test]
-fn decay_groups_match() {
+fn parameters_without_decay_match_the_fixtures() {
     let fixtures = fixtures();
     for name in ["resnet18", "swin_t", "vit_b_16"] {
         let wanted = &fixtures["decay_groups"][name];
@@ -227,9 +228,9 @@ fn decay_groups_match() {
     }
 }
 
-/// The rule goes by name alone: what is not called a norm decays, whatever it is.
+/// The rule looks only at names: a norm layer decays if its name does not contain "norm".
 #[test]
-fn decay_rule_knows_norms_by_name() {
+fn the_decay_rule_looks_only_at_names() {
     let adamw = OptimConfig { exclude_wd_norm_bias: Some(true), ..optim(OptimName::Adamw) };
     let groups = WeightDecayGroups::new(&adamw, true);
     for name in fixtures()["decay_groups"]["vit_b_16"]["no_decay"].as_array().unwrap() {
@@ -250,8 +251,8 @@ fn loss(architecture: &dyn Architecture, state: &State) -> Tensor {
     architecture.forward(&mut Forward::train(state, Statistics::Batch), &x).unwrap().cross_entropy_for_logits(&y)
 }
 
-/// After the move the state's tensors share memory with the flat buffers, and what is added to the gradient buffers
-/// after a pass is what autograd returns for ordinary leaves, bit for bit.
+/// The state's tensors share memory with the flat buffers, and the gradient buffers get the same bits that autograd
+/// returns for ordinary leaves.
 #[test]
 fn gradients_add_up_in_the_flat_buffers() {
     let architecture = model("resnet20");
@@ -281,7 +282,7 @@ fn gradients_add_up_in_the_flat_buffers() {
         }
     }
 
-    loss(&*architecture, &state).backward(); // and nobody takes these
+    loss(&*architecture, &state).backward(); // leaves gradients at the parameters
     params.zero_grad().unwrap();
     params.accumulate().unwrap();
     assert!(params.groups().iter().all(|group| values(&group.grads).iter().all(|&v| v == 0.0)));
@@ -289,7 +290,7 @@ fn gradients_add_up_in_the_flat_buffers() {
     assert!(state.parameters().all(|(_, _, leaf)| values(leaf).iter().all(|&v| v == 7.0)));
 }
 
-/// Frozen parameters are in no buffer, get no gradient and do not move; the head learns.
+/// Frozen parameters are in no buffer, get no gradient and do not change. The head learns.
 #[test]
 fn frozen_parameters_stay_out() {
     let architecture = model("resnet20");
@@ -309,9 +310,9 @@ fn frozen_parameters_stay_out() {
     }
 }
 
-/// The gaps between parameters stay zero, so that norms over whole buffers are norms over parameters.
+/// The gaps stay zero, so norms over whole buffers are norms over parameters.
 #[test]
-fn gaps_stay_zero() {
+fn gaps_between_parameters_stay_zero() {
     let tiny = tiny(&fixtures());
     for name in [OptimName::Sgd, OptimName::Adamw] {
         let mut state = tiny.state(Kind::Float);
@@ -328,7 +329,8 @@ fn gaps_stay_zero() {
     }
 }
 
-/// Clipping as PyTorch's `clip_grad_norm_`: scaled to the limit above it, untouched below.
+/// Clipping works as in PyTorch's `clip_grad_norm_`: a larger gradient is scaled to the limit, a smaller one stays
+/// unchanged.
 #[test]
 fn clipping_scales_to_the_limit() {
     let tiny = tiny(&fixtures());
@@ -353,7 +355,7 @@ fn clipping_scales_to_the_limit() {
     }
 }
 
-/// Buckets cover every buffer once, in pieces of at least the wanted size, in the order of backward.
+/// Buckets cover every buffer once, have at least the wanted size, and are in the order of the backward pass.
 #[test]
 fn buckets_are_a_pure_function_of_sizes() {
     let architecture = model("resnet20");
@@ -374,7 +376,7 @@ fn buckets_are_a_pure_function_of_sizes() {
         for (i, bucket) in pieces.iter().enumerate() {
             assert_eq!(bucket.offset, end);
             end += bucket.len;
-            // The piece at the front is what was left over.
+            // The piece at the front is the rest.
             assert!(i == 0 || bucket.len * 4 >= bytes as i64);
         }
         assert_eq!(end, *len);

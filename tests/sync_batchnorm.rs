@@ -1,6 +1,6 @@
-//! BatchNorm over ranks against BatchNorm of one process over the joined batch, and gradients that are summed while the
-//! backward pass runs. All in float64, on 1 to 4 ranks, with uneven and empty shares, and with the order of
-//! collectives checked.
+//! BatchNorm over ranks compared with BatchNorm of one process on the joined batch, and gradients that are all-reduced
+//! while the backward pass runs. All tests are in float64, on 1 to 4 ranks, with uneven and empty shards, and check the
+//! order of collectives.
 
 mod as_ranks;
 mod mpirun;
@@ -30,13 +30,13 @@ use regun::train::{EpochReport, Method, Observer, Phase, Settings, StepReport, T
 use regun::unlearn;
 use tch::{Device, Kind, Tensor, no_grad};
 
-/// Seconds that a rank waits for the others: they are all on one machine.
+/// Time that a rank waits for the others. All ranks are on one machine.
 const RETRY: Duration = Duration::from_secs(60);
 
-/// Batch sizes: with 1 to 4 ranks even, uneven and empty shares.
+/// Batch sizes. With 1 to 4 ranks they give even, uneven and empty shards.
 const BATCHES: [i64; 5] = [8, 5, 3, 2, 1];
 
-/// Joins the ranks, with the order of collectives checked. A failed assertion ends all of them.
+/// Joins the ranks, with checks of the order of collectives. A failed assertion ends all ranks.
 fn join() -> World {
     launch::end_on_panic();
     let world = launch::start().unwrap();
@@ -70,7 +70,7 @@ thread_local! {
     static WORST: Cell<f64> = const { Cell::new(0.0) };
 }
 
-/// This rank's rows.
+/// This rank's shard of the rows.
 fn share(world: &World, tensor: &Tensor) -> Tensor {
     let rows = world.shard(tensor.size()[0] as usize);
     tensor.narrow(0, rows.start as i64, rows.len() as i64)
@@ -82,7 +82,7 @@ fn summed(world: &World, tensor: &Tensor) -> Tensor {
     sum
 }
 
-/// A single BatchNorm with other than trivial parameters and running statistics.
+/// A single BatchNorm with parameters and running statistics that are not trivial.
 fn norm(channels: i64) -> (BatchNorm, State) {
     let mut builder = LayoutBuilder::new();
     let norm = BatchNorm::new(&mut builder, channels);
@@ -98,15 +98,15 @@ fn norm(channels: i64) -> (BatchNorm, State) {
     (norm, state)
 }
 
-/// What a pass through BatchNorm and its derivatives computes. `total` turns gradients of parameters into those of all
-/// ranks.
+/// Results of a pass through BatchNorm and of its derivatives.
 struct Outcome {
-    /// Per sample: output, first and second derivative by the input.
+    /// Values per sample: output, first and second derivative with respect to the input.
     rows: Vec<(&'static str, Tensor)>,
-    /// Parameter gradients (first and second derivative) and buffers.
+    /// First and second derivatives with respect to the parameters, and buffers.
     others: Vec<(&'static str, Tensor)>,
 }
 
+/// `total` adds the gradients of a parameter over all ranks.
 fn outcome(
     statistics: Statistics<'_>,
     x: &Tensor,
@@ -124,7 +124,7 @@ fn outcome(
     context.count_batches().unwrap();
     let [gamma, beta] = [norm.weight, norm.bias].map(|slot| state.get(slot));
     let leaves = [&x, gamma, beta];
-    // Something whose derivatives are not simple, then a product with its own gradient.
+    // A loss with derivatives that are not simple, then a product with its own gradient.
     let loss = (y.tanh() * weights[0]).sum(Kind::Double);
     let first = Tensor::run_backward(&[&loss], &leaves, twice, twice);
     let buffer = |slot| state.get(slot).to_kind(Kind::Double);
@@ -153,7 +153,7 @@ fn rank_derivatives() {
     let Some(_) = rank_folder() else { return };
     let world = join();
     for (number, batch) in BATCHES.into_iter().enumerate() {
-        // The last shape leaves one value per channel in all where the batch is 1.
+        // The second shape has one value per channel if the batch is 1.
         for size in [[3, 4, 2], [5, 1, 1], [2, 3, 3]] {
             let mean = if number == 0 { 1e3 } else { 0.5 };
             for twice in [false, true] {
@@ -176,7 +176,7 @@ fn check_derivatives(world: &World, size: &[i64], mean: f64, twice: bool) {
             summed(world, tensor)
         });
     let what = |name: &str| format!("{name} of a batch {size:?} around {mean} on {} ranks", world.size());
-    // Numbers of this size have that many digits less after the point.
+    // Larger numbers have fewer digits after the decimal point.
     let tolerance = 1e-12 * mean.max(1.0);
     for ((name, found), (_, wanted)) in found.rows.iter().zip(&wanted.rows) {
         close(&what(name), found, &share(world, wanted), tolerance);
@@ -217,10 +217,10 @@ fn optim() -> OptimConfig {
     }
 }
 
-/// Small, so that there are many.
+/// Small buckets, so there are many.
 const BUCKET_BYTES: usize = 100_000;
 
-/// A network whose gradients have a place.
+/// A network with flat gradient buffers.
 struct Network {
     architecture: Box<dyn Architecture>,
     state: State,
@@ -228,7 +228,7 @@ struct Network {
 }
 
 impl Network {
-    /// All of it learns, or only the head.
+    /// With `frozen` only the head learns.
     fn new(frozen: bool) -> Self {
         let architecture = resnet20();
         let mut state = State::init(architecture.layout(), 3, "test", Kind::Double, Device::Cpu).unwrap();
@@ -243,7 +243,7 @@ impl Network {
         self.architecture.forward(&mut Forward::train(&self.state, statistics), images)
     }
 
-    /// The loss of two passes and one without gradient between them, as ReGUn has them.
+    /// A loss like ReGUn's: two passes with gradient, and one without gradient between them.
     fn loss(&self, images: &Tensor, labels: &Tensor, statistics: Statistics<'_>) -> Result<Tensor> {
         let first = self.logits(images, statistics)?;
         let target = no_grad(|| self.logits(images, statistics))?;
@@ -277,7 +277,7 @@ fn rank_gradients() {
         assert_eq!(reducer.is_none(), world.size() == 1);
         let Some(reducer) = reducer else { continue };
 
-        // Three ways of one optimizer step each: a single pass; two micro-steps; passes that the method makes itself.
+        // One optimizer step in three ways: a single pass, two micro-steps, and passes that the method makes itself.
         let what = |how: &str| format!("{how}: batch of {batch} on {} ranks", world.size());
         reducer.begin_micro_step(true);
         reducer.backward(&loss(&network)).unwrap();
@@ -316,7 +316,7 @@ fn digests(state: &State, role: TensorRole) -> impl Iterator<Item = (String, Str
     named.filter(move |(entry, _)| entry.role == role).map(|(entry, tensor)| (entry.name.clone(), bits(tensor)))
 }
 
-/// A digest of the exact values.
+/// A digest of the exact bits.
 fn bits(tensor: &Tensor) -> String {
     let values = Vec::<f64>::try_from(tensor.to_kind(Kind::Double).reshape(-1)).unwrap();
     format!("{:x}", values.iter().map(|x| x.to_bits()).fold(0, mix))
@@ -327,7 +327,7 @@ fn mix(hash: u64, bits: u64) -> u64 {
 }
 
 #[test]
-fn gradients_summed_during_backward_are_those_of_the_joined_batch() {
+fn gradients_reduced_during_backward_are_those_of_the_joined_batch() {
     on_ranks("rank_gradients");
 }
 
@@ -341,7 +341,7 @@ fn rank_overlap() {
         assert!(buckets > 4, "{buckets} buckets");
         let images = Tensor::randn([2, 3, 16, 16], (Kind::Double, Device::Cpu));
         let before = world.traffic().collectives;
-        // The gradient of the images comes last: when the pass fails there, all buckets have been summed.
+        // The gradient of the images comes last. If the pass fails there, all buckets have been reduced.
         let failing = {
             let world = world.clone();
             torch::symmetric_map(&images.copy().set_requires_grad(true), move |_| {
@@ -362,12 +362,12 @@ fn rank_overlap() {
 }
 
 #[test]
-fn buckets_are_summed_while_the_pass_runs_and_errors_come_out_of_it() {
+fn buckets_are_reduced_during_the_backward_pass_which_returns_its_errors() {
     on_ranks("rank_overlap");
 }
 
-/// Without synchronisation: the ranks' statistics differ within an epoch, and agree when it is evaluated. Their
-/// parameters never differ.
+/// Checks training without synchronised BatchNorm: the ranks' statistics differ within an epoch and agree when it is
+/// evaluated. Their parameters never differ.
 struct LocalStatistics<'a> {
     world: &'a World,
     forwards_per_epoch: i64,
@@ -394,7 +394,7 @@ fn rank_local_statistics() {
     let Some(_) = rank_folder() else { return };
     let world = join();
     tch::manual_seed(11);
-    // Of retain and of forget two batches each, of five samples and of one: most ranks have no part of the second.
+    // Retain and forget have two batches each, of five samples and of one. Most ranks have an empty shard of the second.
     let images = Tensor::randn([12, 3, 16, 16], (Kind::Double, Device::Cpu));
     let data = || DeviceImages::new(images.copy(), (0..12).map(|i| i % 6).collect());
     let parts = SplitIndices { retain: (0..6).collect(), forget: (6..12).collect(), ..SplitIndices::default() };

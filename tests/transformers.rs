@@ -1,5 +1,5 @@
-//! What training relies on in Swin and ViT, on small ones in float64: gradients of single samples, second derivatives,
-//! residual branches left out by sample.
+//! Properties of Swin and ViT that training relies on, tested on small networks in float64: gradients of single samples,
+//! second derivatives, and residual branches that are dropped for each sample.
 
 mod formula;
 mod formula_network;
@@ -21,8 +21,9 @@ use tch::{Device, Kind, Tensor, no_grad};
 const SWIN: SwinVariant = SwinVariant { channels: 8, depths: [2, 2, 1, 1], heads: 2, drop: 0.5 };
 const VIT: ViTVariant = ViTVariant { channels: 12, hidden: 20, layers: 2, heads: 3, patch: 4 };
 
-/// Each with images (height, width). Swin's first stage has 15 x 13 tokens, the second 8 x 7: windows are padded on both
-/// sides and shifted along both, then along one; merging meets odd sides.
+/// Networks, each with the height and width of its images. Swin's first stage has 15 x 13 tokens: its windows are padded
+/// and shifted along both sides. The second has 8 x 7: its windows are shifted along one side. Patch merging gets odd
+/// sides.
 fn networks() -> [(Arc<dyn Architecture>, [i64; 2]); 2] {
     [(Arc::new(Swin::new(SWIN, 6)), [61, 53]), (Arc::new(ViT::new(VIT, 12, 6).unwrap()), [12, 12])]
 }
@@ -64,7 +65,7 @@ fn squared_gradients_are_those_of_one_sample_at_a_time() {
     }
 }
 
-/// Gradient of the loss at `weights`; `twice`: in a graph of its own.
+/// Gradient of the loss at `weights`. With `twice` it has a graph of its own.
 fn gradient(architecture: &dyn Architecture, weights: &[Tensor], size: [i64; 2], twice: bool) -> Vec<Tensor> {
     let context = Forward::new(weights, Mode::Eval, Statistics::Running);
     let mut context = if twice { context.twice_differentiable() } else { context };
@@ -74,7 +75,7 @@ fn gradient(architecture: &dyn Architecture, weights: &[Tensor], size: [i64; 2],
     Tensor::f_run_backward(&[&loss], &leaves, twice, twice).unwrap()
 }
 
-/// What LUR needs: the Hessian times a vector, against differences of gradients that come by the fused attention.
+/// Compares the Hessian times a vector, which LUR needs, with differences of gradients of the fused attention.
 #[test]
 fn second_derivatives_are_those_of_finite_differences() {
     const STEP: f64 = 1e-5;
@@ -125,7 +126,8 @@ fn train(architecture: &dyn Architecture, state: &State, images: &Tensor, sample
     no_grad(|| architecture.forward(&mut context, images)).unwrap()
 }
 
-/// Which branches are left out is the sample's own affair: a batch cut in two, one part empty, gives the same rows.
+/// Each sample decides by its own key which branches it drops: a batch that is cut in two gives the same rows, even if
+/// one part is empty.
 #[test]
 fn outputs_of_training_do_not_depend_on_the_batch() {
     for (architecture, size) in networks() {
@@ -142,7 +144,7 @@ fn outputs_of_training_do_not_depend_on_the_batch() {
             assert!((&parts - &whole).abs().max().double_value(&[]) < 1e-12, "cut at {cut}");
         }
     }
-    // And it is redrawn in each epoch, where there is something to draw.
+    // Swin draws again in each epoch.
     let (swin, size) = &networks()[0];
     let state = formula_state(&**swin, Kind::Double);
     let run = |epoch| train(&**swin, &state, &images(6, *size), &[0, 1, 2, 3, 4, 5], epoch);
@@ -152,9 +154,9 @@ fn outputs_of_training_do_not_depend_on_the_batch() {
     assert_ne!(run(2), evaluated);
 }
 
-/// Gradients reach an empty share's weights as zeros: it takes part in the sums of all ranks.
+/// A rank with an empty shard has zeros as gradients, because it takes part in the all-reduce.
 #[test]
-fn an_empty_share_has_gradients_of_zero() {
+fn an_empty_shard_has_gradients_of_zero() {
     for (architecture, size) in networks() {
         let state = formula_state(&*architecture, Kind::Double);
         let weights: Vec<Tensor> = state.parameters().map(|(.., weight)| weight.set_requires_grad(true)).collect();
@@ -169,7 +171,8 @@ fn an_empty_share_has_gradients_of_zero() {
     }
 }
 
-/// Branches are left out as often as stated, independently of each other, and what is kept makes up for it.
+/// Branches are dropped with the stated probability and independently of each other. Kept branches are scaled so that
+/// the mean stays the same.
 #[test]
 fn branches_are_kept_with_the_stated_probability() {
     const N: usize = 20_000;
@@ -198,9 +201,9 @@ fn branches_are_kept_with_the_stated_probability() {
     assert!(depth.factors(&Forward::new(&[], Mode::Train, Statistics::Batch), &x).is_err());
 }
 
-/// torchvision's probabilities: 0 at the first block, linear in the block, the stated one at the last.
+/// The probabilities are torchvision's: 0 at the first block, linear in the block, the stated one at the last block.
 #[test]
-fn a_deeper_block_is_left_out_more_often() {
+fn a_deeper_block_is_dropped_more_often() {
     assert_eq!([SwinVariant::TINY, SwinVariant::SMALL, SwinVariant::BASE].map(|v| v.drop), [0.2, 0.3, 0.5]);
     let drops = SwinVariant::TINY.branch_drops();
     assert_eq!(drops.len(), 24);
@@ -210,7 +213,7 @@ fn a_deeper_block_is_left_out_more_often() {
 }
 
 #[test]
-fn a_model_says_which_images_it_takes() {
+fn an_image_of_the_wrong_size_is_refused_with_the_right_one() {
     let vit = ViT::new(VIT, 12, 6).unwrap();
     let state = formula_state(&vit, Kind::Double);
     let error = vit.forward(&mut Forward::eval(&state), &images(1, [16, 12])).unwrap_err();
