@@ -228,7 +228,7 @@ fn parameters_without_decay_match_the_fixtures() {
     }
 }
 
-/// The rule looks only at names: a norm layer decays if its name does not contain "norm".
+/// The rule looks only at names: a norm layer decays if its name has neither "norm" nor ".ln".
 #[test]
 fn the_decay_rule_looks_only_at_names() {
     let adamw = OptimConfig { exclude_wd_norm_bias: Some(true), ..optim(OptimName::Adamw) };

@@ -394,7 +394,8 @@ fn rank_local_statistics() {
     let Some(_) = rank_folder() else { return };
     let world = join();
     tch::manual_seed(11);
-    // Retain and forget have two batches each, of five samples and of one. Most ranks have an empty shard of the second.
+    // Retain and forget have two batches each, of five samples and of one. Most ranks have an empty shard of the
+    // second.
     let images = Tensor::randn([12, 3, 16, 16], (Kind::Double, Device::Cpu));
     let data = || DeviceImages::new(images.copy(), (0..12).map(|i| i % 6).collect());
     let parts = SplitIndices { retain: (0..6).collect(), forget: (6..12).collect(), ..SplitIndices::default() };

@@ -1,5 +1,5 @@
-//! Properties of Swin and ViT that training relies on, tested on small networks in float64: gradients of single samples,
-//! second derivatives, and residual branches that are dropped for each sample.
+//! Properties of Swin and ViT that training relies on, tested on small networks in float64: gradients of single
+//! samples, second derivatives, and residual branches that are dropped for each sample.
 
 mod formula;
 mod formula_network;
@@ -21,9 +21,9 @@ use tch::{Device, Kind, Tensor, no_grad};
 const SWIN: SwinVariant = SwinVariant { channels: 8, depths: [2, 2, 1, 1], heads: 2, drop: 0.5 };
 const VIT: ViTVariant = ViTVariant { channels: 12, hidden: 20, layers: 2, heads: 3, patch: 4 };
 
-/// Networks, each with the height and width of its images. Swin's first stage has 15 x 13 tokens: its windows are padded
-/// and shifted along both sides. The second has 8 x 7: its windows are shifted along one side. Patch merging gets odd
-/// sides.
+/// Networks, each with the height and width of its images. Swin's first stage has 15 x 13 tokens: its windows are
+/// padded and shifted along both sides. The second has 8 x 7: its windows are shifted along one side. Patch merging
+/// gets odd sides.
 fn networks() -> [(Arc<dyn Architecture>, [i64; 2]); 2] {
     [(Arc::new(Swin::new(SWIN, 6)), [61, 53]), (Arc::new(ViT::new(VIT, 12, 6).unwrap()), [12, 12])]
 }

@@ -1,8 +1,8 @@
 //! Vision Transformer (Dosovitskiy et al. 2020, arXiv 2010.11929) as in torchvision: ViT-B and ViT-L with patches of 16
 //! or 32 pixels.
 //!
-//! Letters: N batch, S side of the image, L tokens (the class token and the patches), C channels, K classes. There is no
-//! dropout: torchvision's probabilities are 0.
+//! Letters: N batch, S side of the image, L tokens (the class token and the patches), C channels, K classes. There is
+//! no dropout: torchvision's probabilities are 0.
 
 use std::sync::Arc;
 
@@ -156,7 +156,8 @@ impl ViT {
         })
     }
 
-    /// Maps images to tokens [N, L, C]: the class token, then the patches row by row, with the position embedding added.
+    /// Maps images to tokens [N, L, C]: the class token, then the patches row by row, with the position embedding
+    /// added.
     fn tokens(&self, ctx: &mut Forward<'_>, images: &Tensor) -> Result<Tensor> {
         let patches = self.patches.forward(ctx, images)?;
         ctx.feature("conv_proj", &patches.f_permute([0, 3, 1, 2])?);

@@ -27,7 +27,7 @@ pub struct BucketSizes {
     pub order: BucketOrder,
 }
 
-/// All buckets have at least this size in bytes, in the order in which the backward pass completes them.
+/// Closes every bucket at this size in bytes. Buckets are in the order in which the backward pass completes them.
 impl From<usize> for BucketSizes {
     fn from(bytes: usize) -> Self {
         BucketSizes { bytes, first_bytes: bytes, order: BucketOrder::Ready }

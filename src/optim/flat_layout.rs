@@ -8,8 +8,8 @@ use super::buckets::{Bucket, BucketSizes, cut_buckets};
 use super::param::{Param, ParamSpec};
 use crate::error::Result;
 
-/// Each parameter starts at a multiple of this number of elements (64 bytes of float32), so kernels read aligned memory.
-/// The gaps hold zeros in parameters, gradients and moments, and no update changes them.
+/// Each parameter starts at a multiple of this number of elements (64 bytes of float32), so kernels read aligned
+/// memory. The gaps hold zeros in parameters, gradients and moments, and no update changes them.
 const ALIGNMENT: usize = 16;
 
 /// Positions of all learned parameters, lengths of the buffers, and buckets.

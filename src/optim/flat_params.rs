@@ -1,8 +1,8 @@
 //! Parameters and gradients as views of flat buffers, one pair of buffers for each weight decay.
 //!
-//! The optimizer, clipping and the all-reduce then work on a few long vectors instead of many tensors. The backward pass
-//! leaves a gradient at each parameter, and [`FlatParams::accumulate`] adds it to the gradient buffers. A parameter
-//! without a gradient counts as zero.
+//! The optimizer, clipping and the all-reduce then work on a few long vectors instead of many tensors. The backward
+//! pass leaves a gradient at each parameter, and [`FlatParams::accumulate`] adds it to the gradient buffers. A
+//! parameter without a gradient counts as zero.
 
 use std::sync::Arc;
 
@@ -119,8 +119,9 @@ impl FlatParams {
         Ok(())
     }
 
-    /// Euclidean norm of the whole gradient, a float64 scalar on the parameters' device. A CPU sums in float64. A GPU sums
-    /// in the gradient's own dtype: its sums are trees, which round less, and a float64 copy of the gradient is expensive.
+    /// Euclidean norm of the whole gradient, a float64 scalar on the parameters' device. A CPU sums in float64. A GPU
+    /// sums in the gradient's own dtype: its sums are trees, which round less, and a float64 copy of the gradient is
+    /// expensive.
     pub fn grad_norm(&self) -> Result<Tensor> {
         no_grad(|| {
             let norm = |group: &ParamGroup| match group.grads.device() {

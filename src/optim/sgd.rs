@@ -1,5 +1,5 @@
-//! Stochastic gradient descent with momentum (Sutskever et al. 2013), as in PyTorch: dampening is 0, and weight decay is
-//! added to the gradient.
+//! Stochastic gradient descent with momentum (Sutskever et al. 2013), as in PyTorch: dampening is 0, and weight decay
+//! is added to the gradient.
 //!
 //!     d = g + weight_decay w
 //!     b = momentum b + d            b starts at 0, so the first b is the first d

@@ -13,9 +13,9 @@ pub struct WeightDecayGroups {
 }
 
 impl WeightDecayGroups {
-    /// `named` is true if the optimizer gets the names of the parameters: Swin and ViT train with names, ResNets and the
-    /// unlearning methods without. With AdamW and names, `exclude_wd_norm_bias` leaves biases and norm layers without
-    /// decay. In all other cases it has no effect.
+    /// `named` is true if the optimizer gets the names of the parameters: Swin and ViT train with names, ResNets and
+    /// the unlearning methods without. With AdamW and names, `exclude_wd_norm_bias` leaves biases and norm layers
+    /// without decay. In all other cases it has no effect.
     pub fn new(optim: &OptimConfig, named: bool) -> Self {
         let adamw = optim.name == OptimName::Adamw;
         let weight_decay = optim.weight_decay.unwrap_or(if adamw { ADAMW_WEIGHT_DECAY } else { 0.0 });

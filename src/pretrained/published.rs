@@ -39,8 +39,8 @@ pub fn published(model: &str) -> Result<Remote<'static>> {
     Ok(Remote { url, bytes: None, checksum: Checksum::Sha256(digits) })
 }
 
-/// The path of a model's published weights in `folder`. Rank 0 downloads and verifies the file if necessary. A collective
-/// call.
+/// The path of a model's published weights in `folder`. Rank 0 downloads and verifies the file if necessary. A
+/// collective call.
 ///
 /// `mirror` is `data.mirror`, a folder or an address to copy from; PyTorch's own cache,
 /// `~/.cache/torch/hub/checkpoints`, is a good choice.

@@ -1,8 +1,8 @@
 //! The state that training starts from: a torchvision checkpoint, with fresh layers where the task needs other ones.
 //!
 //! The result is that of the usual torchvision recipe: build the network with its 1000 classes, load the weights, then
-//! replace layers. The head is fresh if its shape differs from the file's. The first convolution of a ResNet is fresh if
-//! its shape differs and the stem is not ImageNet's. All other tensors must be in the file, with their shapes.
+//! replace layers. The head is fresh if its shape differs from the file's. The first convolution of a ResNet is fresh
+//! if its shape differs and the stem is not ImageNet's. All other tensors must be in the file, with their shapes.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -49,8 +49,8 @@ pub fn check(model: &ModelConfig) -> Result<()> {
     }
 }
 
-/// The state that training starts from: the tensors of the file `weights`, and those of `fresh` for layers that the file
-/// does not fit.
+/// The state that training starts from: the tensors of the file `weights`, and those of `fresh` for layers that the
+/// file does not fit.
 ///
 /// # Errors
 /// `Missing` if the file belongs to another architecture. The message lists names and shapes.

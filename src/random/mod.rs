@@ -2,9 +2,12 @@
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | [`philox`] | the generator of this program. Any draw follows from (seed, purpose, epoch, sample), so results do not depend on ranks, threads or the point at which a run was resumed |
+//! | [`philox`] | the generator of this program |
 //! | [`python`] | CPython's generator, for index sets that must equal those of the Python program exactly |
 //! | [`sample_keys`] | the keys of a batch's samples |
+//!
+//! With `philox`, any draw follows from (seed, purpose, epoch, sample) alone. So results do not depend on ranks,
+//! threads or the point at which a run was resumed.
 
 pub mod philox;
 pub mod python;

@@ -46,8 +46,8 @@ impl RandomStream {
         self.lane(epoch, sample, 0)
     }
 
-    /// Draws of one of 16 independent lanes of the same (epoch, sample), each of 2^28 blocks. Uses in different lanes do
-    /// not shift each other's numbers. Lane 0 is [`RandomStream::at`].
+    /// Draws of one of 16 independent lanes of the same (epoch, sample), each of 2^28 blocks. Uses in different lanes
+    /// do not shift each other's numbers. Lane 0 is [`RandomStream::at`].
     pub fn lane(&self, epoch: u64, sample: u64, lane: u8) -> Draws {
         let counter = [u32::from(lane) << 28, epoch as u32, sample as u32, (sample >> 32) as u32];
         Draws { key: self.key, counter, words: [0; 4], used: 4, spare_normal: None }

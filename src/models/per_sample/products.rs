@@ -4,8 +4,8 @@ use tch::{Kind, Tensor};
 
 use crate::error::Result;
 
-/// Largest number of elements in a tile of single-sample gradients. A tile of this size stays in a core's cache while it
-/// is squared and added.
+/// Largest number of elements in a tile of single-sample gradients. A tile of this size stays in a core's cache while
+/// it is squared and added.
 const TILE: i64 = 1 << 18;
 
 pub fn sum(tensor: &Tensor, dims: &[i64]) -> Result<Tensor> {

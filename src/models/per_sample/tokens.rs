@@ -1,4 +1,5 @@
-//! Squared gradients of the layers of transformers: maps that are the same at each of L positions, and learned summands.
+//! Squared gradients of the layers of transformers: maps that are the same at each of L positions, and learned
+//! summands.
 
 use tch::Tensor;
 

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Unlike sums and sums of squares, these numbers keep their precision when the mean is large compared with the spread.
-//! The all-reduce is part of the autograd graph, so gradients of any order are those of the joined batch. A rank without
-//! samples has the same graph, so it takes part in the same collectives, forward and backward.
+//! The all-reduce is part of the autograd graph, so gradients of any order are those of the joined batch. A rank
+//! without samples has the same graph, so it takes part in the same collectives, forward and backward.
 
 use tch::{Kind, Tensor, no_grad};
 
@@ -49,8 +49,8 @@ impl BatchMoments {
         Ok(BatchMoments { count, mean, var })
     }
 
-    /// Updates the running averages in place, `running_var` by the unbiased variance. `single_value` says that the batch
-    /// has one value per channel. It has no unbiased variance, so `running_var` stays unchanged.
+    /// Updates the running averages in place, `running_var` by the unbiased variance. `single_value` says that the
+    /// batch has one value per channel. It has no unbiased variance, so `running_var` stays unchanged.
     pub fn update_running(&self, tensors: BatchNormTensors<'_>, single_value: bool) -> Result<()> {
         no_grad(|| {
             approach(tensors.running_mean, &self.mean)?;

@@ -35,9 +35,9 @@ fn normalise(
         mine.f_narrow(0, 1, channels)?.f_copy_(&mean)?;
         mine.f_narrow(0, 1 + channels, channels)?.f_copy_(&invstd)?;
     } else {
-        // The kernel ignores a row with a count of 0, but it still divides by the inverse standard deviation, which must
-        // not be 0. It also divides by the count of the rows so far. That is above 0, because shards leave the last
-        // ranks empty and never the first.
+        // The kernel ignores a row with a count of 0, but it still divides by the inverse standard deviation, which
+        // must not be 0. It also divides by the count of the rows so far. That is above 0, because shards leave the
+        // last ranks empty and never the first.
         let _ = mine.f_narrow(0, 1 + channels, channels)?.f_fill_(1.0)?;
     }
     ranks.all_reduce(&mut rows)?;
