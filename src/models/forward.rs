@@ -20,6 +20,7 @@ use crate::torch;
 /// Name of the feature hook on the head's input (N, features), the output of the penultimate layer.
 pub const FEATURES: &str = "features";
 
+/// Train or eval mode of the layers that draw random numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     Train,

@@ -18,6 +18,7 @@ impl Slot {
     }
 }
 
+/// Role of a tensor in training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TensorRole {
     /// Learned by gradient.
@@ -26,6 +27,7 @@ pub enum TensorRole {
     Buffer,
 }
 
+/// Dtype of a tensor in the layout, which does not fix the floating-point dtype.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TensorDtype {
     /// The floating-point dtype of the state.

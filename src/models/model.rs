@@ -10,6 +10,7 @@ use super::fused::FusedState;
 use super::state::State;
 use crate::error::{Error, ErrorKind, Result};
 
+/// An architecture with its state.
 pub struct Model {
     architecture: Arc<dyn Architecture>,
     pub state: State,

@@ -95,6 +95,7 @@ impl ResNetBlock {
     }
 }
 
+/// A ResNet: first layers (stem), four stages of blocks, the mean over the image, a linear head.
 #[derive(Debug)]
 pub struct ResNet {
     layout: Arc<StateLayout>,

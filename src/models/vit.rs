@@ -95,6 +95,7 @@ impl ViTBlock {
     }
 }
 
+/// A ViT: patches and class token, blocks, a linear head on the class token.
 #[derive(Debug)]
 pub struct ViT {
     layout: Arc<StateLayout>,

@@ -9,6 +9,7 @@ use crate::models::layer_norm::LayerNorm;
 use crate::models::layout::LayoutBuilder;
 use crate::models::linear::Linear;
 
+/// Joins each 2 x 2 tokens to one, then applies LayerNorm and a linear map.
 #[derive(Debug)]
 pub struct PatchMerging {
     reduction: Linear,

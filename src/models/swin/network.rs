@@ -30,6 +30,7 @@ struct Stage {
     blocks: Vec<SwinBlock>,
 }
 
+/// A Swin Transformer for images of at least 4 x 4 pixels.
 #[derive(Debug)]
 pub struct Swin {
     layout: Arc<StateLayout>,
