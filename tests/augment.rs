@@ -12,7 +12,7 @@ use regun::data::source::{Dataset, Images};
 use regun::data::split::SplitIndices;
 use regun::data::{Batch, DataLoader, DeviceDataset, Part, Pool, Sampler, View};
 use regun::distributed::World;
-use regun::random::{SampleKeys, Stream};
+use regun::random::{RandomStream, SampleKeys};
 use regun::torch::is_channels_last;
 use tch::{Device, Kind, Tensor};
 
@@ -67,7 +67,7 @@ fn augment(overrides: &[&str]) -> Augment {
 }
 
 /// The training transforms of these samples.
-fn train(augment: &Augment, stream: &Stream, epoch: u64, samples: &[usize]) -> Tensor {
+fn train(augment: &Augment, stream: &RandomStream, epoch: u64, samples: &[usize]) -> Tensor {
     augment.train(&rows(&stored(), samples), &SampleKeys { stream, epoch, samples }).unwrap()
 }
 
@@ -108,7 +108,7 @@ fn cropped(
 
 #[test]
 fn crop_and_flip_are_those_of_a_plain_loop() {
-    let (augment, stream, all) = (augment(&CROP_AND_FLIP), Stream::new(7, "base/augment"), pixels());
+    let (augment, stream, all) = (augment(&CROP_AND_FLIP), RandomStream::new(7, "base/augment"), pixels());
     let samples: Vec<usize> = (0..SAMPLES).collect();
     let (spare_height, spare_width) = (HEIGHT + 2 * PADDING - SIDE, WIDTH + 2 * PADDING - SIDE);
     let (mut tops, mut lefts, mut flips) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
@@ -138,7 +138,7 @@ fn crop_and_flip_are_those_of_a_plain_loop() {
 #[test]
 fn a_flip_alone_keeps_the_image_whole() {
     let off = ["random_crop.enabled=false", "normalize.mean=[0,0,0]", "normalize.std=[1,1,1]"];
-    let (stream, samples, all) = (Stream::new(7, "base/augment"), [3, 4], pixels());
+    let (stream, samples, all) = (RandomStream::new(7, "base/augment"), [3, 4], pixels());
     for (p, flip) in [(0.0, false), (1.0, true)] {
         let augment = augment(&[&off[..], &[&format!("horizontal_flip.p={p}")]].concat());
         let wanted = samples.map(|sample| cropped(image_of(&all, sample), 0, (HEIGHT, WIDTH), 0, 0, flip)).concat();
@@ -168,13 +168,13 @@ fn normalised_values_are_torchvisions_to_the_last_bit() {
 
 #[test]
 fn a_share_without_samples_has_the_shape_of_the_others() {
-    let images = train(&augment(&CROP_AND_FLIP), &Stream::new(7, "base/augment"), 0, &[]);
+    let images = train(&augment(&CROP_AND_FLIP), &RandomStream::new(7, "base/augment"), 0, &[]);
     assert_eq!(images.size(), [0, 3, SIDE as i64, SIDE as i64]);
 }
 
 #[test]
 fn an_image_is_the_same_in_any_batch_and_another_in_another_epoch() {
-    let (augment, stream) = (augment(&CROP_AND_FLIP), Stream::new(7, "base/augment"));
+    let (augment, stream) = (augment(&CROP_AND_FLIP), RandomStream::new(7, "base/augment"));
     let samples: Vec<usize> = (0..SAMPLES).collect();
     let together = train(&augment, &stream, 5, &samples);
     let backwards: Vec<usize> = samples.iter().rev().copied().collect();
@@ -186,8 +186,8 @@ fn an_image_is_the_same_in_any_batch_and_another_in_another_epoch() {
     let same_as =
         |other: Tensor| samples.iter().filter(|&&sample| rows(&other, &[sample]) == rows(&together, &[sample])).count();
     assert!(same_as(train(&augment, &stream, 6, &samples)) <= 10);
-    assert!(same_as(train(&augment, &Stream::new(7, "retrained/augment"), 5, &samples)) <= 10);
-    assert!(same_as(train(&augment, &Stream::new(8, "base/augment"), 5, &samples)) <= 10);
+    assert!(same_as(train(&augment, &RandomStream::new(7, "retrained/augment"), 5, &samples)) <= 10);
+    assert!(same_as(train(&augment, &RandomStream::new(8, "base/augment"), 5, &samples)) <= 10);
 }
 
 #[test]
@@ -364,7 +364,7 @@ fn a_feeder_augments_by_pass_and_data_set_index() {
     let retain: Vec<usize> = (1..SAMPLES).step_by(2).collect();
     let parts = SplitIndices { retain: retain.clone(), ..SplitIndices::default() };
     let dataset = DeviceDataset::new(&host, parts, &config_data(&CROP_AND_FLIP), Kind::Float, Device::Cpu).unwrap();
-    let (augment, stream) = (augment(&CROP_AND_FLIP), Stream::new(7, "base/train/retain/augment"));
+    let (augment, stream) = (augment(&CROP_AND_FLIP), RandomStream::new(7, "base/train/retain/augment"));
     let mut cycle = loader(Sampler::cycle(Part::Retain, View::Train), &dataset, 20);
     for draw in 0..6 {
         let batch = cycle.next(&dataset, &World::solo(), 0, draw).unwrap();

@@ -190,7 +190,9 @@ fn training_starts_from_the_weights_that_are_given() {
     let start = load(&workspace, BASE);
     workspace.regun(&format!("convert {BASE} start.pth")).succeeds();
     let reference = format!("reference --run-idx 1 {SETUP} model.model.pretrained=true");
-    workspace.regun(&reference).fails(USAGE, &["no pretrained weights of resnet20", "model.model.pretrained_path"]);
+    workspace
+        .regun(&reference)
+        .fails(USAGE, &["resnet20 has no published pretrained weights", "model.model.pretrained_path"]);
     let absent = format!("{reference} model.model.pretrained_path=absent.pth");
     workspace.regun(&absent).fails(MISSING, &["absent.pth"]);
     // With a learning rate near zero, training ends with the weights that it started from.

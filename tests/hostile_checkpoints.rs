@@ -7,7 +7,7 @@ use std::path::Path;
 use regun::checkpoint;
 use regun::error::ErrorKind;
 use regun::pickle::PickleWriter;
-use regun::random::Stream;
+use regun::random::RandomStream;
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
@@ -324,7 +324,7 @@ fn mutations_neither_panic_nor_fill_the_memory() {
     for (target, (original, wrap)) in targets.iter().enumerate() {
         let (mut read, mut refused) = (0, 0);
         for round in 0..ROUNDS {
-            let mut draws = Stream::new(round, "fuzz").at(target as u64, 0);
+            let mut draws = RandomStream::new(round, "fuzz").at(target as u64, 0);
             let mut mutant = original.clone();
             for _ in 0..1 + draws.next_u32() % 4 {
                 mutate(&mut mutant, || draws.next_u32() as usize);

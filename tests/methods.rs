@@ -7,7 +7,7 @@ mod golden_steps;
 use golden_steps::{HELDOUT, check, dataset, fixtures, indices, labels, phase};
 use regun::data::{Batch, Part};
 use regun::error::Result;
-use regun::random::python::Random;
+use regun::random::python::PythonRandom;
 use regun::train::supervised::Supervised;
 use regun::train::{Step, Trainer};
 use regun::unlearn::neggrad::NegGrad;
@@ -82,7 +82,7 @@ fn regun_steps_are_the_listed_ones() {
 fn class_informed_draws_the_listed_images() {
     let fixtures = fixtures();
     let (forget, heldout) = (labels(&fixtures, "forget"), labels(&fixtures, "heldout"));
-    let drawn = class_informed(&mut Random::new(42), &forget, &heldout);
+    let drawn = class_informed(&mut PythonRandom::new(42), &forget, &heldout);
     let run = fixtures["regun"]["runs"].as_array().unwrap().iter().find(|run| run["selector"] == "class_informed");
     assert_eq!(drawn, indices(&run.unwrap()["heldout_indices_used"]));
 }

@@ -16,7 +16,7 @@ use regun::data::split::SplitIndices;
 use regun::data::{DataLoader, DeviceDataset, Part, Sampler, View, source, split};
 use regun::distributed::World;
 use regun::models::init::Init;
-use regun::models::{Architecture, Forward, Layout, Model, Slot, build, layout};
+use regun::models::{Architecture, Forward, Model, Slot, StateLayout, build, layout};
 use regun::names::{Attack, Names};
 use regun::train::loss::cross_entropy_sum;
 use regun::train::reduce::Reduction;
@@ -112,12 +112,12 @@ fn squared_gradients_are_those_of_one_sample_at_a_time() {
 /// One matrix, used twice, by no layer that could be recorded.
 #[derive(Debug)]
 struct Tied {
-    layout: Arc<Layout>,
+    layout: Arc<StateLayout>,
     matrix: Slot,
 }
 
 impl Architecture for Tied {
-    fn layout(&self) -> &Arc<Layout> {
+    fn layout(&self) -> &Arc<StateLayout> {
         &self.layout
     }
 
@@ -133,7 +133,7 @@ impl Architecture for Tied {
 
 #[test]
 fn an_architecture_of_unknown_layers_has_gradients_of_single_samples_too() {
-    let mut builder = layout::Builder::new();
+    let mut builder = layout::LayoutBuilder::new();
     let matrix = builder.parameter("matrix", &[3, 3], Init::linear(3));
     let architecture: Arc<dyn Architecture> = Arc::new(Tied { layout: Arc::new(builder.finish()), matrix });
     let model = Model::initialise(&architecture, 3, "test", Kind::Double, Device::Cpu).unwrap();
@@ -455,10 +455,10 @@ fn snip_resets_the_listed_weights() {
 
         // As in the fixture, zeros take the place of random numbers.
         let layout = model.state.layout();
-        let eligible: Vec<&str> = selection.reset.iter().map(|(slot, _)| layout.entry(*slot).name.as_str()).collect();
+        let eligible: Vec<&str> = selection.reset.iter().map(|(slot, _)| layout.spec(*slot).name.as_str()).collect();
         assert_eq!(json!(eligible), golden["eligible_parameters"], "{what}");
         for (slot, reset) in &selection.reset {
-            let name = &layout.entry(*slot).name;
+            let name = &layout.spec(*slot).name;
             let wanted = golden["reset_elements_by_parameter"][name].as_i64().unwrap();
             let count = sum(reset) as i64;
             assert!((count - wanted).abs() <= 2, "{what}: {name}: {count}, wanted {wanted}");

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use regun::config::schema::{ModelConfig, OptimConfig, OptimName, SchedulerConfig, SchedulerName};
 use regun::models::init::Init;
-use regun::models::layout::{Builder, Layout};
+use regun::models::layout::{LayoutBuilder, StateLayout};
 use regun::models::{Architecture, Forward, State, Statistics, build as build_model};
 use regun::optim::schedule::lr;
-use regun::optim::{FlatParams, Groups, Optimizer, build};
+use regun::optim::{FlatParams, Optimizer, WeightDecayGroups, build};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor, no_grad};
 
@@ -38,9 +38,9 @@ fn optim(name: OptimName) -> OptimConfig {
     }
 }
 
-/// The learning rate of every epoch of every schedule. Cosines with warm-up are float32 in the original.
+/// Compares the learning rate of every epoch of every schedule. Warm-up cosines are float32 in the original.
 #[test]
-fn schedules_match() {
+fn learning_rates_match_the_fixtures() {
     let fixtures = fixtures();
     let cases = fixtures["schedules"].as_array().unwrap();
     assert_eq!(cases.len(), 15);
@@ -59,7 +59,7 @@ fn schedules_match() {
 }
 
 #[test]
-fn schedules_name_the_setting_they_lack() {
+fn a_schedule_names_the_setting_that_is_missing() {
     let schedule = |name, step_size| SchedulerConfig {
         name,
         step_size,
@@ -77,13 +77,13 @@ fn schedules_name_the_setting_they_lack() {
 }
 
 struct Tiny {
-    layout: Arc<Layout>,
+    layout: Arc<StateLayout>,
     streams: Vec<u64>,
 }
 
 /// The parameters of the fixtures' optimizer steps.
 fn tiny(fixtures: &Value) -> Tiny {
-    let mut builder = Builder::new();
+    let mut builder = LayoutBuilder::new();
     let mut streams = Vec::new();
     for parameter in fixtures["tiny_parameters"].as_array().unwrap() {
         let shape: Vec<i64> = parameter["shape"].as_array().unwrap().iter().map(|n| n.as_i64().unwrap()).collect();
@@ -99,7 +99,7 @@ impl Tiny {
             let n = shape.iter().product::<i64>() as u64;
             Tensor::from_slice(&(0..n).map(|i| formula::s(stream, i)).collect::<Vec<f64>>()).reshape(shape)
         };
-        let entries = self.layout.entries().iter().zip(&self.streams);
+        let entries = self.layout.specs().iter().zip(&self.streams);
         let named = entries.map(|(entry, &stream)| (entry.name.clone(), tensor(stream, &entry.shape)));
         State::from_named(&self.layout, named, dtype, Device::Cpu).unwrap()
     }
@@ -114,14 +114,15 @@ impl Tiny {
     }
 }
 
-/// Three steps of every optimizer setting and every group, then the same steps with the state saved and loaded midway.
+/// Compares three steps of every optimizer setting, with its parameter groups. The state is saved and loaded before the
+/// third step.
 #[test]
-fn optimizer_steps_match() {
+fn optimizer_steps_match_the_fixtures() {
     let fixtures = fixtures();
     let tiny = tiny(&fixtures);
     for case in fixtures["optimizer_steps"].as_array().unwrap() {
         let optim: OptimConfig = serde_json::from_value(case["optim"].clone()).unwrap();
-        let groups = Groups::new(&optim, case["named_parameters_given"].as_bool().unwrap());
+        let groups = WeightDecayGroups::new(&optim, case["named_parameters_given"].as_bool().unwrap());
         for (dtype, key, tolerance) in
             [(Kind::Double, "after_steps_float64", 1e-12), (Kind::Float, "after_steps_float32", 1e-6)]
         {
@@ -155,11 +156,11 @@ fn optimizer_steps_match() {
 }
 
 #[test]
-fn optimizer_state_must_fit() {
+fn a_saved_state_of_another_optimizer_is_refused() {
     let tiny = tiny(&fixtures());
     let mut state = tiny.state(Kind::Float);
     let sgd = optim(OptimName::Sgd);
-    let params = FlatParams::new(&mut state, Groups::new(&sgd, false), 1 << 20, |_| true).unwrap();
+    let params = FlatParams::new(&mut state, WeightDecayGroups::new(&sgd, false), 1 << 20, |_| true).unwrap();
     let mut rule = build(&sgd, &params).unwrap();
     let saved = || rule_state(&*build(&sgd, &params).unwrap());
     let mut message = |saved| rule.load_state(saved).unwrap_err().message().to_owned();
@@ -181,7 +182,7 @@ fn impossible_settings_are_refused() {
     let tiny = tiny(&fixtures());
     let mut state = tiny.state(Kind::Float);
     let sgd = optim(OptimName::Sgd);
-    let params = FlatParams::new(&mut state, Groups::new(&sgd, false), 1 << 20, |_| true).unwrap();
+    let params = FlatParams::new(&mut state, WeightDecayGroups::new(&sgd, false), 1 << 20, |_| true).unwrap();
     let refused = |optim: OptimConfig| build(&optim, &params).unwrap_err().message().to_owned();
     assert!(refused(OptimConfig { momentum: Some(0.0), ..sgd.clone() }).contains("nesterov"));
     assert!(refused(OptimConfig { momentum: Some(-1.0), ..sgd.clone() }).contains("momentum"));
@@ -204,31 +205,34 @@ fn model(name: &str) -> Box<dyn Architecture> {
     .unwrap()
 }
 
-/// The parameters without weight decay, with names and the flag. Without either of the two all parameters decay.
+/// Compares the parameters without decay, with names and the flag. Without either, all parameters decay.
 #[test]
-fn decay_groups_match() {
+fn parameters_without_decay_match_the_fixtures() {
     let fixtures = fixtures();
     for name in ["resnet18", "swin_t", "vit_b_16"] {
         let wanted = &fixtures["decay_groups"][name];
         let architecture = model(name);
         let adamw =
             OptimConfig { exclude_wd_norm_bias: Some(true), weight_decay: Some(0.05), ..optim(OptimName::Adamw) };
-        let exempt = |groups: Groups| -> Vec<String> {
+        let exempt = |groups: WeightDecayGroups| -> Vec<String> {
             let names = architecture.layout().parameters().map(|(_, entry)| entry.name.clone());
             names.filter(|name| groups.weight_decay(name) == 0.0).collect()
         };
         let listed = wanted["no_decay"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned());
-        assert_eq!(exempt(Groups::new(&adamw, true)), listed.collect::<Vec<_>>(), "{name}");
-        assert_eq!(exempt(Groups::new(&adamw, false)), Vec::<String>::new());
-        assert_eq!(exempt(Groups::new(&OptimConfig { name: OptimName::Sgd, ..adamw }, true)), Vec::<String>::new());
+        assert_eq!(exempt(WeightDecayGroups::new(&adamw, true)), listed.collect::<Vec<_>>(), "{name}");
+        assert_eq!(exempt(WeightDecayGroups::new(&adamw, false)), Vec::<String>::new());
+        assert_eq!(
+            exempt(WeightDecayGroups::new(&OptimConfig { name: OptimName::Sgd, ..adamw }, true)),
+            Vec::<String>::new()
+        );
     }
 }
 
-/// The rule looks only at names: a norm that is not named as one decays.
+/// The rule looks only at names: a norm layer decays if its name has neither "norm" nor ".ln".
 #[test]
-fn decay_rule_knows_norms_by_name() {
+fn the_decay_rule_looks_only_at_names() {
     let adamw = OptimConfig { exclude_wd_norm_bias: Some(true), ..optim(OptimName::Adamw) };
-    let groups = Groups::new(&adamw, true);
+    let groups = WeightDecayGroups::new(&adamw, true);
     for name in fixtures()["decay_groups"]["vit_b_16"]["no_decay"].as_array().unwrap() {
         assert_eq!(groups.weight_decay(name.as_str().unwrap()), 0.0);
     }
@@ -255,7 +259,7 @@ fn gradients_add_up_in_the_flat_buffers() {
     let plain = State::init(architecture.layout(), 1, "test", Kind::Double, Device::Cpu).unwrap();
     let mut state = plain.deep_copy().unwrap();
     let adamw = OptimConfig { exclude_wd_norm_bias: Some(true), ..optim(OptimName::Adamw) };
-    let mut params = FlatParams::new(&mut state, Groups::new(&adamw, true), 100_000, |_| true).unwrap();
+    let mut params = FlatParams::new(&mut state, WeightDecayGroups::new(&adamw, true), 100_000, |_| true).unwrap();
     assert_eq!(params.groups().len(), 2);
 
     for (a, b) in plain.tensors().iter().zip(state.tensors()) {
@@ -278,7 +282,7 @@ fn gradients_add_up_in_the_flat_buffers() {
         }
     }
 
-    loss(&*architecture, &state).backward(); // these gradients are not taken
+    loss(&*architecture, &state).backward(); // leaves gradients at the parameters
     params.zero_grad().unwrap();
     params.accumulate().unwrap();
     assert!(params.groups().iter().all(|group| values(&group.grads).iter().all(|&v| v == 0.0)));
@@ -294,7 +298,8 @@ fn frozen_parameters_stay_out() {
     let before = state.deep_copy().unwrap();
     let sgd = optim(OptimName::Sgd);
     let head = architecture.head();
-    let mut params = FlatParams::new(&mut state, Groups::new(&sgd, false), 1 << 20, |s| head.contains(&s)).unwrap();
+    let mut params =
+        FlatParams::new(&mut state, WeightDecayGroups::new(&sgd, false), 1 << 20, |s| head.contains(&s)).unwrap();
     let mut rule = build(&sgd, &params).unwrap();
     loss(&*architecture, &state).backward();
     rule.step(&mut params, 0.1).unwrap();
@@ -305,14 +310,14 @@ fn frozen_parameters_stay_out() {
     }
 }
 
-/// The gaps between parameters stay zero, so that the norm of a buffer is the norm of its parameters.
+/// The gaps stay zero, so norms over whole buffers are norms over parameters.
 #[test]
-fn gaps_stay_zero() {
+fn gaps_between_parameters_stay_zero() {
     let tiny = tiny(&fixtures());
     for name in [OptimName::Sgd, OptimName::Adamw] {
         let mut state = tiny.state(Kind::Float);
         let optim = optim(name);
-        let mut params = FlatParams::new(&mut state, Groups::new(&optim, false), 1 << 20, |_| true).unwrap();
+        let mut params = FlatParams::new(&mut state, WeightDecayGroups::new(&optim, false), 1 << 20, |_| true).unwrap();
         let mut rule = build(&optim, &params).unwrap();
         for k in 0..3 {
             tiny.fill_grads(&params, k);
@@ -324,13 +329,14 @@ fn gaps_stay_zero() {
     }
 }
 
-/// Clipping is that of PyTorch's `clip_grad_norm_`: a norm above the limit is scaled to it, one below is untouched.
+/// Clipping works as in PyTorch's `clip_grad_norm_`: a larger gradient is scaled to the limit, a smaller one stays
+/// unchanged.
 #[test]
 fn clipping_scales_to_the_limit() {
     let tiny = tiny(&fixtures());
     let mut state = tiny.state(Kind::Double);
     let adamw = OptimConfig { exclude_wd_norm_bias: Some(true), ..optim(OptimName::Adamw) };
-    let mut params = FlatParams::new(&mut state, Groups::new(&adamw, true), 1 << 20, |_| true).unwrap();
+    let mut params = FlatParams::new(&mut state, WeightDecayGroups::new(&adamw, true), 1 << 20, |_| true).unwrap();
     tiny.fill_grads(&params, 0);
     let all = |params: &FlatParams| -> Vec<f64> {
         params.layout().params().iter().flat_map(|p| values(&params.grad(p).unwrap())).collect()
@@ -349,14 +355,14 @@ fn clipping_scales_to_the_limit() {
     }
 }
 
-/// Buckets cover every buffer once, in pieces of at least the wanted size, in the order of backward.
+/// Buckets cover every buffer once, have at least the wanted size, and are in the order of the backward pass.
 #[test]
 fn buckets_are_a_pure_function_of_sizes() {
     let architecture = model("resnet20");
     let adamw = OptimConfig { exclude_wd_norm_bias: Some(true), ..optim(OptimName::Adamw) };
     let layout = |bucket_bytes| {
         let mut state = State::init(architecture.layout(), 1, "test", Kind::Float, Device::Cpu).unwrap();
-        let params = FlatParams::new(&mut state, Groups::new(&adamw, true), bucket_bytes, |_| true).unwrap();
+        let params = FlatParams::new(&mut state, WeightDecayGroups::new(&adamw, true), bucket_bytes, |_| true).unwrap();
         let lens: Vec<i64> = params.groups().iter().map(|group| group.values.size()[0]).collect();
         (Arc::clone(params.layout()), lens)
     };
@@ -370,7 +376,7 @@ fn buckets_are_a_pure_function_of_sizes() {
         for (i, bucket) in pieces.iter().enumerate() {
             assert_eq!(bucket.offset, end);
             end += bucket.len;
-            // The piece at the front has the remaining parameters and may be smaller.
+            // The piece at the front is the rest.
             assert!(i == 0 || bucket.len * 4 >= bytes as i64);
         }
         assert_eq!(end, *len);

@@ -306,14 +306,14 @@ fn pretrained_weights_give_all_but_the_head_and_another_stem() {
 fn a_misspelt_tensor_name_is_shown_with_the_right_one() {
     let architecture = models::build(&network("resnet20", None, 10)).unwrap();
     let state = State::init(architecture.layout(), 1, "test", Kind::Float, Device::Cpu).unwrap();
-    let first = architecture.layout().entries()[0].name.clone();
+    let first = architecture.layout().specs()[0].name.clone();
     let misspelt = first.replace("weight", "weigth");
     let renamed = state.named().map(|(name, tensor)| {
         let name = if name == first { misspelt.clone() } else { name.to_owned() };
         (name, tensor.shallow_clone())
     });
     let error = State::from_named(architecture.layout(), renamed, Kind::Float, Device::Cpu).unwrap_err();
-    for part in [format!("1 missing: {first}"), format!("1 unexpected: {misspelt} (for {first}?)")] {
+    for part in [format!("1 missing: {first}"), format!("1 unexpected: {misspelt} (did you mean {first}?)")] {
         assert!(error.message().contains(&part), "{error}");
     }
 }

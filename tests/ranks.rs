@@ -18,7 +18,7 @@ use regun::config::{Config, Request, load};
 use regun::data::{DeviceDataset, source, split};
 use regun::distributed::{World, launch};
 use regun::error::Result;
-use regun::models::swin::{self, Swin};
+use regun::models::swin::{Swin, SwinVariant};
 use regun::models::{Architecture, Model, build};
 use regun::train::{Observer, Settings, StepReport, Trainer};
 use serde_json::{Value, json};
@@ -94,7 +94,7 @@ const VARIANTS: &[(&str, &str)] = &[
     ("lur, pruned", "unlearn=lur unlearn.pruning.auto=false unlearn.pruning.sparsity=0.9 unlearn.trainer.max_epochs=2"),
 ];
 
-const SWIN: swin::Variant = swin::Variant { channels: 8, depths: [2, 1, 1, 1], heads: 2, drop: 0.5 };
+const SWIN: SwinVariant = SwinVariant { channels: 8, depths: [2, 1, 1, 1], heads: 2, drop: 0.5 };
 
 fn configure(variant: &str) -> Config {
     let overrides: Vec<String> = SETUP.split_whitespace().chain(variant.split_whitespace()).map(String::from).collect();

@@ -3,7 +3,7 @@
 use regun::config::schema::{Scheme, SplitConfig};
 use regun::data::split::{SplitIndices, cut, digest, split};
 use regun::error::ErrorKind;
-use regun::random::python::Random;
+use regun::random::python::PythonRandom;
 use serde_json::Value;
 
 fn golden() -> Value {
@@ -37,7 +37,7 @@ fn random_numbers_are_cpythons() {
     let seeds = golden["python_random"].as_object().unwrap();
     assert_eq!(seeds.len(), 4);
     for (seed, facts) in seeds {
-        let fresh = || Random::new(seed.parse().unwrap());
+        let fresh = || PythonRandom::new(seed.parse().unwrap());
 
         let mut rng = fresh();
         for word in facts["getrandbits32_first10"].as_array().unwrap() {
@@ -72,7 +72,7 @@ fn random_numbers_are_cpythons() {
 /// `getrandbits(k)` for every k in turn from one `random.Random(5)`: values of CPython 3.11.
 #[test]
 fn wide_draws_take_the_low_word_first() {
-    let mut rng = Random::new(5);
+    let mut rng = PythonRandom::new(5);
     let drawn = [64, 33, 0, 1, 40].map(|bits| rng.getrandbits(bits));
     assert_eq!(drawn, [4712128852136459333, 3185950873, 0, 1, 1038052564958]);
 }

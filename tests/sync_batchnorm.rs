@@ -1,6 +1,6 @@
-//! BatchNorm over ranks compared with BatchNorm of one process on the joined batch, and the all-reduce of gradients
-//! during the backward pass. All in float64, on 1 to 4 ranks, with uneven and empty shards, and with the order of
-//! collectives checked.
+//! BatchNorm over ranks compared with BatchNorm of one process on the joined batch, and gradients that are all-reduced
+//! while the backward pass runs. All tests are in float64, on 1 to 4 ranks, with uneven and empty shards, and check the
+//! order of collectives.
 
 mod as_ranks;
 mod mpirun;
@@ -18,10 +18,10 @@ use regun::data::split::SplitIndices;
 use regun::data::{DeviceDataset, Part};
 use regun::distributed::{World, launch};
 use regun::error::{Error, ErrorKind, Result};
-use regun::models::layout::{Builder, Layout, TensorRole};
-use regun::models::norm::BatchNorm;
+use regun::models::batch_norm::BatchNorm;
+use regun::models::layout::{LayoutBuilder, StateLayout, TensorRole};
 use regun::models::{Architecture, Forward, Model, State, Statistics, build};
-use regun::optim::{FlatParams, Groups};
+use regun::optim::{FlatParams, WeightDecayGroups};
 use regun::torch;
 use regun::train::loss::cross_entropy_sum;
 use regun::train::reduce::Reducer;
@@ -30,17 +30,17 @@ use regun::train::{EpochReport, Method, Observer, Phase, Settings, StepReport, T
 use regun::unlearn;
 use tch::{Device, Kind, Tensor, no_grad};
 
-/// Timeout of a collective. It is short because all ranks are on one machine.
-const RETRY: Duration = Duration::from_secs(60);
+/// Time that a rank waits for the others. All ranks are on one machine.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Batch sizes that give even, uneven and empty shards with 1 to 4 ranks.
+/// Batch sizes. With 1 to 4 ranks they give even, uneven and empty shards.
 const BATCHES: [i64; 5] = [8, 5, 3, 2, 1];
 
-/// Starts the world, with the order of collectives checked. A failed assertion ends all ranks.
+/// Joins the ranks, with checks of the order of collectives. A failed assertion ends all ranks.
 fn join() -> World {
     launch::end_on_panic();
     let world = launch::start().unwrap();
-    world.configure(RETRY, true);
+    world.configure(TIMEOUT, true);
     tch::set_num_threads(1);
     world
 }
@@ -70,7 +70,7 @@ thread_local! {
     static WORST: Cell<f64> = const { Cell::new(0.0) };
 }
 
-/// This rank's rows.
+/// This rank's shard of the rows.
 fn share(world: &World, tensor: &Tensor) -> Tensor {
     let rows = world.shard(tensor.size()[0] as usize);
     tensor.narrow(0, rows.start as i64, rows.len() as i64)
@@ -82,11 +82,11 @@ fn summed(world: &World, tensor: &Tensor) -> Tensor {
     sum
 }
 
-/// A single BatchNorm with nontrivial parameters and running statistics.
+/// A single BatchNorm with parameters and running statistics that are not trivial.
 fn norm(channels: i64) -> (BatchNorm, State) {
-    let mut builder = Builder::new();
+    let mut builder = LayoutBuilder::new();
     let norm = BatchNorm::new(&mut builder, channels);
-    let layout: Arc<Layout> = Arc::new(builder.finish());
+    let layout: Arc<StateLayout> = Arc::new(builder.finish());
     let state = State::init(&layout, 1, "test", Kind::Double, Device::Cpu).unwrap();
     for (i, tensor) in state.tensors().iter().take(4).enumerate() {
         let values = Tensor::arange(channels, (Kind::Double, Device::Cpu)) * 0.25 + 0.5 + i as f64;
@@ -98,14 +98,15 @@ fn norm(channels: i64) -> (BatchNorm, State) {
     (norm, state)
 }
 
-/// The results of a pass through BatchNorm and of its derivatives. `total` sums parameter gradients over all ranks.
+/// Results of a pass through BatchNorm and of its derivatives.
 struct Outcome {
-    /// Per sample: output, first and second derivative by the input.
+    /// Values per sample: output, first and second derivative with respect to the input.
     rows: Vec<(&'static str, Tensor)>,
-    /// Parameter gradients (first and second derivative) and buffers.
+    /// First and second derivatives with respect to the parameters, and buffers.
     others: Vec<(&'static str, Tensor)>,
 }
 
+/// `total` adds the gradients of a parameter over all ranks.
 fn outcome(
     statistics: Statistics<'_>,
     x: &Tensor,
@@ -123,7 +124,7 @@ fn outcome(
     context.count_batches().unwrap();
     let [gamma, beta] = [norm.weight, norm.bias].map(|slot| state.get(slot));
     let leaves = [&x, gamma, beta];
-    // A function with nontrivial derivatives, then a product with its own gradient.
+    // A loss with derivatives that are not simple, then a product with its own gradient.
     let loss = (y.tanh() * weights[0]).sum(Kind::Double);
     let first = Tensor::run_backward(&[&loss], &leaves, twice, twice);
     let buffer = |slot| state.get(slot).to_kind(Kind::Double);
@@ -152,7 +153,7 @@ fn rank_derivatives() {
     let Some(_) = rank_folder() else { return };
     let world = join();
     for (number, batch) in BATCHES.into_iter().enumerate() {
-        // With a batch of 1 the last shape has a single value per channel.
+        // The second shape has one value per channel if the batch is 1.
         for size in [[3, 4, 2], [5, 1, 1], [2, 3, 3]] {
             let mean = if number == 0 { 1e3 } else { 0.5 };
             for twice in [false, true] {
@@ -175,7 +176,7 @@ fn check_derivatives(world: &World, size: &[i64], mean: f64, twice: bool) {
             summed(world, tensor)
         });
     let what = |name: &str| format!("{name} of a batch {size:?} around {mean} on {} ranks", world.size());
-    // Larger numbers have fewer digits after the point.
+    // Larger numbers have fewer digits after the decimal point.
     let tolerance = 1e-12 * mean.max(1.0);
     for ((name, found), (_, wanted)) in found.rows.iter().zip(&wanted.rows) {
         close(&what(name), found, &share(world, wanted), tolerance);
@@ -216,7 +217,7 @@ fn optim() -> OptimConfig {
     }
 }
 
-/// Small, so that there are many buckets.
+/// Small buckets, so there are many.
 const BUCKET_BYTES: usize = 100_000;
 
 /// A network with flat gradient buffers.
@@ -233,7 +234,8 @@ impl Network {
         let mut state = State::init(architecture.layout(), 3, "test", Kind::Double, Device::Cpu).unwrap();
         let head = architecture.head().to_vec();
         let trainable = |slot| !frozen || head.contains(&slot);
-        let params = FlatParams::new(&mut state, Groups::new(&optim(), false), BUCKET_BYTES, trainable).unwrap();
+        let params =
+            FlatParams::new(&mut state, WeightDecayGroups::new(&optim(), false), BUCKET_BYTES, trainable).unwrap();
         Network { architecture, state, params }
     }
 
@@ -241,7 +243,7 @@ impl Network {
         self.architecture.forward(&mut Forward::train(&self.state, statistics), images)
     }
 
-    /// A loss of the form of ReGUn's: two passes, and one without gradient between them.
+    /// A loss like ReGUn's: two passes with gradient, and one without gradient between them.
     fn loss(&self, images: &Tensor, labels: &Tensor, statistics: Statistics<'_>) -> Result<Tensor> {
         let first = self.logits(images, statistics)?;
         let target = no_grad(|| self.logits(images, statistics))?;
@@ -275,7 +277,7 @@ fn rank_gradients() {
         assert_eq!(reducer.is_none(), world.size() == 1);
         let Some(reducer) = reducer else { continue };
 
-        // Three forms of an optimizer step: a single pass; two micro-steps; passes that the method makes itself.
+        // One optimizer step in three ways: a single pass, two micro-steps, and passes that the method makes itself.
         let what = |how: &str| format!("{how}: batch of {batch} on {} ranks", world.size());
         reducer.begin_micro_step(true);
         reducer.backward(&loss(&network)).unwrap();
@@ -310,11 +312,11 @@ fn rank_gradients() {
 
 /// Name and digest of each tensor of a role.
 fn digests(state: &State, role: TensorRole) -> impl Iterator<Item = (String, String)> {
-    let named = state.layout().entries().iter().zip(state.tensors());
+    let named = state.layout().specs().iter().zip(state.tensors());
     named.filter(move |(entry, _)| entry.role == role).map(|(entry, tensor)| (entry.name.clone(), bits(tensor)))
 }
 
-/// A digest of the exact values.
+/// A digest of the exact bits.
 fn bits(tensor: &Tensor) -> String {
     let values = Vec::<f64>::try_from(tensor.to_kind(Kind::Double).reshape(-1)).unwrap();
     format!("{:x}", values.iter().map(|x| x.to_bits()).fold(0, mix))
@@ -325,7 +327,7 @@ fn mix(hash: u64, bits: u64) -> u64 {
 }
 
 #[test]
-fn gradients_summed_during_backward_are_those_of_the_joined_batch() {
+fn gradients_reduced_during_backward_are_those_of_the_joined_batch() {
     on_ranks("rank_gradients");
 }
 
@@ -360,12 +362,12 @@ fn rank_overlap() {
 }
 
 #[test]
-fn buckets_are_summed_while_the_pass_runs_and_errors_come_out_of_it() {
+fn buckets_are_reduced_during_the_backward_pass_which_returns_its_errors() {
     on_ranks("rank_overlap");
 }
 
-/// Without synchronised BatchNorm the ranks' statistics differ within an epoch and agree at its evaluation. Parameters
-/// never differ.
+/// Checks training without synchronised BatchNorm: the ranks' statistics differ within an epoch and agree when it is
+/// evaluated. Their parameters never differ.
 struct LocalStatistics<'a> {
     world: &'a World,
     forwards_per_epoch: i64,

@@ -1,5 +1,5 @@
 //! Properties of Swin and ViT that training relies on, tested on small networks in float64: gradients of single
-//! samples, second derivatives, stochastic depth by sample.
+//! samples, second derivatives, and residual branches that are dropped for each sample.
 
 mod formula;
 mod formula_network;
@@ -9,20 +9,21 @@ use std::sync::Arc;
 use formula_network::{formula_images, formula_state};
 use regun::models::Model;
 use regun::models::stochastic_depth::StochasticDepth;
-use regun::models::swin::{self, Swin};
-use regun::models::vit::{self, ViT};
+use regun::models::swin::{Swin, SwinVariant};
+use regun::models::vit::{ViT, ViTVariant};
 use regun::models::{Architecture, Forward, Mode, State, Statistics};
+use regun::random::RandomStream;
 use regun::random::SampleKeys;
-use regun::random::Stream;
 use regun::train::loss::cross_entropy_sum;
 use regun::unlearn::fisher::squared_gradients;
 use tch::{Device, Kind, Tensor, no_grad};
 
-const SWIN: swin::Variant = swin::Variant { channels: 8, depths: [2, 2, 1, 1], heads: 2, drop: 0.5 };
-const VIT: vit::Variant = vit::Variant { channels: 12, hidden: 20, layers: 2, heads: 3, patch: 4 };
+const SWIN: SwinVariant = SwinVariant { channels: 8, depths: [2, 2, 1, 1], heads: 2, drop: 0.5 };
+const VIT: ViTVariant = ViTVariant { channels: 12, hidden: 20, layers: 2, heads: 3, patch: 4 };
 
-/// A Swin and a ViT, each with its image size (height, width). Swin's first stage has 15 x 13 tokens and the second 8 x
-/// 7, so that windows are padded on both sides and shifted along both, then along one, and merging has odd sides.
+/// Networks, each with the height and width of its images. Swin's first stage has 15 x 13 tokens: its windows are
+/// padded and shifted along both sides. The second has 8 x 7: its windows are shifted along one side. Patch merging
+/// gets odd sides.
 fn networks() -> [(Arc<dyn Architecture>, [i64; 2]); 2] {
     [(Arc::new(Swin::new(SWIN, 6)), [61, 53]), (Arc::new(ViT::new(VIT, 12, 6).unwrap()), [12, 12])]
 }
@@ -64,7 +65,7 @@ fn squared_gradients_are_those_of_one_sample_at_a_time() {
     }
 }
 
-/// The gradient of the loss at `weights`. With `twice` it can be differentiated again.
+/// Gradient of the loss at `weights`. With `twice` it has a graph of its own.
 fn gradient(architecture: &dyn Architecture, weights: &[Tensor], size: [i64; 2], twice: bool) -> Vec<Tensor> {
     let context = Forward::new(weights, Mode::Eval, Statistics::Running);
     let mut context = if twice { context.twice_differentiable() } else { context };
@@ -74,16 +75,16 @@ fn gradient(architecture: &dyn Architecture, weights: &[Tensor], size: [i64; 2],
     Tensor::f_run_backward(&[&loss], &leaves, twice, twice).unwrap()
 }
 
-/// The Hessian times a vector, which LUR needs, compared with finite differences of gradients of the fused attention.
+/// Compares the Hessian times a vector, which LUR needs, with differences of gradients of the fused attention.
 #[test]
 fn second_derivatives_are_those_of_finite_differences() {
     const STEP: f64 = 1e-5;
     for (architecture, size) in networks() {
         let state = formula_state(&*architecture, Kind::Double);
         let layout = architecture.layout();
-        let learns = |i: usize| layout.entries()[i].role == regun::models::layout::TensorRole::Parameter;
+        let learns = |i: usize| layout.specs()[i].role == regun::models::layout::TensorRole::Parameter;
         let directions: Vec<Tensor> = layout
-            .entries()
+            .specs()
             .iter()
             .enumerate()
             .map(|(i, entry)| formula_images(&entry.shape, 900 + i as u64, 1.0, Kind::Double))
@@ -119,14 +120,14 @@ fn second_derivatives_are_those_of_finite_differences() {
 }
 
 fn train(architecture: &dyn Architecture, state: &State, images: &Tensor, samples: &[usize], epoch: u64) -> Tensor {
-    let stream = Stream::new(1, "test");
+    let stream = RandomStream::new(1, "test");
     let keys = SampleKeys { stream: &stream, epoch, samples };
     let mut context = Forward::train(state, Statistics::Batch).drawing(keys);
     no_grad(|| architecture.forward(&mut context, images)).unwrap()
 }
 
-/// The branches that stochastic depth drops depend only on the sample: a batch cut in two, even with an empty part,
-/// gives the same rows.
+/// Each sample decides by its own key which branches it drops: a batch that is cut in two gives the same rows, even if
+/// one part is empty.
 #[test]
 fn outputs_of_training_do_not_depend_on_the_batch() {
     for (architecture, size) in networks() {
@@ -143,7 +144,7 @@ fn outputs_of_training_do_not_depend_on_the_batch() {
             assert!((&parts - &whole).abs().max().double_value(&[]) < 1e-12, "cut at {cut}");
         }
     }
-    // Each epoch draws anew. Networks without stochastic depth have nothing to draw.
+    // Swin draws again in each epoch.
     let (swin, size) = &networks()[0];
     let state = formula_state(&**swin, Kind::Double);
     let run = |epoch| train(&**swin, &state, &images(6, *size), &[0, 1, 2, 3, 4, 5], epoch);
@@ -153,13 +154,13 @@ fn outputs_of_training_do_not_depend_on_the_batch() {
     assert_ne!(run(2), evaluated);
 }
 
-/// A rank with an empty shard has gradients of zero, because it takes part in the all-reduce.
+/// A rank with an empty shard has zeros as gradients, because it takes part in the all-reduce.
 #[test]
-fn an_empty_share_has_gradients_of_zero() {
+fn an_empty_shard_has_gradients_of_zero() {
     for (architecture, size) in networks() {
         let state = formula_state(&*architecture, Kind::Double);
         let weights: Vec<Tensor> = state.parameters().map(|(.., weight)| weight.set_requires_grad(true)).collect();
-        let stream = Stream::new(1, "test");
+        let stream = RandomStream::new(1, "test");
         let keys = SampleKeys { stream: &stream, epoch: 0, samples: &[] };
         let mut context = Forward::train(&state, Statistics::Batch).drawing(keys).twice_differentiable();
         let logits = architecture.forward(&mut context, &images(6, size).narrow(0, 0, 0)).unwrap();
@@ -170,14 +171,15 @@ fn an_empty_share_has_gradients_of_zero() {
     }
 }
 
-/// Branches are dropped with the stated probability, independently of each other, and the kept ones are scaled up.
+/// Branches are dropped with the stated probability and independently of each other. Kept branches are scaled so that
+/// the mean stays the same.
 #[test]
 fn branches_are_kept_with_the_stated_probability() {
     const N: usize = 20_000;
     let drops = [0.0, 0.2, 0.5, 0.5];
     let depth = StochasticDepth::new(drops.to_vec());
     let samples: Vec<usize> = (0..N).collect();
-    let stream = Stream::new(3, "test");
+    let stream = RandomStream::new(3, "test");
     let context = Forward::new(&[], Mode::Train, Statistics::Batch);
     let keyed = context.drawing(SampleKeys { stream: &stream, epoch: 0, samples: &samples });
     let x = Tensor::zeros([N as i64, 1], (Kind::Double, Device::Cpu));
@@ -199,11 +201,11 @@ fn branches_are_kept_with_the_stated_probability() {
     assert!(depth.factors(&Forward::new(&[], Mode::Train, Statistics::Batch), &x).is_err());
 }
 
-/// The drop probabilities are torchvision's: 0 at the first block, the stated one at the last, and linear between.
+/// The probabilities are torchvision's: 0 at the first block, linear in the block, the stated one at the last block.
 #[test]
-fn a_deeper_block_is_left_out_more_often() {
-    assert_eq!([swin::Variant::TINY, swin::Variant::SMALL, swin::Variant::BASE].map(|v| v.drop), [0.2, 0.3, 0.5]);
-    let drops = swin::Variant::TINY.branch_drops();
+fn a_deeper_block_is_dropped_more_often() {
+    assert_eq!([SwinVariant::TINY, SwinVariant::SMALL, SwinVariant::BASE].map(|v| v.drop), [0.2, 0.3, 0.5]);
+    let drops = SwinVariant::TINY.branch_drops();
     assert_eq!(drops.len(), 24);
     for (branch, drop) in drops.iter().enumerate() {
         assert!((drop - 0.2 * (branch / 2) as f64 / 11.0).abs() < 1e-15);
@@ -211,7 +213,7 @@ fn a_deeper_block_is_left_out_more_often() {
 }
 
 #[test]
-fn a_model_says_which_images_it_takes() {
+fn an_image_of_the_wrong_size_is_refused_with_the_right_one() {
     let vit = ViT::new(VIT, 12, 6).unwrap();
     let state = formula_state(&vit, Kind::Double);
     let error = vit.forward(&mut Forward::eval(&state), &images(1, [16, 12])).unwrap_err();

@@ -11,7 +11,7 @@ use regun::data::augment::randaugment::{self, Op, RandAugment};
 use regun::data::augment::resize::{Cutout, Resize};
 use regun::data::augment::tables::Table;
 use regun::data::augment::{Augment, Plan};
-use regun::random::{SampleKeys, Stream};
+use regun::random::{RandomStream, SampleKeys};
 use regun::torch::is_channels_last;
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
@@ -165,7 +165,7 @@ const COLOR_JITTER_PATHS: [(&str, ApplyJitters); 2] =
 fn color_jitter_is_the_same_on_host_and_device() {
     let transforms = transforms(&["color_jitter.hue=0.5"]);
     let jitter = color_jitter::ColorJitter::new(transforms.color_jitter.as_ref()).unwrap();
-    let stream = Stream::new(5, "jitters");
+    let stream = RandomStream::new(5, "jitters");
     let jitters: Vec<Jitter> = (0..48).map(|sample| jitter.draw(&mut stream.at(0, sample))).collect();
     let pixels: Vec<u8> = (0..48 * 3 * 33 * 31).map(|i| stream.at(1, i).below(256) as u8).collect();
     let pixels = Tensor::from_slice(&pixels).view([48, 3, 33, 31]);
@@ -293,7 +293,7 @@ fn a_sample_is_the_same_in_any_batch() {
         let enabled = format!("imagenet_resize.enabled={resized}");
         let overrides: Vec<&str> = EVERYTHING.iter().copied().chain([enabled.as_str()]).collect();
         let augment = Augment::new(&transforms(&overrides), (17, 20), Kind::Float, Device::Cpu).unwrap();
-        let stream = Stream::new(7, "base/augment");
+        let stream = RandomStream::new(7, "base/augment");
         let train = |which: &[usize]| {
             augment.train(&samples(which), &SampleKeys { stream: &stream, epoch: 3, samples: which }).unwrap()
         };
@@ -321,7 +321,7 @@ fn transforms_do_not_shift_the_draws_of_others() {
     let plan = |overrides: &[&str]| -> Plan {
         let augment = Augment::new(&transforms(overrides), (64, 64), Kind::Float, Device::Cpu).unwrap();
         let samples: Vec<usize> = (0..SAMPLES).collect();
-        augment.plan(&SampleKeys { stream: &Stream::new(7, "base/augment"), epoch: 3, samples: &samples })
+        augment.plan(&SampleKeys { stream: &RandomStream::new(7, "base/augment"), epoch: 3, samples: &samples })
     };
     let all = plan(&["randaugment.enabled=true", "random_erasing.enabled=true"]);
     let (plain, erased) = ("color_jitter.enabled=false", "random_erasing.enabled=true");
@@ -341,7 +341,7 @@ fn transforms_happen_in_torchvisions_order() {
     let overrides = ["randaugment.enabled=true", "random_erasing.enabled=true", "random_crop.size=17"];
     let transforms = transforms(&overrides);
     let augment = Augment::new(&transforms, (17, 20), Kind::Float, Device::Cpu).unwrap();
-    let stream = Stream::new(7, "base/augment");
+    let stream = RandomStream::new(7, "base/augment");
     let plan = augment.plan(&SampleKeys { stream: &stream, epoch: 0, samples: &[0, 1, 2, 3, 4, 5] });
     let got = augment.apply(&images, &plan).unwrap();
 
@@ -374,7 +374,7 @@ const DRAWS: u64 = 20_000;
 
 /// What `draw` makes of so many samples.
 fn drawn<T>(draw: impl Fn(&mut regun::random::Draws) -> T) -> Vec<T> {
-    let stream = Stream::new(11, "laws");
+    let stream = RandomStream::new(11, "laws");
     (0..DRAWS).map(|sample| draw(&mut stream.at(0, sample))).collect()
 }
 
@@ -505,7 +505,7 @@ fn rectangles_are_erased_by_their_law() {
 fn erased_noise_is_standard_normal() {
     let transforms = transforms(&["random_erasing.enabled=true", "random_erasing.p=1"]);
     let erasing = RandomErasing::new(transforms.random_erasing.as_ref(), [3, 32, 32]).unwrap();
-    let stream = Stream::new(11, "noise");
+    let stream = RandomStream::new(11, "noise");
     let erasures: Vec<Erasure> = (0..500).map(|sample| erasing.draw(&mut stream.at(0, sample)).unwrap()).collect();
     assert!(erasures.iter().all(|e| e.values.len() as i64 == 3 * e.height * e.width));
     let values: Vec<f64> = erasures.iter().flat_map(|e| &e.values).map(|&value| f64::from(value)).collect();

@@ -5,7 +5,7 @@ use std::error::Error;
 use regun::config::schema::TransformsConfig;
 use regun::config::{Request, load};
 use regun::data::augment::Augment;
-use regun::random::{SampleKeys, Stream};
+use regun::random::{RandomStream, SampleKeys};
 use tch::{Device, Kind, Tensor};
 
 use crate::Options;
@@ -43,7 +43,7 @@ fn epoch(transforms: &TransformsConfig, batch_size: usize, device: Device) -> re
     let n = BATCHES * batch_size;
     let stored = Tensor::f_randint(256, [n as i64, 3, side, side], (Kind::Uint8, device))?;
     let augment = Augment::new(transforms, (side as usize, side as usize), Kind::Float, device)?;
-    let stream = Stream::new(0, "bench");
+    let stream = RandomStream::new(0, "bench");
     let mut epoch = 0;
     Ok(TimedStep::new(device, move || {
         epoch += 1;

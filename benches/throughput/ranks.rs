@@ -10,7 +10,7 @@ use regun::data::device_dataset::DeviceImages;
 use regun::data::split::SplitIndices;
 use regun::data::{DeviceDataset, Part};
 use regun::distributed::launch;
-use regun::models::resnet::{ResNet, Variant};
+use regun::models::resnet::{ResNet, ResNetVariant};
 use regun::models::{Architecture, Model};
 use regun::train::supervised::Supervised;
 use regun::train::{EpochReport, Observer, Phase, Settings, Trainer};
@@ -77,7 +77,7 @@ pub fn train(batch_size: usize, steps: usize) -> regun::error::Result<()> {
     let data = || DeviceImages::new(images.shallow_clone(), (0..n as i64).map(|i| i % 10).collect());
     let parts = SplitIndices { retain: (0..n).collect(), ..SplitIndices::default() };
     let dataset = DeviceDataset::prepared(data(), data(), parts, 10, batch_size);
-    let architecture: Arc<dyn Architecture> = Arc::new(ResNet::new(Variant::ResNet18, Stem::Cifar, 10));
+    let architecture: Arc<dyn Architecture> = Arc::new(ResNet::new(ResNetVariant::ResNet18, Stem::Cifar, 10));
     let mut model = Model::initialise(&architecture, 0, "bench", Kind::Float, Device::Cpu)?;
     // A small learning rate, so that repeated steps on noise do not diverge.
     let overrides = ["model.optim.lr=0.001".to_owned(), format!("data.batch_size={batch_size}")];

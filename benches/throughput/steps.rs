@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use regun::config::schema::{OptimConfig, OptimName, Stem};
 use regun::error::Result;
-use regun::models::resnet::{ResNet, Variant};
-use regun::models::swin::{self, Swin};
-use regun::models::vit::{self, ViT};
+use regun::models::resnet::{ResNet, ResNetVariant};
+use regun::models::swin::{Swin, SwinVariant};
+use regun::models::vit::{ViT, ViTVariant};
 use regun::models::{Architecture, Forward, FusedState, Model, Statistics};
 use regun::optim::sgd::Sgd;
-use regun::optim::{FlatParams, Groups, Optimizer};
+use regun::optim::{FlatParams, Optimizer, WeightDecayGroups};
 use regun::torch::to_channels_last;
 use regun::train::loss::cross_entropy_sum;
 use regun::train::{Mixed, mixed};
@@ -43,7 +43,7 @@ impl TimedStep {
 }
 
 pub fn resnet18(device: Device) -> Result<Model> {
-    model(Arc::new(ResNet::new(Variant::ResNet18, Stem::Cifar, 10)), device)
+    model(Arc::new(ResNet::new(ResNetVariant::ResNet18, Stem::Cifar, 10)), device)
 }
 
 fn model(architecture: Arc<dyn Architecture>, device: Device) -> Result<Model> {
@@ -68,7 +68,7 @@ pub fn train(batch_size: i64, device: Device, narrow: Option<Mixed>) -> Result<T
         exclude_wd_norm_bias: None,
     };
     let mut model = resnet18(device)?;
-    let mut params = FlatParams::new(&mut model.state, Groups::new(&optim, false), BUCKET_BYTES, |_| true)?;
+    let mut params = FlatParams::new(&mut model.state, WeightDecayGroups::new(&optim, false), BUCKET_BYTES, |_| true)?;
     let mut sgd = Sgd::new(&optim, &params)?;
     let images = images(batch_size, 32, device)?;
     let labels = Tensor::f_randint(10, [batch_size], (Kind::Int64, device))?;
@@ -91,12 +91,12 @@ pub fn evaluate(batch_size: i64, device: Device, _: Option<Mixed>) -> Result<Tim
 
 /// The evaluation's forward pass of Swin-T on images of 224 pixels.
 pub fn evaluate_swin_t(batch_size: i64, device: Device, _: Option<Mixed>) -> Result<TimedStep> {
-    forward(model(Arc::new(Swin::new(swin::Variant::TINY, 10)), device)?, images(batch_size, 224, device)?, device)
+    forward(model(Arc::new(Swin::new(SwinVariant::TINY, 10)), device)?, images(batch_size, 224, device)?, device)
 }
 
 /// The evaluation's forward pass of ViT-B/16 on images of 224 pixels.
 pub fn evaluate_vit_b_16(batch_size: i64, device: Device, _: Option<Mixed>) -> Result<TimedStep> {
-    let architecture = Arc::new(ViT::new(vit::Variant::base(16), 224, 10)?);
+    let architecture = Arc::new(ViT::new(ViTVariant::base(16), 224, 10)?);
     forward(model(architecture, device)?, images(batch_size, 224, device)?, device)
 }
 

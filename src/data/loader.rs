@@ -12,7 +12,7 @@ use super::augment::View;
 use super::device_dataset::{DeviceDataset, Part};
 use crate::distributed::World;
 use crate::error::{Error, Result};
-use crate::random::{SampleKeys, Stream};
+use crate::random::{RandomStream, SampleKeys};
 use crate::torch::{to_channels_last, upload};
 
 /// Samples that a sampler draws from.
@@ -78,7 +78,7 @@ pub struct Batch {
     /// Samples of this sampler in the whole optimizer step (all its micro-steps, all ranks): what sums are divided by.
     pub step_count: usize,
     /// What layers draw from in train mode, and in which pass over the sampler.
-    pub layer_stream: Stream,
+    pub layer_stream: RandomStream,
     pub pass: u64,
 }
 
@@ -100,9 +100,9 @@ pub struct DataLoader {
     /// Number of samples of each pool.
     sizes: Vec<usize>,
     batch_size: usize,
-    order_stream: Stream,
-    augment_stream: Stream,
-    layer_stream: Stream,
+    order_stream: RandomStream,
+    augment_stream: RandomStream,
+    layer_stream: RandomStream,
     /// Order of one pass, kept while the pass lasts.
     order: Option<(u64, Vec<usize>)>,
     /// Batches drawn so far: the position of a sampler that does not drive.
@@ -125,9 +125,9 @@ impl DataLoader {
                 .hint("look at the sizes with `regun splits`, and change the split.*_frac settings"));
         }
         Ok(DataLoader {
-            order_stream: Stream::new(seed, &format!("{purpose}/{}/order", sampler.name)),
-            augment_stream: Stream::new(seed, &format!("{purpose}/{}/augment", sampler.name)),
-            layer_stream: Stream::new(seed, &format!("{purpose}/{}/layers", sampler.name)),
+            order_stream: RandomStream::new(seed, &format!("{purpose}/{}/order", sampler.name)),
+            augment_stream: RandomStream::new(seed, &format!("{purpose}/{}/augment", sampler.name)),
+            layer_stream: RandomStream::new(seed, &format!("{purpose}/{}/layers", sampler.name)),
             sampler,
             sizes,
             batch_size,

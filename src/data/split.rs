@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use crate::config::schema::{Scheme, SplitConfig};
 use crate::digest::sha256;
 use crate::error::{Error, ErrorKind, Result};
-use crate::random::python::Random;
+use crate::random::python::PythonRandom;
 
 /// Disjoint index sets that together cover the training images. Every list is sorted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,7 +67,7 @@ pub fn split(labels: &[i64], spec: &SplitConfig) -> Result<SplitIndices> {
 
 /// The cut alone: no setting is judged, and any part may come out empty.
 pub fn cut(labels: &[i64], spec: &SplitConfig) -> SplitIndices {
-    let mut rng = Random::new(spec.seed);
+    let mut rng = PythonRandom::new(spec.seed);
     let mut parts = SplitIndices::default();
     match spec.scheme {
         Scheme::Random => {
@@ -90,7 +90,7 @@ pub fn cut(labels: &[i64], spec: &SplitConfig) -> SplitIndices {
                 parts.forget.extend(forget);
                 others.extend(rest);
             }
-            let mut rng = Random::new(spec.seed);
+            let mut rng = PythonRandom::new(spec.seed);
             let rest_spec = SplitConfig { heldout_frac: 0.0, ..spec.clone() };
             for (_, group) in shuffled_classes(labels, others, &mut rng) {
                 parts.cut_group(&group, &rest_spec, 0.0);
@@ -132,7 +132,7 @@ fn share(fraction: f64, n: usize) -> usize {
 fn shuffled_classes(
     labels: &[i64],
     indices: impl IntoIterator<Item = usize>,
-    rng: &mut Random,
+    rng: &mut PythonRandom,
 ) -> Vec<(i64, Vec<usize>)> {
     let mut groups: Vec<(i64, Vec<usize>)> = Vec::new();
     let mut position = HashMap::new();
@@ -152,7 +152,7 @@ fn shuffled_classes(
 
 fn retain_subset(parts: &SplitIndices, seed: u64) -> Vec<usize> {
     let mut subset = parts.retain.clone();
-    Random::new(seed).shuffle(&mut subset);
+    PythonRandom::new(seed).shuffle(&mut subset);
     subset.truncate(parts.forget.len());
     subset.sort_unstable();
     subset

@@ -1,50 +1,51 @@
-//! Two-dimensional convolution, alone and with the BatchNorm behind it.
+//! Two-dimensional convolution, alone and followed by BatchNorm.
 
 use tch::Tensor;
 
-use super::forward::{Forward, Statistics};
+use super::batch_norm::BatchNorm;
+use super::forward::Forward;
 use super::init::Init;
-use super::layout::{Builder, ConvNormPair, Slot};
-use super::norm::BatchNorm;
-use super::per_sample::Layer;
+use super::layer_pass::Layer;
+use super::layout::{ConvNormPair, LayoutBuilder, Slot};
+use super::statistics::Statistics;
 use crate::error::Result;
 
-/// Geometry of a square convolution without groups; the padding keeps the size at stride 1.
+/// Shape of a convolution with a square kernel and without groups. The padding keeps height and width at stride 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shape {
+pub struct ConvShape {
     pub inputs: i64,
     pub outputs: i64,
     pub kernel: i64,
     pub stride: i64,
 }
 
-/// Convolution without bias: weight (out, in, k, k).
+/// Convolution without bias. Its weight has shape (out, in, k, k).
 #[derive(Debug)]
 pub struct Conv {
     weight: Slot,
-    shape: Shape,
+    shape: ConvShape,
 }
 
 impl Conv {
-    pub fn new(builder: &mut Builder, shape: Shape) -> Self {
+    pub fn new(builder: &mut LayoutBuilder, shape: ConvShape) -> Self {
         let size = [shape.outputs, shape.inputs, shape.kernel, shape.kernel];
         Conv { weight: builder.parameter("weight", &size, Init::kaiming_normal_fan_out(size)), shape }
     }
 
-    /// (N, in, H, W) to (N, out, H / stride, W / stride), rounded up.
+    /// Maps (N, in, H, W) to (N, out, H / stride, W / stride), rounded up.
     pub fn forward(&self, ctx: &Forward<'_>, x: &Tensor) -> Result<Tensor> {
-        let Shape { kernel, stride, .. } = self.shape;
-        ctx.passed(Layer::Conv { weight: self.weight, kernel, stride }, x, self.with_bias(ctx, x, None)?)
+        let ConvShape { kernel, stride, .. } = self.shape;
+        ctx.record_layer(Layer::Conv { weight: self.weight, kernel, stride }, x, self.with_bias(ctx, x, None)?)
     }
 
     fn with_bias(&self, ctx: &Forward<'_>, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-        let Shape { kernel, stride, .. } = self.shape;
+        let ConvShape { kernel, stride, .. } = self.shape;
         let padding = (kernel - 1) / 2;
         Ok(x.f_conv2d(ctx.weight(self.weight), bias, stride, padding, 1, 1)?)
     }
 }
 
-/// Convolution, then BatchNorm. With fused weights both are one convolution with a bias.
+/// Convolution followed by BatchNorm. With fused weights, both are one convolution with a bias.
 #[derive(Debug)]
 pub struct ConvNorm {
     conv: Conv,
@@ -52,8 +53,8 @@ pub struct ConvNorm {
 }
 
 impl ConvNorm {
-    /// Registered as `names.0` and `names.1`.
-    pub fn new(builder: &mut Builder, names: [&str; 2], shape: Shape) -> Self {
+    /// `names` are those of the convolution and of the BatchNorm.
+    pub fn new(builder: &mut LayoutBuilder, names: [&str; 2], shape: ConvShape) -> Self {
         let conv = builder.scope(names[0], |builder| Conv::new(builder, shape));
         let norm = builder.scope(names[1], |builder| BatchNorm::new(builder, shape.outputs));
         builder.pair_conv_norm(ConvNormPair {

@@ -1,75 +1,59 @@
-//! What a forward pass is given besides the images: whose weights, train or eval, where BatchNorm gets its statistics,
-//! whose random numbers its layers draw, and which intermediate outputs the caller wants to see.
+//! The context of a forward pass: weights, train or eval mode, BatchNorm statistics, random numbers of the samples, and
+//! the intermediate outputs that the caller asks for.
 //!
-//! Layers hold no tensors. They look their weights up here by [`Slot`], so that the same code serves the network
-//! itself, a frozen copy, other weights of the same layout, and fused weights.
+//! Layers hold no tensors. They look up their weights here by [`Slot`]. So the same code runs with the state of the
+//! model, a frozen copy, other weights of the same layout, and fused weights.
 
 use std::cell::RefCell;
 
 use tch::Tensor;
 
 use super::fused::FusedState;
+use super::layer_pass::{Layer, LayerPass};
 use super::layout::Slot;
-use super::per_sample::{Layer, LayerPass};
 use super::state::State;
+use super::statistics::Statistics;
 use crate::error::Result;
 use crate::random::SampleKeys;
-use crate::torch::{self, AllReduce};
+use crate::torch;
 
-/// The tap of the head's input, N x features: what the penultimate layer says about an image.
+/// Name of the feature hook on the head's input (N, features), the output of the penultimate layer.
 pub const FEATURES: &str = "features";
 
+/// Train or eval mode of the layers that draw random numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     Train,
     Eval,
 }
 
-/// Where BatchNorm gets the mean and the variance that it normalises with.
-#[derive(Debug, Clone, Copy)]
-pub enum Statistics<'a> {
-    /// The running averages, which stay as they are.
-    Running,
-    /// This process's batch, which also moves the running averages.
-    Batch,
-    /// The joined batch of all ranks, of so many samples, which also moves the running averages. Each layer's pass,
-    /// forward and backward, is a collective call: all ranks make it, one without samples too.
-    Global { ranks: &'a dyn AllReduce, samples: usize },
-    /// Nowhere: the weights are [`FusedState`], the running averages are part of the convolutions.
-    Fused,
-}
-
-impl<'a> Statistics<'a> {
-    /// For a batch of so many samples over all ranks: `trainer.sync_batchnorm` says whose.
-    pub fn of_training(ranks: &'a dyn AllReduce, synchronised: bool, samples: usize) -> Self {
-        if synchronised { Statistics::Global { ranks, samples } } else { Statistics::Batch }
-    }
-}
-
-/// Intermediate outputs, kept by name where they were asked for.
+/// Names of the wanted intermediate outputs, and those that the pass has taken so far.
 #[derive(Debug, Default)]
 struct FeatureHooks {
     wanted: Vec<String>,
     taken: Vec<(String, Tensor)>,
 }
 
-/// The context that every layer is handed.
+/// The context of one forward pass. All layers get it.
 #[derive(Debug)]
 pub struct Forward<'a> {
+    // --- configuration of the pass ---
     weights: &'a [Tensor],
     mode: Mode,
     statistics: Statistics<'a>,
     keys: Option<SampleKeys<'a>>,
     twice_differentiable: bool,
+
+    // --- collected by the pass ---
     features: FeatureHooks,
-    /// BatchNorm's counters of batches that this pass moves on.
+    /// Batch counters of the BatchNorm layers that update their running averages in this pass.
     counters: RefCell<Vec<Tensor>>,
-    /// None where layers are not recorded.
+    /// None without layer hooks.
     layers: Option<RefCell<Vec<LayerPass>>>,
 }
 
 impl<'a> Forward<'a> {
-    /// With `weights`, one for each slot of the layout: not necessarily those of a state.
+    /// A pass with any `weights`, one tensor for each slot of the layout. They need not belong to a state.
     pub fn new(weights: &'a [Tensor], mode: Mode, statistics: Statistics<'a>) -> Self {
         Forward {
             weights,
@@ -83,29 +67,29 @@ impl<'a> Forward<'a> {
         }
     }
 
-    /// Eval mode: running statistics.
+    /// A pass in eval mode, with running statistics.
     pub fn eval(state: &'a State) -> Self {
         Self::new(state.tensors(), Mode::Eval, Statistics::Running)
     }
 
-    /// Train mode: BatchNorm uses the batch's statistics, this process's or those of all ranks, and moves the running
-    /// averages.
+    /// A pass in train mode. BatchNorm uses the statistics of the batch, this process's or that of all ranks, and
+    /// updates the running averages.
     pub fn train(state: &'a State, statistics: Statistics<'a>) -> Self {
         Self::new(state.tensors(), Mode::Train, statistics)
     }
 
-    /// Eval mode without BatchNorm, see [`FusedState`]. No gradients.
+    /// A pass in eval mode with BatchNorm fused into the convolutions, see [`FusedState`]. Parameters get no gradients.
     pub fn fused(fused: &'a FusedState) -> Self {
         Self::new(fused.tensors(), Mode::Eval, Statistics::Fused)
     }
 
-    /// Says who the samples are: layers that draw at random in train mode draw by it.
+    /// Sets the keys of the samples. In train mode, random layers draw from each sample's own key.
     pub fn drawing(mut self, keys: SampleKeys<'a>) -> Self {
         self.keys = Some(keys);
         self
     }
 
-    /// Gradients of gradients will be taken: only operations that have them.
+    /// Restricts the pass to operations that have second derivatives.
     pub fn twice_differentiable(mut self) -> Self {
         self.twice_differentiable = true;
         self
@@ -117,13 +101,15 @@ impl<'a> Forward<'a> {
         self
     }
 
-    /// The output asked for by [`Forward::with_feature_hook`], if the architecture has passed one of that name.
-    pub fn take(&mut self, name: &str) -> Option<Tensor> {
+    /// Takes the output that [`Forward::with_feature_hook`] asked for. None if the architecture has no output of that
+    /// name.
+    pub fn take_feature(&mut self, name: &str) -> Option<Tensor> {
         let at = self.features.taken.iter().position(|(taken, _)| taken == name)?;
         Some(self.features.taken.swap_remove(at).1)
     }
 
-    /// Called by architectures at each named output. What is kept must not be changed in place afterwards.
+    /// Offers a named output to the feature hooks. Architectures call it, and must not change the output in place
+    /// afterwards.
     pub fn feature(&mut self, name: &str, output: &Tensor) {
         if self.features.wanted.iter().any(|wanted| wanted == name) {
             self.features.taken.push((name.to_owned(), output.shallow_clone()));
@@ -136,7 +122,7 @@ impl<'a> Forward<'a> {
         self
     }
 
-    /// What [`Forward::with_layer_hooks`] asked for, in the order of the passes.
+    /// Takes the layer passes that [`Forward::with_layer_hooks`] asked for, in the order of the passes.
     pub fn take_layer_passes(&mut self) -> Vec<LayerPass> {
         self.layers.take().map(RefCell::into_inner).unwrap_or_default()
     }
@@ -145,23 +131,24 @@ impl<'a> Forward<'a> {
         self.layers.is_some()
     }
 
-    /// Called by layers that have parameters: their output on its way to the next layer.
-    pub fn passed(&self, layer: Layer, input: &Tensor, output: Tensor) -> Result<Tensor> {
+    /// Records a layer's input and output if the caller asked for them, and returns the output for the next layer.
+    /// Layers with parameters call it.
+    pub fn record_layer(&self, layer: Layer, input: &Tensor, output: Tensor) -> Result<Tensor> {
         let Some(layers) = &self.layers else { return Ok(output) };
-        // A learned token, say, comes from no image: its gradient is asked for all the same.
+        // An output that does not depend on the images, such as a learned token, needs a gradient too.
         let output = if output.requires_grad() { output } else { output.f_set_requires_grad(true)? };
-        // What comes next may change its input in place: it gets a copy.
+        // The next layer may change its input in place, so it gets a copy.
         let copy = output.f_mul_scalar(1.0)?;
         layers.borrow_mut().push(LayerPass { layer, input: input.shallow_clone(), output });
         Ok(copy)
     }
 
-    /// Called by BatchNorm layers whose running averages this pass moves: each layer once in a pass.
+    /// Registers the batch counter of a BatchNorm layer that updates its running averages, once per layer and pass.
     pub fn count_batch(&self, counter: Slot) {
         self.counters.borrow_mut().push(self.weight(counter).shallow_clone());
     }
 
-    /// Moves all of these counters on, at once: one kernel on a GPU instead of one for each layer.
+    /// Adds one to all registered counters together: on a GPU one kernel instead of one for each layer.
     pub fn count_batches(&mut self) -> Result<()> {
         torch::add_one(&std::mem::take(self.counters.get_mut()))
     }
@@ -170,7 +157,7 @@ impl<'a> Forward<'a> {
         &self.weights[slot.index()]
     }
 
-    /// Absent where the caller did not say who the samples are.
+    /// Keys of the samples. None if the caller has not set them with [`Forward::drawing`].
     pub fn keys(&self) -> Option<&SampleKeys<'a>> {
         self.keys.as_ref()
     }

@@ -1,49 +1,50 @@
-//! Initial values of tensors, stated by the distribution that they are drawn from.
+//! Distributions of initial values.
 //!
-//! Values are drawn on the CPU, in float64, from a stream that belongs to the tensor: they depend on the seed, the
-//! purpose and the tensor's place in the layout, and neither on threads nor on the device.
+//! Values are drawn on the CPU in float64, and each tensor has a random stream of its own. So they depend on the seed,
+//! the purpose and the tensor's position in the layout, but not on threads or on the device.
 
 use crate::random::Draws;
 
+/// Distribution of a tensor's initial values.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Init {
     Constant(f64),
-    /// Mean 0.
+    /// Normal distribution with mean 0.
     Normal {
         std: f64,
     },
-    /// On [-bound, bound).
+    /// Uniform distribution on [-bound, bound).
     Uniform {
         bound: f64,
     },
-    /// Not random: for each pair of places in a square window, which of their (2 side - 1)^2 possible relative
-    /// positions they have.
+    /// Not random. For each pair of positions in a square window: the index of their relative position, one of
+    /// (2 side - 1)^2.
     RelativePositions {
         side: usize,
     },
 }
 
 impl Init {
-    /// Weights (out, in, h, w) of a convolution followed by a ReLU: variance 2 / (out h w), which keeps the size of the
-    /// gradient from layer to layer. He et al. 2015 ("Delving deep into rectifiers", eq. 14), `kaiming_normal_` with
-    /// `fan_out` in torchvision's ResNets.
+    /// For weights (out, in, h, w) of a convolution followed by a ReLU: normal with variance 2 / (out h w), which keeps
+    /// the size of the gradient from layer to layer. He et al. 2015 ("Delving deep into rectifiers", eq. 14),
+    /// `kaiming_normal_` with `fan_out` in torchvision's ResNets.
     pub fn kaiming_normal_fan_out(shape: [i64; 4]) -> Self {
         let [out, _, h, w] = shape;
         Init::Normal { std: (2.0 / (out * h * w) as f64).sqrt() }
     }
 
-    /// Weights and biases of PyTorch's `Linear`: uniform within 1 / sqrt(inputs).
+    /// For weights and biases of PyTorch's `Linear`: uniform within 1 / sqrt(inputs).
     pub fn linear(inputs: i64) -> Self {
         Init::Uniform { bound: 1.0 / (inputs as f64).sqrt() }
     }
 
-    /// Weights that keep the size of values and gradients from layer to layer: uniform within
-    /// sqrt(6 / (inputs + outputs)). Glorot and Bengio 2010, eq. 16; PyTorch's `xavier_uniform_`.
+    /// Uniform within sqrt(6 / (inputs + outputs)), which keeps the size of values and gradients from layer to layer.
+    /// Glorot and Bengio 2010, eq. 16; PyTorch's `xavier_uniform_`.
     pub fn xavier_uniform(inputs: i64, outputs: i64) -> Self {
         Init::Uniform { bound: (6.0 / (inputs + outputs) as f64).sqrt() }
     }
 
-    /// `n` values.
+    /// Draws `n` values.
     pub fn draw(self, n: usize, mut draws: Draws) -> Vec<f64> {
         match self {
             Init::Constant(value) => vec![value; n],
@@ -54,7 +55,8 @@ impl Init {
     }
 }
 
-/// Row-major over the differences of rows and columns, both counted from 0.
+/// Index of the relative position of a query and a key. Indices are row-major over the differences of rows and columns,
+/// both counted from 0.
 fn relative_position(pair: usize, side: usize) -> usize {
     let (query, key) = (pair / (side * side), pair % (side * side));
     let difference = |of: fn(usize, usize) -> usize| of(query, side) + side - 1 - of(key, side);

@@ -4,12 +4,12 @@ use tch::Tensor;
 
 use super::forward::Forward;
 use super::init::Init;
-use super::layout::{Builder, Slot};
-use super::per_sample::Layer;
+use super::layer_pass::Layer;
+use super::layout::{LayoutBuilder, Slot};
 use crate::error::Result;
 
-/// Normalises the channels of each position of (N, ..., C) by their own mean and biased variance, then scales by
-/// `weight` and shifts by `bias`.
+/// Normalises each position of (N, ..., C) by the mean and the biased variance of its channels, then scales by `weight`
+/// and shifts by `bias`.
 #[derive(Debug)]
 pub struct LayerNorm {
     weight: Slot,
@@ -20,7 +20,7 @@ pub struct LayerNorm {
 }
 
 impl LayerNorm {
-    pub fn new(builder: &mut Builder, channels: i64, eps: f64) -> Self {
+    pub fn new(builder: &mut LayoutBuilder, channels: i64, eps: f64) -> Self {
         LayerNorm {
             weight: builder.parameter("weight", &[channels], Init::Constant(1.0)),
             bias: builder.parameter("bias", &[channels], Init::Constant(0.0)),
@@ -32,6 +32,6 @@ impl LayerNorm {
     pub fn forward(&self, ctx: &Forward<'_>, x: &Tensor) -> Result<Tensor> {
         let LayerNorm { weight, bias, channels, eps } = *self;
         let y = x.f_layer_norm([channels], Some(ctx.weight(weight)), Some(ctx.weight(bias)), eps, true)?;
-        ctx.passed(Layer::LayerNorm { weight, bias, eps }, x, y)
+        ctx.record_layer(Layer::LayerNorm { weight, bias, eps }, x, y)
     }
 }

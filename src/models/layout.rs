@@ -1,7 +1,7 @@
-//! The names, shapes and order of a network's tensors: what a state is checked against, and what layers refer to.
+//! Names, shapes and order of a network's tensors.
 //!
-//! An architecture registers its tensors once, while it is built. The order and the names are those of torchvision's
-//! `state_dict`, so that checkpoints map one to one.
+//! An architecture registers its tensors once, while it is built. Order and names are those of torchvision's
+//! `state_dict`, so checkpoints map one to one. States are checked against the layout, and layers refer to its slots.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -18,37 +18,42 @@ impl Slot {
     }
 }
 
+/// Role of a tensor in training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TensorRole {
     /// Learned by gradient.
     Parameter,
-    /// Part of the state, changed by the forward pass or never.
+    /// Not learned: changed by the forward pass, or constant.
     Buffer,
 }
 
+/// Dtype of a tensor in the layout, which does not fix the floating-point dtype.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dtype {
-    /// The floating-point type that the state was made with.
+pub enum TensorDtype {
+    /// The floating-point dtype of the state.
     Float,
     Int64,
 }
 
+/// Description of one tensor of a network.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
+pub struct TensorSpec {
+    /// Dotted path, as in torchvision's `state_dict`.
     pub name: String,
     pub shape: Vec<i64>,
     pub role: TensorRole,
-    pub dtype: Dtype,
+    pub dtype: TensorDtype,
+    /// Distribution of the initial values.
     pub init: Init,
 }
 
-impl Entry {
+impl TensorSpec {
     pub fn num_elements(&self) -> usize {
         self.shape.iter().product::<i64>() as usize
     }
 }
 
-/// A convolution and the BatchNorm right behind it: what [`super::fused`] makes one operation of.
+/// A convolution and the BatchNorm directly after it. [`FusedState`](super::FusedState) makes one operation of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConvNormPair {
     pub conv_weight: Slot,
@@ -60,28 +65,30 @@ pub struct ConvNormPair {
 
 /// All tensors of a network, in `state_dict` order.
 #[derive(Debug, PartialEq)]
-pub struct Layout {
-    entries: Vec<Entry>,
+pub struct StateLayout {
+    specs: Vec<TensorSpec>,
     by_name: HashMap<String, Slot>,
     conv_norm_pairs: Vec<ConvNormPair>,
 }
 
-impl Layout {
-    pub fn entries(&self) -> &[Entry] {
-        &self.entries
+impl StateLayout {
+    /// In `state_dict` order.
+    pub fn specs(&self) -> &[TensorSpec] {
+        &self.specs
     }
 
-    pub fn entry(&self, slot: Slot) -> &Entry {
-        &self.entries[slot.0]
-    }
-
-    pub fn slots(&self) -> impl Iterator<Item = (Slot, &Entry)> {
-        self.entries.iter().enumerate().map(|(i, entry)| (Slot(i), entry))
+    pub fn spec(&self, slot: Slot) -> &TensorSpec {
+        &self.specs[slot.0]
     }
 
     /// In `state_dict` order.
-    pub fn parameters(&self) -> impl Iterator<Item = (Slot, &Entry)> {
-        self.slots().filter(|(_, entry)| entry.role == TensorRole::Parameter)
+    pub fn slots(&self) -> impl Iterator<Item = (Slot, &TensorSpec)> {
+        self.specs.iter().enumerate().map(|(i, spec)| (Slot(i), spec))
+    }
+
+    /// In `state_dict` order.
+    pub fn parameters(&self) -> impl Iterator<Item = (Slot, &TensorSpec)> {
+        self.slots().filter(|(_, spec)| spec.role == TensorRole::Parameter)
     }
 
     pub fn find(&self, name: &str) -> Option<Slot> {
@@ -94,52 +101,54 @@ impl Layout {
 
     /// Number of learned values.
     pub fn num_parameters(&self) -> usize {
-        self.parameters().map(|(_, entry)| entry.num_elements()).sum()
+        self.parameters().map(|(_, spec)| spec.num_elements()).sum()
     }
 }
 
-/// Collects entries while layers are built; names are dotted paths of the scopes they are registered in.
+/// Collects the tensors of layers while these are built. A tensor's name is the dotted path of its scopes.
 #[derive(Debug, Default)]
-pub struct Builder {
+pub struct LayoutBuilder {
     path: Vec<String>,
-    entries: Vec<Entry>,
+    specs: Vec<TensorSpec>,
     conv_norm_pairs: Vec<ConvNormPair>,
 }
 
-impl Builder {
+impl LayoutBuilder {
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Registers what `build` registers under `name.`.
-    pub fn scope<T>(&mut self, name: impl Display, build: impl FnOnce(&mut Builder) -> T) -> T {
+    /// Runs `build` in a scope: the names of its tensors begin with `name.`.
+    pub fn scope<T>(&mut self, name: impl Display, build: impl FnOnce(&mut LayoutBuilder) -> T) -> T {
         self.path.push(name.to_string());
         let built = build(self);
         self.path.pop();
         built
     }
 
+    /// Registers a floating-point parameter.
     pub fn parameter(&mut self, name: &str, shape: &[i64], init: Init) -> Slot {
-        self.register(name, shape, TensorRole::Parameter, Dtype::Float, init)
+        self.register(name, shape, TensorRole::Parameter, TensorDtype::Float, init)
     }
 
-    pub fn buffer(&mut self, name: &str, shape: &[i64], dtype: Dtype, init: Init) -> Slot {
+    /// Registers a tensor that is not learned.
+    pub fn buffer(&mut self, name: &str, shape: &[i64], dtype: TensorDtype, init: Init) -> Slot {
         self.register(name, shape, TensorRole::Buffer, dtype, init)
     }
 
-    /// Says that a convolution and a BatchNorm can be computed as one.
+    /// Registers a convolution and a BatchNorm that can be computed as one operation.
     pub fn pair_conv_norm(&mut self, pair: ConvNormPair) {
         self.conv_norm_pairs.push(pair);
     }
 
-    fn register(&mut self, name: &str, shape: &[i64], role: TensorRole, dtype: Dtype, init: Init) -> Slot {
+    fn register(&mut self, name: &str, shape: &[i64], role: TensorRole, dtype: TensorDtype, init: Init) -> Slot {
         let name = self.path.iter().map(String::as_str).chain([name]).collect::<Vec<_>>().join(".");
-        self.entries.push(Entry { name, shape: shape.to_vec(), role, dtype, init });
-        Slot(self.entries.len() - 1)
+        self.specs.push(TensorSpec { name, shape: shape.to_vec(), role, dtype, init });
+        Slot(self.specs.len() - 1)
     }
 
-    pub fn finish(self) -> Layout {
-        let by_name = self.entries.iter().enumerate().map(|(i, entry)| (entry.name.clone(), Slot(i))).collect();
-        Layout { entries: self.entries, by_name, conv_norm_pairs: self.conv_norm_pairs }
+    pub fn finish(self) -> StateLayout {
+        let by_name = self.specs.iter().enumerate().map(|(i, spec)| (spec.name.clone(), Slot(i))).collect();
+        StateLayout { specs: self.specs, by_name, conv_norm_pairs: self.conv_norm_pairs }
     }
 }

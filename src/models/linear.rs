@@ -4,11 +4,11 @@ use tch::Tensor;
 
 use super::forward::Forward;
 use super::init::Init;
-use super::layout::{Builder, Slot};
-use super::per_sample::Layer;
+use super::layer_pass::Layer;
+use super::layout::{LayoutBuilder, Slot};
 use crate::error::Result;
 
-/// x W^T + b, weight (out, in), bias (out).
+/// x W^T + b, with weight (out, in) and bias (out).
 #[derive(Debug)]
 pub struct Linear {
     weight: Slot,
@@ -16,19 +16,20 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// With PyTorch's initial values.
-    pub fn new(builder: &mut Builder, inputs: i64, outputs: i64) -> Self {
+    /// A layer with bias and with PyTorch's initial values.
+    pub fn new(builder: &mut LayoutBuilder, inputs: i64, outputs: i64) -> Self {
         Self::with_init(builder, [inputs, outputs], Init::linear(inputs), Some(Init::linear(inputs)))
     }
 
-    /// `sides` are inputs and outputs; without `bias` there is none.
-    pub fn with_init(builder: &mut Builder, sides: [i64; 2], weight: Init, bias: Option<Init>) -> Self {
+    /// A layer with the given initial values. `sides` are the numbers of inputs and outputs. With `bias` None the layer
+    /// has no bias.
+    pub fn with_init(builder: &mut LayoutBuilder, sides: [i64; 2], weight: Init, bias: Option<Init>) -> Self {
         Self::named(builder, ["weight", "bias"], sides, weight, bias)
     }
 
-    /// With other names for weight and bias.
+    /// Like [`Linear::with_init`], with other names for weight and bias.
     pub fn named(
-        builder: &mut Builder,
+        builder: &mut LayoutBuilder,
         names: [&str; 2],
         [inputs, outputs]: [i64; 2],
         weight: Init,
@@ -44,9 +45,9 @@ impl Linear {
         [Some(self.weight), self.bias].into_iter().flatten().collect()
     }
 
-    /// (N, ..., in) to (N, ..., out).
+    /// Maps (N, ..., in) to (N, ..., out).
     pub fn forward(&self, ctx: &Forward<'_>, x: &Tensor) -> Result<Tensor> {
         let y = x.f_linear(ctx.weight(self.weight), self.bias.map(|bias| ctx.weight(bias)))?;
-        ctx.passed(Layer::Linear { weight: self.weight, bias: self.bias }, x, y)
+        ctx.record_layer(Layer::Linear { weight: self.weight, bias: self.bias }, x, y)
     }
 }

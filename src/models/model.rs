@@ -4,16 +4,20 @@ use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor, no_grad};
 
+use super::architecture::Architecture;
+use super::forward::{FEATURES, Forward};
+use super::fused::FusedState;
+use super::state::State;
 use crate::error::{Error, ErrorKind, Result};
-use crate::models::{Architecture, FEATURES, Forward, FusedState, State};
 
+/// An architecture with its state.
 pub struct Model {
     architecture: Arc<dyn Architecture>,
     pub state: State,
 }
 
 impl Model {
-    /// Freshly initialised weights, a function of `seed` and `purpose` alone.
+    /// A model with fresh initial weights. They depend only on the layout, `seed` and `purpose`.
     pub fn initialise(
         architecture: &Arc<dyn Architecture>,
         seed: u64,
@@ -33,37 +37,39 @@ impl Model {
         &*self.architecture
     }
 
-    /// A copy that nothing trains and that shares no memory with this model.
+    /// A copy that shares no memory with this model and whose parameters need no gradient.
     pub fn frozen_copy(&self) -> Result<Model> {
         Ok(Model { architecture: Arc::clone(&self.architecture), state: self.state.deep_copy()? })
     }
 
-    /// Logits [N, K] as `context` says; gradients are recorded. Methods call [`Step::train`](super::Step::train),
+    /// Logits (N, K) under the given context, with an autograd graph. Unlearning methods call `Step::train` instead,
     /// which makes the context.
     pub fn forward(&self, mut context: Forward<'_>, images: &Tensor) -> Result<Tensor> {
         self.architecture.forward(&mut context, images)
     }
 
-    /// Logits [N, K] in evaluation mode; gradients are recorded.
+    /// Logits (N, K) in eval mode, with an autograd graph.
     pub fn eval(&self, images: &Tensor) -> Result<Tensor> {
         self.forward(Forward::eval(&self.state), images)
     }
 
-    /// Input of the head [N, F], in evaluation mode.
+    /// Input of the head (N, F) in eval mode, with an autograd graph.
     pub fn features(&self, images: &Tensor) -> Result<Tensor> {
         let mut context = Forward::eval(&self.state).with_feature_hook(FEATURES);
         let _logits = self.architecture.forward(&mut context, images)?;
-        context.take(FEATURES).ok_or_else(|| Error::new(ErrorKind::Bug, "the architecture does not show its features"))
+        context
+            .take_feature(FEATURES)
+            .ok_or_else(|| Error::new(ErrorKind::Bug, format!("the architecture has no output `{FEATURES}`")))
     }
 
-    /// The fast path for many evaluation batches: BatchNorm fused into the convolutions, no gradients. A snapshot:
-    /// later training does not reach it.
+    /// The fast path for many evaluation batches: maps images to logits (N, K), with BatchNorm fused into the
+    /// convolutions and without gradients. It uses the weights of this moment: later training does not change them.
     pub fn fused(&self) -> Result<impl Fn(&Tensor) -> Result<Tensor> + '_> {
         let forward = self.fused_with_gradient()?;
         Ok(move |images: &Tensor| no_grad(|| forward(images)))
     }
 
-    /// The same with gradients with respect to the images.
+    /// Like [`Model::fused`], but the logits have gradients with respect to the images.
     pub fn fused_with_gradient(&self) -> Result<impl Fn(&Tensor) -> Result<Tensor> + '_> {
         let fused = FusedState::new(&self.state)?;
         Ok(move |images: &Tensor| self.architecture.forward(&mut Forward::fused(&fused), images))

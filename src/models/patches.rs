@@ -1,15 +1,16 @@
-//! Cutting an image into patches, each of which becomes a token: a convolution whose stride is its kernel.
+//! Patch embedding: cuts an image into patches and makes a token of each. It is a convolution whose stride equals its
+//! kernel.
 
 use tch::Tensor;
 
 use super::forward::Forward;
 use super::init::Init;
-use super::layout::{Builder, Slot};
-use super::per_sample::Layer;
+use super::layer_pass::Layer;
+use super::layout::{LayoutBuilder, Slot};
 use crate::error::Result;
 use crate::torch;
 
-/// Weight (C, 3, side, side), bias (C).
+/// Patch embedding with weight (C, 3, side, side) and bias (C).
 #[derive(Debug)]
 pub struct Patches {
     weight: Slot,
@@ -18,8 +19,8 @@ pub struct Patches {
 }
 
 impl Patches {
-    /// `channels` of a token, `side` of a patch in pixels.
-    pub fn new(builder: &mut Builder, channels: i64, side: i64, weight: Init, bias: Init) -> Self {
+    /// `channels` is the number of channels of a token, `side` the side of a patch in pixels.
+    pub fn new(builder: &mut LayoutBuilder, channels: i64, side: i64, weight: Init, bias: Init) -> Self {
         Patches {
             weight: builder.parameter("weight", &[channels, 3, side, side], weight),
             bias: builder.parameter("bias", &[channels], bias),
@@ -27,17 +28,17 @@ impl Patches {
         }
     }
 
-    /// Values that a token is made from.
+    /// Number of values in a patch of `side` x `side` pixels.
     pub fn inputs(side: i64) -> i64 {
         3 * side * side
     }
 
-    /// (N, 3, H, W) to (N, H / side, W / side, C), rounded down: pixels beyond the last whole patch are not seen.
+    /// Maps (N, 3, H, W) to (N, H / side, W / side, C), rounded down. Pixels beyond the last whole patch are ignored.
     pub fn forward(&self, ctx: &Forward<'_>, images: &Tensor) -> Result<Tensor> {
         let Patches { weight, bias, side } = *self;
         let images = torch::to_channels_last(images)?;
         let y = images.f_conv2d(ctx.weight(weight), Some(ctx.weight(bias)), side, 0, 1, 1)?;
-        let y = ctx.passed(Layer::Patches { weight, bias, side }, &images, y)?;
+        let y = ctx.record_layer(Layer::Patches { weight, bias, side }, &images, y)?;
         Ok(y.f_permute([0, 2, 3, 1])?)
     }
 }

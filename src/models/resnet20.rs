@@ -1,17 +1,17 @@
-//! ResNet-20 for CIFAR (He et al. 2015, arXiv 1512.03385, section 4.2): 0.27M weights, quick on small machines.
+//! ResNet-20 for CIFAR (He et al. 2015, arXiv 1512.03385, section 4.2): 0.27M weights, fast on small machines.
 //!
-//! A 3x3 convolution, three stages of three blocks with 16, 32 and 64 channels, mean over the image, a linear head.
-//! Shortcuts are the paper's option A: where the shape changes, every second pixel, padded with zero channels; they
-//! have no parameters. Names follow torchvision's style; initial values are those of the other ResNets.
+//! The layers are a 3x3 convolution, three stages of three blocks with 16, 32 and 64 channels, the mean over the image
+//! and a linear head. Shortcuts are the paper's option A, without parameters: if the shape changes, they take every
+//! second pixel and add zero channels. Names are in torchvision's style; initial values are those of the other ResNets.
 
 use std::sync::Arc;
 
 use tch::Tensor;
 
-use super::Architecture;
-use super::conv::{ConvNorm, Shape};
+use super::architecture::Architecture;
+use super::conv::{ConvNorm, ConvShape};
 use super::forward::{FEATURES, Forward};
-use super::layout::{Builder, Layout, Slot};
+use super::layout::{LayoutBuilder, Slot, StateLayout};
 use super::linear::Linear;
 use crate::error::Result;
 use crate::torch;
@@ -19,19 +19,20 @@ use crate::torch;
 const WIDTHS: [i64; 3] = [16, 32, 64];
 const BLOCKS_PER_STAGE: usize = 3;
 
+/// relu(conv2(relu(conv1(x))) + shortcut(x)), each convolution with BatchNorm.
 #[derive(Debug)]
-struct Block {
+struct ResNet20Block {
     conv1: ConvNorm,
     conv2: ConvNorm,
     stride: i64,
-    /// Zero channels that the shortcut gains.
+    /// Number of zero channels that the shortcut adds.
     added_channels: i64,
 }
 
-impl Block {
-    fn new(builder: &mut Builder, inputs: i64, outputs: i64, stride: i64) -> Self {
-        let shape = |inputs, stride| Shape { inputs, outputs, kernel: 3, stride };
-        Block {
+impl ResNet20Block {
+    fn new(builder: &mut LayoutBuilder, inputs: i64, outputs: i64, stride: i64) -> Self {
+        let shape = |inputs, stride| ConvShape { inputs, outputs, kernel: 3, stride };
+        ResNet20Block {
             conv1: ConvNorm::new(builder, ["conv1", "bn1"], shape(inputs, stride)),
             conv2: ConvNorm::new(builder, ["conv2", "bn2"], shape(outputs, 1)),
             stride,
@@ -50,25 +51,25 @@ impl Block {
             return Ok(x.shallow_clone());
         }
         let sampled = x.f_slice(2, None, None, self.stride)?.f_slice(3, None, None, self.stride)?;
-        // The paper pads at the end of the channels.
+        // As in the paper, the zeros come after the other channels.
         Ok(sampled.f_constant_pad_nd([0, 0, 0, 0, 0, self.added_channels])?)
     }
 }
 
 #[derive(Debug)]
 pub struct ResNet20 {
-    layout: Arc<Layout>,
+    layout: Arc<StateLayout>,
     stem: ConvNorm,
-    stages: Vec<(String, Vec<Block>)>,
+    stages: Vec<(String, Vec<ResNet20Block>)>,
     fc: Linear,
     head: Vec<Slot>,
 }
 
 impl ResNet20 {
     pub fn new(num_classes: i64) -> Self {
-        let mut builder = Builder::new();
+        let mut builder = LayoutBuilder::new();
         let mut channels = WIDTHS[0];
-        let shape = Shape { inputs: 3, outputs: channels, kernel: 3, stride: 1 };
+        let shape = ConvShape { inputs: 3, outputs: channels, kernel: 3, stride: 1 };
         let stem = ConvNorm::new(&mut builder, ["conv1", "bn1"], shape);
         let mut stages = Vec::with_capacity(WIDTHS.len());
         for (i, width) in WIDTHS.into_iter().enumerate() {
@@ -77,7 +78,7 @@ impl ResNet20 {
                 let mut block = |index: usize| {
                     let stride = if i > 0 && index == 0 { 2 } else { 1 };
                     let inputs = std::mem::replace(&mut channels, width);
-                    builder.scope(index, |builder| Block::new(builder, inputs, width, stride))
+                    builder.scope(index, |builder| ResNet20Block::new(builder, inputs, width, stride))
                 };
                 (0..BLOCKS_PER_STAGE).map(&mut block).collect()
             });
@@ -90,7 +91,7 @@ impl ResNet20 {
 }
 
 impl Architecture for ResNet20 {
-    fn layout(&self) -> &Arc<Layout> {
+    fn layout(&self) -> &Arc<StateLayout> {
         &self.layout
     }
 

@@ -1,8 +1,8 @@
-//! Stochastic depth (Huang et al. 2016, arXiv 1603.09382): in train mode a residual branch is left out at random, for
-//! each sample apart.
+//! Stochastic depth (Huang et al. 2016, arXiv 1603.09382): in train mode a residual branch is dropped at random,
+//! independently for each sample.
 //!
-//! Whether it is depends on the sample's own draws (seed, purpose, epoch, sample) and on which branch it is, so neither
-//! batch nor rank changes it.
+//! The decision depends on the branch and on the sample's own random draws (seed, purpose, epoch, sample). So it does
+//! not change with the batch or the rank.
 
 use tch::Tensor;
 
@@ -10,10 +10,10 @@ use super::forward::{Forward, Mode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::torch::upload;
 
-/// The branches of a network, in their order.
+/// Drop probabilities of all residual branches of a network.
 #[derive(Debug)]
 pub struct StochasticDepth {
-    /// How probably each is left out, in [0, 1).
+    /// One for each branch, in their order, in [0, 1).
     drop: Vec<f64>,
 }
 
@@ -22,9 +22,12 @@ impl StochasticDepth {
         StochasticDepth { drop }
     }
 
-    /// What the outputs of each branch are multiplied by, [N, 1, 1, 1] for a batch like `x`: 0 where it is left out,
-    /// otherwise the inverse of the probability to keep it, which leaves the mean as it is. None where nothing is ever
-    /// left out: in evaluation, or at probability 0.
+    /// Factors [N, 1, 1, 1] for the output of each branch, in dtype and device of `x`. A factor is 0 for a dropped
+    /// branch. Otherwise it is the inverse of the probability to keep the branch, which preserves the mean. None for a
+    /// branch that is never dropped: at probability 0, and for all branches in eval mode.
+    ///
+    /// # Errors
+    /// `Bug` in train mode if the context has no sample keys, or not one for each sample.
     pub fn factors(&self, ctx: &Forward<'_>, x: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let n = x.size()[0];
         if ctx.mode() == Mode::Eval || self.drop.iter().all(|&drop| drop == 0.0) {

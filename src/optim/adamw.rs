@@ -1,4 +1,4 @@
-//! AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101), as in PyTorch: weight decay apart from the gradient.
+//! AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101), as in PyTorch: weight decay is separate from the gradient.
 //!
 //!     w = w - lr weight_decay w
 //!     m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2
@@ -6,9 +6,9 @@
 
 use tch::{Kind, Tensor, no_grad};
 
-use super::Optimizer;
-use super::flat::FlatParams;
-use super::moments::{Moments, restore};
+use super::flat_params::FlatParams;
+use super::moments::{OptimizerMoments, restore};
+use super::optimizer::Optimizer;
 use crate::config::schema::OptimConfig;
 use crate::error::{Error, Result};
 use crate::torch::{AdamwMoments, AdamwSettings, Update, fused_adamw};
@@ -19,9 +19,9 @@ const DEFAULT_BETAS: [f64; 2] = [0.9, 0.999];
 #[derive(Debug)]
 pub struct Adamw {
     settings: AdamwSettings,
-    exp_avg: Moments,
-    exp_avg_sq: Moments,
-    /// Updates made so far, a float32 scalar.
+    exp_avg: OptimizerMoments,
+    exp_avg_sq: OptimizerMoments,
+    /// Number of updates so far, a float32 scalar.
     step: Tensor,
 }
 
@@ -34,8 +34,8 @@ impl Adamw {
         let device = params.groups().first().map_or(tch::Device::Cpu, |group| group.values.device());
         Ok(Adamw {
             settings: AdamwSettings { betas, eps: EPS },
-            exp_avg: Moments::zeros("exp_avg", params)?,
-            exp_avg_sq: Moments::zeros("exp_avg_sq", params)?,
+            exp_avg: OptimizerMoments::zeros("exp_avg", params)?,
+            exp_avg_sq: OptimizerMoments::zeros("exp_avg_sq", params)?,
             step: Tensor::f_zeros([], (Kind::Float, device))?,
         })
     }
@@ -45,6 +45,7 @@ impl Optimizer for Adamw {
     fn update(&mut self, params: &mut FlatParams, update: Update<'_>) -> Result<()> {
         no_grad(|| {
             let _ = self.step.f_add_scalar_(1)?;
+            // A skipped step does not count.
             if let Some(skip) = update.skip {
                 let _ = self.step.f_sub_(skip)?;
             }

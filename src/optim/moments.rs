@@ -1,63 +1,69 @@
-//! Running averages of an optimizer: flat buffers like the parameters', saved by parameter name, so that a saved state
-//! does not depend on how the buffers are laid out.
+//! Running averages of an optimizer, in flat buffers with the layout of the parameters.
+//!
+//! They are saved by parameter name, so a saved state does not depend on the layout.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use tch::{Kind, Tensor};
 
-use super::flat::{FlatLayout, FlatParams};
+use super::flat_layout::FlatLayout;
+use super::flat_params::FlatParams;
 use crate::error::{Error, Result};
 
-/// One average of every parameter, such as SGD's momentum.
+/// A running average for every parameter, such as SGD's momentum.
 #[derive(Debug)]
-pub struct Moments {
+pub struct OptimizerMoments {
     name: &'static str,
     layout: Arc<FlatLayout>,
     buffers: Vec<Tensor>,
 }
 
-impl Moments {
-    /// Zeros, of the parameters' dtype and device.
+impl OptimizerMoments {
+    /// Averages of zero, with the dtype and device of the parameters.
     pub fn zeros(name: &'static str, params: &FlatParams) -> Result<Self> {
         let options = match params.groups().first() {
             Some(group) => (group.values.f_kind()?, group.values.device()),
             None => (Kind::Float, tch::Device::Cpu),
         };
         let layout = Arc::clone(params.layout());
-        Ok(Moments { name, buffers: layout.zeros(options)?, layout })
+        Ok(OptimizerMoments { name, buffers: layout.zeros(options)?, layout })
     }
 
-    /// One for each group of parameters.
+    /// One buffer for each group of parameters.
     pub fn buffers_mut(&mut self) -> &mut [Tensor] {
         &mut self.buffers
     }
 
-    /// (`name/parameter`, view) for each parameter.
+    /// A pair (`name/parameter`, view) for each parameter.
     pub fn named(&self) -> Result<Vec<(String, Tensor)>> {
         let params = self.layout.params().iter();
         params.map(|p| Ok((format!("{}/{}", self.name, p.name), p.view(&self.buffers[p.group])?))).collect()
     }
 }
 
-/// Copies saved tensors into `own`, the views of the same names. Every name must be there with its shape, and no other.
+/// Copies saved tensors into `own`, views with the same names.
+///
+/// # Errors
+/// `Missing` unless `saved` has exactly the names and shapes of `own`.
 pub fn restore(own: Vec<(String, Tensor)>, saved: Vec<(String, Tensor)>) -> Result<()> {
-    let fault = |what: String| {
-        Err(Error::missing(format!("saved optimizer state: {what}"))
-            .hint("it belongs to another optimizer or model; remove the saved training state to start afresh"))
+    let error = |fault: String| {
+        Err(Error::missing(format!("saved optimizer state: {fault}")).hint(
+            "it belongs to another optimizer or model: remove the saved training state to start from the beginning",
+        ))
     };
     let mut saved: HashMap<String, Tensor> = saved.into_iter().collect();
     for (name, mut view) in own {
         match saved.remove(&name) {
-            None => return fault(format!("{name} is missing")),
+            None => return error(format!("{name} is missing")),
             Some(tensor) if tensor.size() != view.size() => {
-                return fault(format!("{name} has shape {:?}, wanted {:?}", tensor.size(), view.size()));
+                return error(format!("{name} has shape {:?}, wanted {:?}", tensor.size(), view.size()));
             }
             Some(tensor) => view.f_copy_(&tensor)?,
         }
     }
     match saved.keys().min() {
-        Some(name) => fault(format!("{name} is unexpected ({} such)", saved.len())),
+        Some(name) => error(format!("{name} is unexpected ({} such)", saved.len())),
         None => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! The learning rate of an epoch: a pure function of (schedule, base rate, epoch), so that nothing has to be saved.
+//! The learning rate of an epoch. It is a pure function of (schedule, base rate, epoch), so schedules have no state.
 
 use std::f64::consts::PI;
 
@@ -8,9 +8,10 @@ use crate::error::{Error, Result};
 /// PyTorch's default.
 const DEFAULT_GAMMA: f64 = 0.1;
 
-/// The rate in force during `epoch`, counted from 0. Schedules go on past their nominal end: a cosine rises again.
+/// The learning rate of `epoch`, counted from 0. Schedules continue after their nominal end: a cosine rises again.
 ///
-/// Errors: a setting that this schedule needs is absent or impossible.
+/// # Errors
+/// `Usage` if a setting that the schedule needs is not set or out of range.
 pub fn lr(schedule: &SchedulerConfig, base_lr: f64, epoch: i64) -> Result<f64> {
     let gamma = schedule.gamma.unwrap_or(DEFAULT_GAMMA);
     match schedule.name {
@@ -34,13 +35,13 @@ pub fn lr(schedule: &SchedulerConfig, base_lr: f64, epoch: i64) -> Result<f64> {
     }
 }
 
-/// Linear from `start` to the base rate over `warmup` epochs, then half a cosine over the rest of `t_max`. The base rate
-/// is reached in the last epoch of the warm-up and used again in the next. The cosine is evaluated in float32, as the
-/// Python program does.
+/// Rises linearly from `start` to the base rate over `warmup` epochs, then falls like half a cosine over the rest of
+/// `t_max`. The last epoch of the warm-up has the base rate, and so has the epoch after it. The cosine is evaluated in
+/// float32, as in the Python program.
 fn warm_cosine(start: f64, base_lr: f64, warmup: i64, t_max: i64, epoch: i64) -> f64 {
     if epoch < warmup {
-        let share = (epoch + 1) as f64 / warmup as f64;
-        return if warmup == 1 { base_lr } else { start + share * (base_lr - start) };
+        let progress = (epoch + 1) as f64 / warmup as f64;
+        return if warmup == 1 { base_lr } else { start + progress * (base_lr - start) };
     }
     let progress = (epoch - warmup) as f64 / (t_max - warmup).max(1) as f64;
     base_lr * f64::from(0.5 * (1.0 + ((PI * progress) as f32).cos()))
@@ -55,5 +56,5 @@ fn positive(key: &str, value: Option<i64>) -> Result<i64> {
 }
 
 fn absent(key: &str) -> Error {
-    Error::usage(format!("`scheduler.{key}`: this schedule needs it, but it is not set"))
+    Error::usage(format!("`scheduler.{key}`: this schedule needs a value, but none is set"))
 }

@@ -1,5 +1,5 @@
-//! Stochastic gradient descent with momentum (Sutskever et al. 2013), as in PyTorch: dampening 0, weight decay added to
-//! the gradient.
+//! Stochastic gradient descent with momentum (Sutskever et al. 2013), as in PyTorch: dampening is 0, and weight decay
+//! is added to the gradient.
 //!
 //!     d = g + weight_decay w
 //!     b = momentum b + d            b starts at 0, so the first b is the first d
@@ -7,9 +7,9 @@
 
 use tch::{Tensor, no_grad};
 
-use super::Optimizer;
-use super::flat::FlatParams;
-use super::moments::{Moments, restore};
+use super::flat_params::FlatParams;
+use super::moments::{OptimizerMoments, restore};
+use super::optimizer::Optimizer;
 use crate::config::schema::OptimConfig;
 use crate::error::{Error, Result};
 use crate::torch::{SgdSettings, Update, fused_sgd};
@@ -17,7 +17,7 @@ use crate::torch::{SgdSettings, Update, fused_sgd};
 #[derive(Debug)]
 pub struct Sgd {
     settings: SgdSettings,
-    momentum_buffer: Moments,
+    momentum_buffer: OptimizerMoments,
 }
 
 impl Sgd {
@@ -32,7 +32,7 @@ impl Sgd {
             return Err(Error::usage("`optim.nesterov`: Nesterov's method needs momentum above 0, got 0")
                 .hint("set optim.momentum=0.9 or optim.nesterov=false"));
         }
-        Ok(Sgd { settings, momentum_buffer: Moments::zeros("momentum_buffer", params)? })
+        Ok(Sgd { settings, momentum_buffer: OptimizerMoments::zeros("momentum_buffer", params)? })
     }
 }
 

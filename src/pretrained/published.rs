@@ -1,7 +1,7 @@
-//! ImageNet weights, as torchvision publishes them.
+//! The ImageNet weights that torchvision publishes.
 //!
-//! Of each model the first published set, `IMAGENET1K_V1`: that is what `pretrained=True` has always meant there. (Only
-//! ResNet-50 has a second one among these models.)
+//! Each model has the first published set, `IMAGENET1K_V1`, which torchvision loads for `pretrained=True`. (Among these
+//! models only ResNet-50 has a second set.)
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use crate::distributed::{World, launch};
 use crate::error::{Error, ErrorKind, Result, did_you_mean};
 use crate::fetch::{Checksum, Remote, RetryPolicy, fetch};
 
-/// Model and address. The eight digits in a file's name are the first ones of its SHA-256.
+/// Model and URL. The eight hexadecimal digits in a file's name are the first digits of its SHA-256.
 const WEIGHTS: &[(&str, &str)] = &[
     ("resnet18", "https://download.pytorch.org/models/resnet18-f37072fd.pth"),
     ("resnet34", "https://download.pytorch.org/models/resnet34-b627a593.pth"),
@@ -30,7 +30,7 @@ const WEIGHTS: &[(&str, &str)] = &[
 pub fn published(model: &str) -> Result<Remote<'static>> {
     let Some((_, url)) = WEIGHTS.iter().find(|(name, _)| *name == model) else {
         let known = WEIGHTS.iter().map(|(name, _)| *name);
-        return Err(Error::usage(format!("there are no pretrained weights of {model}")).hint(format!(
+        return Err(Error::usage(format!("{model} has no published pretrained weights")).hint(format!(
             "give a file with model.model.pretrained_path, or use model.model.pretrained=false; {}",
             did_you_mean(model, known)
         )));
@@ -39,17 +39,22 @@ pub fn published(model: &str) -> Result<Remote<'static>> {
     Ok(Remote { url, bytes: None, checksum: Checksum::Sha256(digits) })
 }
 
-/// The path of a model's published weights in `folder`; rank 0 downloads and verifies them first. A collective call.
+/// The path of a model's published weights in `folder`. Rank 0 downloads and verifies the file if necessary. A
+/// collective call.
 ///
-/// `mirror` as `data.mirror`; PyTorch's own cache, `~/.cache/torch/hub/checkpoints`, is a good one.
+/// `mirror` is `data.mirror`, a folder or an address to copy from; PyTorch's own cache,
+/// `~/.cache/torch/hub/checkpoints`, is a good choice.
 ///
 /// # Errors
-/// As [`published`]; `Missing` where the weights cannot be had, are damaged, or are not seen by this rank's machine.
+/// Those of [`published`], and those of [`fetch_remote`].
 pub fn fetch_weights(model: &str, folder: &Path, mirror: Option<&str>, world: &World) -> Result<PathBuf> {
     fetch_remote(&published(model)?, folder, mirror, world, &RetryPolicy::default())
 }
 
-/// The same for any file of weights.
+/// The path of any remote file in `folder`. Rank 0 downloads and verifies the file if necessary. A collective call.
+///
+/// # Errors
+/// `Missing` if the file cannot be downloaded, is damaged, or is not visible on the machine of this rank.
 pub fn fetch_remote(
     remote: &Remote,
     folder: &Path,
@@ -60,7 +65,7 @@ pub fn fetch_remote(
     let path = folder.join(remote.name());
     let downloads = world.is_root();
     world.root_first(|| match (downloads, path.exists()) {
-        (true, _) => fetch(remote, mirror, folder, retry).map_err(|error| say_what_to_do(error, remote, folder)),
+        (true, _) => fetch(remote, mirror, folder, retry).map_err(|error| with_remedies(error, remote, folder)),
         (false, true) => Ok(path.clone()),
         (false, false) => Err(Error::missing(format!(
             "rank 0 has put {} in {}, but {} does not see it there",
@@ -68,19 +73,21 @@ pub fn fetch_remote(
             folder.display(),
             launch::host()
         ))
-        .hint("paths.cache_dir must be a folder that all machines share")),
+        .hint("set paths.cache_dir to a folder that all machines share")),
     })
 }
 
-fn say_what_to_do(error: Error, remote: &Remote, folder: &Path) -> Error {
+/// Adds a hint for machines without network to an error that has no hint.
+fn with_remedies(error: Error, remote: &Remote, folder: &Path) -> Error {
     if error.kind() != ErrorKind::Missing || error.hint_text().is_some() {
         return error;
     }
     let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     error.hint(format!(
-        "where this machine has no network (a compute node), do one of these first:\n  \
+        "if this machine has no network (a compute node, for example), do one of these first:\n  \
          put {} by hand into {}\n  \
-         say where a copy is: data.mirror=FOLDER (~/.cache/torch/hub/checkpoints, say), or data.mirror=http://HOST/PATH\n  \
+         name a place with a copy: data.mirror=FOLDER (such as ~/.cache/torch/hub/checkpoints) or \
+         data.mirror=http://HOST/PATH\n  \
          name the proxy: export HTTPS_PROXY=http://HOST:PORT",
         remote.url,
         folder.display()

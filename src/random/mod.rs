@@ -1,12 +1,17 @@
-//! Random numbers that depend on nothing but what they are for: no global generator, no hidden state.
+//! Random numbers as pure functions: there is no global generator and no hidden state.
 //!
-//! [`philox`] serves everything that is ours: any draw can be recomputed from (seed, purpose, epoch, sample) alone, so
-//! results do not depend on ranks, threads or where a run was resumed. [`python`] reproduces CPython's generator, for
-//! what must equal the Python program to the last index.
+//! | module | holds |
+//! | --- | --- |
+//! | [`philox`] | the generator of this program |
+//! | [`python`] | CPython's generator, for index sets that must equal those of the Python program exactly |
+//! | [`sample_keys`] | the keys of a batch's samples |
+//!
+//! With `philox`, any draw follows from (seed, purpose, epoch, sample) alone. So results do not depend on ranks,
+//! threads or the point at which a run was resumed.
 
 pub mod philox;
 pub mod python;
-mod sample_keys;
+pub mod sample_keys;
 
-pub use philox::{Draws, Stream};
+pub use philox::{Draws, RandomStream};
 pub use sample_keys::SampleKeys;

@@ -1,17 +1,17 @@
 //! Philox4x32-10: random numbers as a pure function of a key and a counter.
 //!
 //! Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011). Ten rounds of a
-//! bijection of 128-bit counters, keyed by 64 bits; it passes all tests of TestU01. Here the key says what the numbers
-//! are for, and the counter says which of them: (block, epoch, sample).
+//! bijection of 128-bit counters, keyed by 64 bits; it passes all tests of TestU01. Here the key stands for the purpose
+//! of the numbers, and the counter for their position: (block, epoch, sample).
 
 use sha2::{Digest, Sha256};
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
-/// The golden ratio and sqrt(3) - 1, as fractions of 2^32: what each round adds to the key.
+/// Added to the key in each round: the golden ratio and sqrt(3) - 1, as fractions of 2^32.
 const KEY_STEPS: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 const ROUNDS: usize = 10;
 
-/// Four random words of one counter.
+/// Four random words from one counter.
 fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     let wide = |i: usize, word: u32| u64::from(MULTIPLIERS[i]) * u64::from(word);
     for _ in 0..ROUNDS {
@@ -27,27 +27,27 @@ fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     counter
 }
 
-/// All random numbers of one purpose, say "base/augmentation", under one seed.
+/// All random numbers of one purpose, such as "base/augmentation", under one seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stream {
+pub struct RandomStream {
     key: [u32; 2],
 }
 
-impl Stream {
+impl RandomStream {
     /// The key is the first 8 bytes of SHA-256 over the seed (8 bytes, little-endian) and the purpose.
     pub fn new(seed: u64, purpose: &str) -> Self {
         let digest = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(purpose).finalize();
         let word = |at: usize| u32::from_le_bytes([digest[at], digest[at + 1], digest[at + 2], digest[at + 3]]);
-        Stream { key: [word(0), word(4)] }
+        RandomStream { key: [word(0), word(4)] }
     }
 
-    /// The draws of one sample in one epoch; each pair has numbers of its own. Epochs count modulo 2^32.
+    /// The draws of one sample in one epoch. Each (epoch, sample) has its own numbers. Epochs count modulo 2^32.
     pub fn at(&self, epoch: u64, sample: u64) -> Draws {
         self.lane(epoch, sample, 0)
     }
 
-    /// Further draws of the same (epoch, sample), for uses that must not shift one another's: 16 lanes of 2^28 blocks.
-    /// Lane 0 is [`Stream::at`].
+    /// Draws of one of 16 independent lanes of the same (epoch, sample), each of 2^28 blocks. Uses in different lanes
+    /// do not shift each other's numbers. Lane 0 is [`RandomStream::at`].
     pub fn lane(&self, epoch: u64, sample: u64, lane: u8) -> Draws {
         let counter = [u32::from(lane) << 28, epoch as u32, sample as u32, (sample >> 32) as u32];
         Draws { key: self.key, counter, words: [0; 4], used: 4, spare_normal: None }
@@ -81,21 +81,22 @@ impl Draws {
         u64::from(self.next_u32()) << 32 | low
     }
 
-    /// Uniform in [0, 1), a multiple of 2^-53.
+    /// A uniform number in [0, 1), a multiple of 2^-53.
     pub fn uniform(&mut self) -> f64 {
         (self.next_u64() >> 11) as f64 * (0.5f64).powi(53)
     }
 
-    /// Uniform in [low, high).
+    /// A uniform number in [low, high).
     pub fn between(&mut self, low: f64, high: f64) -> f64 {
         low + (high - low) * self.uniform()
     }
 
-    /// Uniform in 0..n without bias (Lemire 2019, "Fast random integer generation in an interval"); 0 for n = 0.
+    /// A uniform integer in 0..n, without bias (Lemire 2019, "Fast random integer generation in an interval"). 0 for
+    /// n = 0.
     pub fn below(&mut self, n: u64) -> u64 {
         let mut product = u128::from(self.next_u64()) * u128::from(n);
         if (product as u64) < n {
-            // Low halves below 2^64 mod n belong to values that would come up once too often.
+            // Low halves below 2^64 mod n belong to values that would occur once too often.
             let threshold = n.wrapping_neg() % n;
             while (product as u64) < threshold {
                 product = u128::from(self.next_u64()) * u128::from(n);
@@ -104,19 +105,19 @@ impl Draws {
         (product >> 64) as u64
     }
 
-    /// Standard normal (Box and Muller 1958), two for each pair of uniforms.
+    /// A standard normal number (Box and Muller 1958). Each pair of uniform numbers gives two.
     pub fn normal(&mut self) -> f64 {
         if let Some(spare) = self.spare_normal.take() {
             return spare;
         }
-        // 1 - u lies in (0, 1]: its logarithm is finite.
+        // 1 - u is in (0, 1], so its logarithm is finite.
         let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
         let (sine, cosine) = (std::f64::consts::TAU * self.uniform()).sin_cos();
         self.spare_normal = Some(radius * sine);
         radius * cosine
     }
 
-    /// Every order equally likely (Fisher-Yates, from the back).
+    /// Shuffles in place. All orders are equally likely (Fisher-Yates, from the back).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
             items.swap(i, self.below(i as u64 + 1) as usize);
@@ -130,7 +131,7 @@ mod tests {
 
     /// Known answers of Random123 (kat_vectors, philox4x32 with 10 rounds).
     #[test]
-    fn published_vectors() {
+    fn philox_gives_the_published_vectors() {
         let pi = ([0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344], [0xa409_3822, 0x299f_31d0]);
         let cases = [
             ([0; 4], [0; 2], [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]),
@@ -142,18 +143,18 @@ mod tests {
         }
     }
 
-    /// Pinned: a change would silently give every user other initial weights and other augmentations.
+    /// A change here would silently give every user other initial weights and other augmentations.
     #[test]
-    fn streams_stay_what_they_are() {
-        let first = |seed, purpose, epoch, sample| Stream::new(seed, purpose).at(epoch, sample).next_u32();
+    fn the_key_is_a_hash_of_seed_and_purpose() {
+        let first = |seed, purpose, epoch, sample| RandomStream::new(seed, purpose).at(epoch, sample).next_u32();
         let digest = Sha256::digest([&42u64.to_le_bytes()[..], b"base/init"].concat());
         let key = [0, 4].map(|at| u32::from_le_bytes([digest[at], digest[at + 1], digest[at + 2], digest[at + 3]]));
         assert_eq!(first(42, "base/init", 7, 5 << 32 | 9), philox4x32([0, 7, 9, 5], key)[0]);
     }
 
     #[test]
-    fn every_coordinate_matters() {
-        let draw = |seed, purpose, epoch, sample| Stream::new(seed, purpose).at(epoch, sample).next_u64();
+    fn seed_purpose_epoch_and_sample_all_change_the_draws() {
+        let draw = |seed, purpose, epoch, sample| RandomStream::new(seed, purpose).at(epoch, sample).next_u64();
         let all = [draw(1, "a", 0, 0), draw(2, "a", 0, 0), draw(1, "b", 0, 0), draw(1, "a", 1, 0), draw(1, "a", 0, 1)];
         for i in 0..all.len() {
             assert!(!all[..i].contains(&all[i]));
@@ -162,8 +163,8 @@ mod tests {
     }
 
     #[test]
-    fn lanes_do_not_meet() {
-        let stream = Stream::new(1, "a");
+    fn lanes_give_different_draws() {
+        let stream = RandomStream::new(1, "a");
         let mut all: Vec<u64> = (0..16).map(|lane| stream.lane(3, 5, lane).next_u64()).collect();
         assert_eq!(all[0], stream.at(3, 5).next_u64());
         all.sort_unstable();
@@ -171,9 +172,9 @@ mod tests {
     }
 
     #[test]
-    fn moments_of_uniform_and_normal() {
+    fn uniform_and_normal_draws_have_the_right_moments() {
         const N: usize = 200_000;
-        let mut draws = Stream::new(3, "test").at(0, 0);
+        let mut draws = RandomStream::new(3, "test").at(0, 0);
         let uniform: Vec<f64> = (0..N).map(|_| draws.uniform()).collect();
         let normal: Vec<f64> = (0..N).map(|_| draws.normal()).collect();
         let moment = |x: &[f64], k: i32| x.iter().map(|v| v.powi(k)).sum::<f64>() / N as f64;
@@ -189,7 +190,7 @@ mod tests {
 
     #[test]
     fn below_is_uniform_and_shuffle_permutes() {
-        let mut draws = Stream::new(4, "test").at(0, 0);
+        let mut draws = RandomStream::new(4, "test").at(0, 0);
         assert_eq!(draws.below(0), 0);
         assert_eq!(draws.below(1), 0);
         let mut counts = [0u32; 7];
@@ -207,13 +208,13 @@ mod tests {
         assert_eq!(order, (0..1000).collect::<Vec<_>>());
     }
 
-    /// All 6 orders of three items come up equally often.
+    /// All 6 orders of three items occur equally often.
     #[test]
     fn shuffle_is_fair() {
         let mut counts = std::collections::BTreeMap::new();
         for sample in 0..60_000 {
             let mut items = [0, 1, 2];
-            Stream::new(5, "order").at(0, sample).shuffle(&mut items);
+            RandomStream::new(5, "order").at(0, sample).shuffle(&mut items);
             *counts.entry(items).or_insert(0u32) += 1;
         }
         assert_eq!(counts.len(), 6);

@@ -20,8 +20,8 @@ use crate::distributed::World;
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::{Forward, Mode, Model, Statistics};
 use crate::optim::FlatParams;
+use crate::random::RandomStream;
 use crate::random::SampleKeys;
-use crate::random::Stream;
 
 pub trait Method {
     /// Once, before the first step: masks, frozen copies, adversarial sets, cached logits, or the whole edit of a
@@ -175,7 +175,7 @@ impl Step<'_> {
 
     /// The same of another model, whose layers draw at random apart from those of the model in training.
     pub fn train_teacher(&self, teacher: &Model, batch: &Batch) -> Result<Tensor> {
-        let stream = Stream::new(self.seed, &format!("{}/{}/teacher/layers", self.purpose, self.pass));
+        let stream = RandomStream::new(self.seed, &format!("{}/{}/teacher/layers", self.purpose, self.pass));
         let keys = SampleKeys { stream: &stream, ..batch.keys() };
         self.forward(teacher, self.context(teacher.state.tensors(), keys, batch.global.len()), &batch.images)
     }
@@ -183,7 +183,7 @@ impl Step<'_> {
     /// The same of the model in training for this rank's share of the [drawn](Self::drawn) held-out images, of these
     /// indices in the data set.
     pub fn train_heldout(&self, images: &Tensor, samples: &[usize]) -> Result<Tensor> {
-        let stream = Stream::new(self.seed, &format!("{}/heldout/layers", self.purpose));
+        let stream = RandomStream::new(self.seed, &format!("{}/heldout/layers", self.purpose));
         let keys = SampleKeys { stream: &stream, epoch: self.index, samples };
         let context = self.context(self.model.state.tensors(), keys, self.drawn().samples);
         self.forward(self.model, context, images)

@@ -21,13 +21,13 @@ use crate::distributed::World;
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::State;
 use crate::optim::FlatParams;
-use crate::optim::flat::{Bucket, Cuts, Param};
+use crate::optim::{Bucket, BucketSizes, Param};
 use crate::torch::{AccumulationHook, GradSums};
 
 /// How gradients travel.
 #[derive(Debug, Clone, Copy)]
 pub struct Reduction {
-    pub cuts: Cuts,
+    pub cuts: BucketSizes,
     pub compression: Option<Compression>,
 }
 
@@ -36,7 +36,7 @@ impl Reduction {
         let bytes = |mib: f64| (mib * f64::from(1 << 20)) as usize;
         let [bytes, first_bytes] = [launch.bucket_mib, launch.first_bucket_mib].map(bytes);
         Reduction {
-            cuts: Cuts { bytes, first_bytes, order: launch.bucket_order },
+            cuts: BucketSizes { bytes, first_bytes, order: launch.bucket_order },
             compression: launch.compress_gradients,
         }
     }

@@ -14,7 +14,7 @@ use super::mixed::Scaler;
 use super::reduce::{Reducer, Reduction};
 use super::trainer::Trainer;
 use crate::error::Result;
-use crate::optim::{self, FlatParams, Groups, Optimizer};
+use crate::optim::{self, FlatParams, Optimizer, WeightDecayGroups};
 use crate::torch::Update;
 
 /// Where in a training a step is.
@@ -74,7 +74,7 @@ impl Updater {
         let head = trainer.model.architecture().head().to_vec();
         let frozen = trainer.settings.freeze_backbone;
         let trainable = |slot| !frozen || head.contains(&slot);
-        let groups = Groups::new(&phase.optim, phase.named_parameters);
+        let groups = WeightDecayGroups::new(&phase.optim, phase.named_parameters);
         let Reduction { cuts, compression } = trainer.settings.reduction;
         let params = FlatParams::new(&mut trainer.model.state, groups, cuts, trainable)?;
         let reducer = Reducer::compressing(trainer.world, &params, &trainer.model.state, compression)?;

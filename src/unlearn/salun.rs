@@ -21,7 +21,7 @@ use crate::data::{Batch, Part, Sampler};
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::Slot;
 use crate::optim::FlatParams;
-use crate::random::Stream;
+use crate::random::RandomStream;
 use crate::torch::upload;
 use crate::train::loss::cross_entropy_sum;
 use crate::train::{Drawn, Method, Pass, Phase, Step, Term, Trainer};
@@ -167,14 +167,14 @@ fn quantile(values: &Tensor, q: f64) -> Result<f64> {
 }
 
 /// `n` of `values`, drawn with replacement.
-fn sample(values: &Tensor, n: usize, stream: Stream) -> Result<Tensor> {
+fn sample(values: &Tensor, n: usize, stream: RandomStream) -> Result<Tensor> {
     let (mut draws, population) = (stream.at(0, 0), values.numel() as u64);
     let drawn: Vec<i64> = (0..n).map(|_| draws.below(population) as i64).collect();
     Ok(values.f_index_select(0, &Tensor::f_from_slice(&drawn)?.f_to_device(values.device())?)?)
 }
 
 /// A class of 0..`num_classes` other than `label`, all equally likely.
-fn wrong_label(stream: Stream, epoch: usize, sample: usize, label: i64, num_classes: usize) -> i64 {
+fn wrong_label(stream: RandomStream, epoch: usize, sample: usize, label: i64, num_classes: usize) -> i64 {
     let drawn = stream.at(epoch as u64, sample as u64).below(num_classes as u64 - 1) as i64;
     // The draws count the classes without the true one.
     drawn + i64::from(drawn >= label)
@@ -183,7 +183,7 @@ fn wrong_label(stream: Stream, epoch: usize, sample: usize, label: i64, num_clas
 /// Wrong labels for this rank's images, int64 [n]: functions of (seed, purpose, epoch, sample).
 fn wrong_labels(step: &Step<'_>, batch: &Batch) -> Result<Tensor> {
     let (dataset, part) = (step.dataset, step.dataset.indices(Part::Forget));
-    let stream = Stream::new(step.seed, &format!("{}/forget/wrong_label", step.purpose));
+    let stream = RandomStream::new(step.seed, &format!("{}/forget/wrong_label", step.purpose));
     let wrong = |&position: &usize| {
         let sample = part[position];
         wrong_label(stream, step.epoch, sample, dataset.label(Part::Forget, sample), dataset.num_classes())
@@ -202,7 +202,7 @@ impl Method for SalUn {
             )
             .hint("check the base model: its loss on forget overflows"));
         }
-        let stream = Stream::new(trainer.settings.seed, &format!("{}/saliency", trainer.settings.purpose));
+        let stream = RandomStream::new(trainer.settings.seed, &format!("{}/saliency", trainer.settings.purpose));
         let sampled = if values.numel() > MAX_EXACT { Some(sample(&values, SAMPLE, stream)?) } else { None };
         let threshold = quantile(sampled.as_ref().unwrap_or(&values), 1.0 - self.settings.saliency_keep_ratio)?;
         let all_kept = values.f_ge(threshold)?;
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn wrong_labels_are_wrong_uniform_and_redrawn_each_epoch() {
-        let stream = Stream::new(3, "test");
+        let stream = RandomStream::new(3, "test");
         let mut counts = [[0u32; 4]; 2];
         let mut repeated = 0;
         for sample in 0..6000 {
@@ -291,7 +291,7 @@ mod tests {
     #[test]
     fn a_sample_has_nearly_the_quantiles_of_all() {
         let values = Tensor::arange(100_000, (Kind::Double, tch::Device::Cpu)) / 100_000.0;
-        let sampled = sample(&values, 10_000, Stream::new(3, "test")).unwrap();
+        let sampled = sample(&values, 10_000, RandomStream::new(3, "test")).unwrap();
         assert_eq!(sampled.size(), [10_000]);
         for q in [0.1, 0.5, 0.9] {
             // Five standard errors, sqrt(q (1 - q) / 10,000) each.

@@ -1,13 +1,14 @@
-//! Networks and images by formula (fixtures' README, section 1), for the golden tests.
+//! Networks and images from a formula (fixtures' README, section 1), for the golden tests.
 
 use regun::models::init::Init;
 use regun::models::{Architecture, State};
-use regun::random::Stream;
+use regun::random::RandomStream;
 use tch::{Device, Kind, Tensor};
 
 use crate::formula::s;
 
-/// The weights of the formula: stream = position in the state dict, rule by the last part of the name.
+/// The weights of the formula. A tensor's stream is its position in the state dict, and the last part of its name gives
+/// the rule.
 pub fn formula_state(architecture: &dyn Architecture, dtype: Kind) -> State {
     let layout = architecture.layout();
     let named: Vec<(String, Tensor)> = layout
@@ -26,8 +27,10 @@ pub fn formula_state(architecture: &dyn Architecture, dtype: Kind) -> State {
                 _ => s(stream, i) * (3.0 / fan_in as f64).sqrt(),
             };
             let values: Vec<f64> = match entry.init {
-                // A table that is not learned.
-                Init::RelativePositions { .. } => entry.init.draw(entry.num_elements(), Stream::new(0, "").at(0, 0)),
+                // This table is not learned.
+                Init::RelativePositions { .. } => {
+                    entry.init.draw(entry.num_elements(), RandomStream::new(0, "").at(0, 0))
+                }
                 _ => (0..entry.num_elements() as u64).map(value).collect(),
             };
             (entry.name.clone(), Tensor::from_slice(&values).reshape(&entry.shape))
@@ -36,7 +39,7 @@ pub fn formula_state(architecture: &dyn Architecture, dtype: Kind) -> State {
     State::from_named(layout, named, dtype, Device::Cpu).unwrap()
 }
 
-/// Images of `shape` from one stream.
+/// Images of `shape` from one stream of the formula.
 pub fn formula_images(shape: &[i64], stream: u64, amplitude: f64, dtype: Kind) -> Tensor {
     let n = shape.iter().product::<i64>() as u64;
     let values: Vec<f64> = (0..n).map(|i| amplitude * s(stream, i)).collect();

@@ -5,7 +5,7 @@ use regun::data::augment::Augment;
 use regun::distributed::World;
 use regun::models::Model;
 use regun::models::build;
-use regun::random::{SampleKeys, Stream};
+use regun::random::{RandomStream, SampleKeys};
 use regun::torch;
 use regun::unlearn;
 use tch::{Device, Kind, Tensor};
@@ -150,7 +150,7 @@ fn augmented_images_are_those_of_the_cpu() {
         data.transforms.imagenet_resize.normalize.mean=[0,0,0] data.transforms.imagenet_resize.normalize.std=[1,1,1]";
     let place = Tensor::arange(256 * 3 * 20 * 24, (Kind::Int64, Device::Cpu));
     let pixels = (&place * &place * 7 + &place * 13).remainder(256).to_kind(Kind::Uint8).view([256, 3, 20, 24]);
-    let (stream, samples) = (Stream::new(7, "base/augment"), (0..256).collect::<Vec<usize>>());
+    let (stream, samples) = (RandomStream::new(7, "base/augment"), (0..256).collect::<Vec<usize>>());
     for variant in ["", resized] {
         let overrides: Vec<String> =
             all.split_whitespace().chain(variant.split_whitespace()).map(String::from).collect();

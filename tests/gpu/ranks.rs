@@ -12,8 +12,8 @@ use regun::data::Part;
 use regun::data::source::{Dataset, Images};
 use regun::data::split::SplitIndices;
 use regun::distributed::{World, launch, placement};
-use regun::models::layout::{Builder, Layout};
-use regun::models::norm::BatchNorm;
+use regun::models::batch_norm::BatchNorm;
+use regun::models::layout::{LayoutBuilder, StateLayout};
 use regun::models::{Forward, State, Statistics};
 use regun::torch;
 use regun::torch::all_reduce_in_graph;
@@ -224,9 +224,9 @@ fn images_that_do_not_fit_stay_in_host_memory() {
 /// weight and bias, running averages; float64 on the CPU.
 fn batch_norm(world: &World, device: Device, kind: Kind, narrow: Kind, [x, up]: [&Tensor; 2]) -> Vec<Tensor> {
     let channels = x.size()[1];
-    let mut builder = Builder::new();
+    let mut builder = LayoutBuilder::new();
     let norm = BatchNorm::new(&mut builder, channels);
-    let layout: Arc<Layout> = Arc::new(builder.finish());
+    let layout: Arc<StateLayout> = Arc::new(builder.finish());
     let state = State::init(&layout, 1, "test", kind, device).unwrap();
     let values = Tensor::arange(channels, (kind, device)) * 0.25 + 0.5;
     for slot in [norm.weight, norm.bias, norm.running_mean, norm.running_var] {

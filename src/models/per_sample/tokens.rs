@@ -1,14 +1,15 @@
-//! Layers of transformers: the same map at each of L positions, or something learned that is added there.
+//! Squared gradients of the layers of transformers: maps that are the same at each of L positions, and learned
+//! summands.
 
 use tch::Tensor;
 
-use super::{channels_last, squared_products, sum};
+use super::products::{channels_last, squared_products, sum};
 use crate::error::Result;
 
-/// X [N, ..., I] and G [N, ..., O] to [O, I] and [O]: of the weight and of the bias.
+/// Maps X [N, ..., I] and G [N, ..., O] to [O, I] for the weight and [O] for the bias.
 pub fn linear(x: &Tensor, g: &Tensor) -> Result<(Tensor, Tensor)> {
     if x.dim() == 2 {
-        // The gradient of a sample is an outer product, and so is its square.
+        // The gradient of a sample is an outer product. Its square is the outer product of the squares.
         let (x2, g2) = (x.f_square()?, g.f_square()?);
         return Ok((g2.f_tr()?.f_matmul(&x2)?, sum(&g2, &[0])?));
     }
@@ -16,7 +17,7 @@ pub fn linear(x: &Tensor, g: &Tensor) -> Result<(Tensor, Tensor)> {
     Ok((squared_products(&g, &x)?, sum(&sum(&g, &[1])?.f_square()?, &[0])?))
 }
 
-/// X and G [N, ..., C] to [C] and [C].
+/// Maps X and G [N, ..., C] to [C] for the weight and [C] for the bias.
 pub fn layer_norm(x: &Tensor, g: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
     let (x, g) = (by_position(x)?, by_position(g)?);
     let channels = x.size()[2];
@@ -26,7 +27,7 @@ pub fn layer_norm(x: &Tensor, g: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> 
     Ok((sum(&by_weight, &[0])?, sum(&by_bias, &[0])?))
 }
 
-/// X [N, I, H, W] and G [N, O, H / side, W / side] to [O, I, side, side] and [O].
+/// Maps X [N, I, H, W] and G [N, O, H / side, W / side] to [O, I, side, side] for the weight and [O] for the bias.
 pub fn patches(x: &Tensor, g: &Tensor, side: i64) -> Result<(Tensor, Tensor)> {
     let (n, inputs, ..) = x.size4()?;
     let (_, outputs, rows, columns) = g.size4()?;
@@ -39,7 +40,7 @@ pub fn patches(x: &Tensor, g: &Tensor, side: i64) -> Result<(Tensor, Tensor)> {
     Ok((by_weight.f_view([outputs, inputs, side, side])?, by_bias))
 }
 
-/// G [N, W, h, L, L] and indices [L L] into a table [positions, h], to the shape of the table.
+/// Maps G [N, W, h, L, L] and the indices [L L] into a table [positions, h] to the shape of the table.
 pub fn score_table(g: &Tensor, index: &Tensor, [positions, heads]: [i64; 2]) -> Result<Tensor> {
     let (n, pairs) = (g.size()[0], index.size()[0]);
     let of_sample = sum(g, &[1])?.f_reshape([n, heads, pairs])?;
@@ -48,7 +49,7 @@ pub fn score_table(g: &Tensor, index: &Tensor, [positions, heads]: [i64; 2]) -> 
     Ok(sum(&gradients.f_square()?, &[0])?.f_tr()?)
 }
 
-/// [N, ..., C] to [N, L, C].
+/// Reshapes [N, ..., C] to [N, L, C].
 fn by_position(x: &Tensor) -> Result<Tensor> {
     let size = x.size();
     let (first, last) = (size[0], size[size.len() - 1]);

@@ -1,4 +1,4 @@
-//! Cutting a map of tokens into windows, and putting them together again.
+//! Cuts a map of tokens into windows, and joins them again.
 
 use tch::{Kind, Tensor};
 
@@ -6,16 +6,20 @@ use crate::error::Result;
 
 /// Tokens along a side of a window.
 pub const SIDE: i64 = 7;
-/// What keeps tokens from looking at others that the shift has brought from the opposite edge.
-const FORBIDDEN: f64 = -100.0;
+/// Added to the score of two tokens that only the cyclic shift has made neighbours. After the softmax their attention
+/// is practically 0.
+const MASKED: f64 = -100.0;
 
-/// How a map of (N, H, W, C) is cut: padded with zeros at bottom and right to whole windows, then shifted cyclically.
+/// The cut of a map (N, H, W, C) into windows: it is padded with zeros at bottom and right to whole windows, then
+/// shifted cyclically.
 #[derive(Debug, PartialEq)]
 pub struct Grid {
     n: i64,
+    /// H and W.
     size: [i64; 2],
+    /// H and W after padding.
     padded: [i64; 2],
-    /// Half a window, or 0 along a side that is a single window.
+    /// Shift along H and W: half a window, or 0 along a side with a single window.
     shift: [i64; 2],
     channels: i64,
 }
@@ -29,12 +33,12 @@ impl Grid {
         Ok(Grid { n, size, padded, shift, channels })
     }
 
-    /// Windows of one image.
+    /// Number of windows in one image.
     pub fn windows(&self) -> i64 {
         self.padded[0] / SIDE * (self.padded[1] / SIDE)
     }
 
-    /// (N, H, W, C) to (N, windows x 49, C), window after window.
+    /// Maps (N, H, W, C) to (N, windows x 49, C), window after window.
     pub fn cut(&self, x: &Tensor) -> Result<Tensor> {
         let mut x = x.shallow_clone();
         if self.padded != self.size {
@@ -49,7 +53,7 @@ impl Grid {
             .f_reshape([self.n, self.padded[0] * self.padded[1], self.channels])?)
     }
 
-    /// (N, windows x 49, C) to (N, H, W, C): the inverse of [`Grid::cut`].
+    /// Maps (N, windows x 49, C) to (N, H, W, C): the inverse of [`Grid::cut`].
     pub fn join(&self, windows: &Tensor) -> Result<Tensor> {
         let [rows, columns] = self.padded.map(|side| side / SIDE);
         let mut x = windows
@@ -65,8 +69,8 @@ impl Grid {
         Ok(x)
     }
 
-    /// What the shift adds to the scores, (windows, 49, 49), in dtype and device of `like`: tokens that were not
-    /// neighbours before it do not see each other. None without a shift.
+    /// Mask of the scores, (windows, 49, 49), in dtype and device of `like`: it keeps tokens apart that were not
+    /// neighbours before the shift. None without a shift.
     pub fn mask(&self, like: &Tensor) -> Result<Option<Tensor>> {
         if self.shift == [0, 0] {
             return Ok(None);
@@ -76,10 +80,11 @@ impl Grid {
         let of_image = Grid { n: 1, size: self.padded, padded: self.padded, shift: [0, 0], channels: 1 };
         let tokens = of_image.cut(&regions.f_unsqueeze(0)?.f_unsqueeze(-1)?)?.f_view([self.windows(), SIDE * SIDE])?;
         let differ = tokens.f_unsqueeze(1)?.f_ne_tensor(&tokens.f_unsqueeze(2)?)?;
-        Ok(Some(differ.f_to_kind(like.f_kind()?)?.f_mul_scalar(FORBIDDEN)?))
+        Ok(Some(differ.f_to_kind(like.f_kind()?)?.f_mul_scalar(MASKED)?))
     }
 
-    /// For each place along a side: 0 up to the last window, there 1, and 2 for what came round.
+    /// For each position along a side: 0 before the last window, 1 in the last window, and 2 for those of its positions
+    /// that the shift has brought from the opposite edge.
     fn regions(&self, axis: usize, like: &Tensor) -> Result<Tensor> {
         let (side, shift) = (self.padded[axis], self.shift[axis]);
         let places = Tensor::f_arange(side, (Kind::Int64, like.device()))?;

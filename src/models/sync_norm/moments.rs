@@ -1,6 +1,6 @@
-//! The statistics of the joined batch, differentiable any number of times.
+//! Statistics of the joined batch, differentiable any number of times.
 //!
-//! Each rank computes the (count, mean, M2) of its share, M2 being the sum of squared distances from the mean, and
+//! Each rank computes (count, mean, M2) of its shard, where M2 is the sum of squared distances from the mean. Then it
 //! combines those of all ranks in float64 (Chan, Golub and LeVeque 1979):
 //!
 //! ```text
@@ -8,35 +8,30 @@
 //! M2   = sum of M2_r + n_r (mean_r - mean)^2
 //! ```
 //!
-//! Unlike sums and sums of squares, these keep their digits where the mean is large beside the spread. The all-reduce
-//! is part of the autograd graph, so that gradients of any order are those of the joined batch. A rank without samples
-//! has the same graph, and so takes part in the same collectives, forward and backward.
+//! Unlike sums and sums of squares, these numbers keep their precision when the mean is large compared with the spread.
+//! The all-reduce is part of the autograd graph, so gradients of any order are those of the joined batch. A rank
+//! without samples has the same graph, so it takes part in the same collectives, forward and backward.
 
 use tch::{Kind, Tensor, no_grad};
 
-use super::Tensors;
+use super::arguments::BatchNormTensors;
 use crate::error::Result;
-use crate::models::norm::{EPS, MOMENTUM};
+use crate::models::norm_constants::{EPS, MOMENTUM};
 use crate::torch::{self, AllReduce};
 
-pub fn forward(ranks: &dyn AllReduce, x: &Tensor, tensors: Tensors<'_>, single_value: bool) -> Result<Tensor> {
-    let moments = Moments::of(ranks, x)?;
-    moments.move_running(tensors, single_value)?;
-    moments.normalise(x, tensors)
-}
-
-/// The statistics of the joined batch, for each channel, in float64.
-pub struct Moments {
-    /// Values per channel; a scalar without gradient.
+/// Statistics of the joined batch for each channel, in float64.
+pub struct BatchMoments {
+    /// Number of values per channel, a scalar without gradient.
     pub count: Tensor,
-    /// [C].
+    /// Mean of each channel, [C].
     pub mean: Tensor,
-    /// Biased: M2 / count. [C].
+    /// Biased variance of each channel, M2 / count, [C].
     pub var: Tensor,
 }
 
-impl Moments {
-    /// A collective call. `x` is this rank's share (N, C, H, W) of the batch; N may be 0, but not on all ranks.
+impl BatchMoments {
+    /// Statistics of the batch of which `x` (N, C, H, W) is this rank's shard. N may be 0, but not on all ranks. A
+    /// collective call.
     pub fn of(ranks: &dyn AllReduce, x: &Tensor) -> Result<Self> {
         let channels = x.size()[1];
         let row = 1 + 2 * channels;
@@ -51,12 +46,12 @@ impl Moments {
         let mean = over_ranks(means.f_mul(&counts.f_div(&count)?)?)?;
         let between = means.f_sub(&mean)?.f_square()?.f_mul(&counts)?;
         let var = over_ranks(m2s.f_add(&between)?)?.f_div(&count)?;
-        Ok(Moments { count, mean, var })
+        Ok(BatchMoments { count, mean, var })
     }
 
-    /// Moves the running averages, in place, the variance in its unbiased form. A single value per channel has none:
-    /// then `running_var` stays as it is.
-    pub fn move_running(&self, tensors: Tensors<'_>, single_value: bool) -> Result<()> {
+    /// Updates the running averages in place, `running_var` by the unbiased variance. `single_value` says that the
+    /// batch has one value per channel. It has no unbiased variance, so `running_var` stays unchanged.
+    pub fn update_running(&self, tensors: BatchNormTensors<'_>, single_value: bool) -> Result<()> {
         no_grad(|| {
             approach(tensors.running_mean, &self.mean)?;
             if single_value {
@@ -67,11 +62,12 @@ impl Moments {
         })
     }
 
-    /// `x` (N, C, H, W) normalised, scaled by `weight` and shifted by `bias` (both [C]), in its own dtype.
+    /// Normalises `x` (N, C, H, W), then scales it by `weight` and shifts it by `bias` (both [C]). The result has the
+    /// dtype of `x`.
     ///
-    /// One native affine map per channel: (x - centre) * scale + shift. `centre` is the mean as a constant of x's
-    /// precision; `shift` corrects for its rounding, and carries the gradient of the mean.
-    pub fn normalise(&self, x: &Tensor, Tensors { weight, bias, .. }: Tensors<'_>) -> Result<Tensor> {
+    /// It is one affine map of libtorch per channel: (x - centre) * scale + shift. `centre` is a constant, the mean
+    /// rounded to the precision of the weights. `shift` corrects for the rounding and carries the gradient of the mean.
+    pub fn normalise(&self, x: &Tensor, BatchNormTensors { weight, bias, .. }: BatchNormTensors<'_>) -> Result<Tensor> {
         let kind = weight.f_kind()?;
         let centre = self.mean.f_detach()?.f_to_kind(kind)?;
         let scale = self.var.f_add_scalar(EPS)?.f_rsqrt()?.f_mul(&weight.f_to_kind(Kind::Double)?)?;
@@ -82,7 +78,7 @@ impl Moments {
     }
 }
 
-/// Moves a running average towards `value` by the momentum, rounding once.
+/// Updates a running average: adds MOMENTUM (value - running), rounded once.
 fn approach(running: &Tensor, value: &Tensor) -> Result<()> {
     let wide = running.f_to_kind(Kind::Double)?;
     let step = value.f_sub(&wide)? * MOMENTUM;

@@ -1,23 +1,29 @@
-//! First derivatives on GPUs, by the kernels that libtorch has for this.
+//! BatchNorm on GPUs by libtorch's kernels for synchronised BatchNorm, which have a first derivative.
 //!
-//! They hold statistics in float32, or in float64 where the weights do, and combine those of the ranks by Welford's
-//! update. Each rank's row is (count, C means, C inverse standard deviations).
+//! The kernels hold statistics in float32, or in float64 if the weights are float64. They combine the statistics of the
+//! ranks by Welford's update. Each rank contributes a row: (count, C means, C inverse standard deviations).
 
 use tch::{Kind, Tensor, no_grad};
 
-use super::{Derivative, Tensors, differentiable};
+use super::arguments::BatchNormTensors;
+use super::derivative::{Derivative, differentiable};
 use crate::error::Result;
-use crate::models::norm::{EPS, MOMENTUM};
+use crate::models::norm_constants::{EPS, MOMENTUM};
 use crate::torch::{self, AllReduce};
 
-pub fn forward(ranks: &dyn AllReduce, x: &Tensor, tensors: Tensors<'_>, single_value: bool) -> Result<Tensor> {
+pub fn forward(ranks: &dyn AllReduce, x: &Tensor, tensors: BatchNormTensors<'_>, single_value: bool) -> Result<Tensor> {
     let (output, saved) = no_grad(|| normalise(ranks, x, tensors, single_value))?;
     differentiable(output, saved, ranks, x, tensors)
 }
 
-fn normalise(ranks: &dyn AllReduce, x: &Tensor, tensors: Tensors<'_>, single_value: bool) -> Result<(Tensor, Saved)> {
-    let Tensors { weight, bias, running_mean, running_var } = tensors;
-    // The kernels want dense memory, in either order.
+fn normalise(
+    ranks: &dyn AllReduce,
+    x: &Tensor,
+    tensors: BatchNormTensors<'_>,
+    single_value: bool,
+) -> Result<(Tensor, Saved)> {
+    let BatchNormTensors { weight, bias, running_mean, running_var } = tensors;
+    // The kernels need dense memory. Both memory orders are allowed.
     let x = torch::to_channels_last(&x.f_detach()?)?;
     let channels = x.size()[1];
     let options = (weight.f_kind()?, x.device());
@@ -29,13 +35,14 @@ fn normalise(ranks: &dyn AllReduce, x: &Tensor, tensors: Tensors<'_>, single_val
         mine.f_narrow(0, 1, channels)?.f_copy_(&mean)?;
         mine.f_narrow(0, 1 + channels, channels)?.f_copy_(&invstd)?;
     } else {
-        // With a count of 0 the kernel adds nothing, whatever is here, if it can be divided by. It divides by the count
-        // so far, too: shares leave the last ranks empty, never the first.
+        // The kernel ignores a row with a count of 0, but it still divides by the inverse standard deviation, which
+        // must not be 0. It also divides by the count of the rows so far. That is above 0, because shards leave the
+        // last ranks empty and never the first.
         let _ = mine.f_narrow(0, 1 + channels, channels)?.f_fill_(1.0)?;
     }
     ranks.all_reduce(&mut rows)?;
 
-    // One value per channel has no unbiased variance: let the kernel spoil a copy.
+    // One value per channel has no unbiased variance. The kernel would write an invalid one: it gets a copy.
     let running_var = if single_value { running_var.f_detach_copy()? } else { running_var.shallow_clone() };
     let counts = rows.f_select(1, 0)?.f_contiguous()?;
     let (means, invstds) = (rows.f_narrow(1, 1, channels)?, rows.f_narrow(1, 1 + channels, channels)?);
@@ -49,13 +56,13 @@ fn normalise(ranks: &dyn AllReduce, x: &Tensor, tensors: Tensors<'_>, single_val
     Ok((output, Saved { x, weight: weight.f_detach()?, mean, invstd, counts: counts.f_to_kind(Kind::Int)? }))
 }
 
-/// What the backward pass needs of the forward pass.
+/// Tensors that the backward pass takes from the forward pass.
 struct Saved {
     x: Tensor,
     weight: Tensor,
     mean: Tensor,
     invstd: Tensor,
-    /// int32 [R].
+    /// Values per channel on each rank, int32 [R].
     counts: Tensor,
 }
 

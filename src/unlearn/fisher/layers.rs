@@ -4,8 +4,8 @@
 use tch::{Tensor, no_grad};
 
 use crate::error::Result;
-use crate::models::Forward;
 use crate::models::Model;
+use crate::models::{Forward, per_sample};
 use crate::train::loss::cross_entropy_sum;
 
 /// As [`squared_gradients`](super::squared_gradients). `None` where a parameter does not belong to exactly one pass
@@ -28,7 +28,7 @@ pub fn squared_gradients(model: &Model, images: &Tensor, labels: &Tensor) -> Res
     let once = no_grad(|| -> Result<bool> {
         let mut once = true;
         for (pass, gradient) in passes.iter().zip(&gradients) {
-            for (slot, squares) in pass.squared_gradients(gradient, weights)? {
+            for (slot, squares) in per_sample::squared_gradients(pass, gradient, weights)? {
                 once &= found[slot.index()].replace(squares).is_none();
             }
         }

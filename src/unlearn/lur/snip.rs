@@ -18,10 +18,10 @@ use tch::{Kind, Tensor, no_grad};
 use crate::data::DataLoader;
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::init::Init;
-use crate::models::layout::Entry;
+use crate::models::layout::TensorSpec;
 use crate::models::{Forward, Mode, Slot, State};
 use crate::names::Names;
-use crate::random::Stream;
+use crate::random::RandomStream;
 use crate::train::Trainer;
 use crate::train::loss::cross_entropy_sum;
 
@@ -90,7 +90,7 @@ impl Settings {
         Ok(Plan { sparsity, patterns: self.layer_patterns.clone().or(patterns) })
     }
 
-    fn eligible(&self, entry: &Entry, patterns: Option<&[String]>) -> bool {
+    fn eligible(&self, entry: &TensorSpec, patterns: Option<&[String]>) -> bool {
         let name = &entry.name;
         let matches = patterns.is_none_or(|patterns| patterns.iter().any(|pattern| name.contains(pattern.as_str())));
         matches && !(self.exclude_bn && name.contains("bn"))
@@ -152,7 +152,7 @@ pub fn select(trainer: &Trainer<'_>, settings: &Settings, plan: &Plan, loader: &
     let chosen = saliency.f_gt(threshold)?;
     let (mut reset, mut start) = (Vec::with_capacity(slots.len()), 0);
     for slot in slots {
-        let shape = &state.layout().entry(slot).shape;
+        let shape = &state.layout().spec(slot).shape;
         let length = shape.iter().product();
         reset.push((slot, chosen.f_narrow(0, start, length)?.f_view(&shape[..])?));
         start += length;
@@ -204,9 +204,9 @@ fn threshold(saliency: &Tensor, sparsity: f64) -> Result<f64> {
 /// distribution with a = sqrt 5, He et al. 2015, arXiv 1502.01852), the scale of a norm within 1. A function of
 /// (`seed`, `purpose`, place in the layout).
 pub fn redraw(state: &State, selection: &Selection, seed: u64, purpose: &str) -> Result<()> {
-    let stream = Stream::new(seed, &format!("{purpose}/redraw"));
+    let stream = RandomStream::new(seed, &format!("{purpose}/redraw"));
     for (slot, reset) in &selection.reset {
-        let entry = state.layout().entry(*slot);
+        let entry = state.layout().spec(*slot);
         let weight = state.get(*slot);
         let values = initial(entry).draw(entry.num_elements(), stream.at(0, slot.index() as u64));
         let fresh = Tensor::f_from_slice(&values)?.f_view(&entry.shape[..])?;
@@ -216,7 +216,7 @@ pub fn redraw(state: &State, selection: &Selection, seed: u64, purpose: &str) ->
     Ok(())
 }
 
-fn initial(entry: &Entry) -> Init {
+fn initial(entry: &TensorSpec) -> Init {
     if entry.name.ends_with("bias") {
         return Init::Constant(0.0);
     }

@@ -9,8 +9,8 @@ use tch::{Kind, Tensor};
 use crate::data::{Batch, Part};
 use crate::error::{Error, Result};
 use crate::inference;
-use crate::random::Stream;
-use crate::random::python::Random as PythonRandom;
+use crate::random::RandomStream;
+use crate::random::python::PythonRandom;
 use crate::train::{Step, Trainer};
 
 pub trait Selector {
@@ -70,7 +70,7 @@ impl Selector for Uniform {
         let (pass, batch) = (step.index / batches, (step.index % batches) as usize);
         if !matches!(&self.order, Some((of, _)) if *of == pass) {
             let mut order: Vec<usize> = (0..self.samples).collect();
-            Stream::new(step.seed, &format!("{}/heldout/order", step.purpose)).at(pass, 0).shuffle(&mut order);
+            RandomStream::new(step.seed, &format!("{}/heldout/order", step.purpose)).at(pass, 0).shuffle(&mut order);
             self.order = Some((pass, order));
         }
         let order = self.order.as_ref().map_or(&[][..], |(_, order)| order);
@@ -96,7 +96,7 @@ impl Selector for ClassInformed {
         let part = step.dataset.indices(Part::Forget);
         let classes: Vec<i64> =
             forget.global.iter().map(|&position| step.dataset.label(Part::Forget, part[position])).collect();
-        let key = Stream::new(step.seed, &format!("{}/heldout/draw", step.purpose)).at(step.index, 0).next_u64();
+        let key = RandomStream::new(step.seed, &format!("{}/heldout/draw", step.purpose)).at(step.index, 0).next_u64();
         Ok(class_informed(&mut PythonRandom::new(key), &classes, &self.labels))
     }
 }

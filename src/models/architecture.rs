@@ -1,0 +1,45 @@
+//! The trait that all networks implement.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use tch::Tensor;
+
+use super::forward::Forward;
+use super::layout::{Slot, StateLayout};
+use crate::error::Result;
+
+/// A network without its weights.
+pub trait Architecture: Debug + Send + Sync {
+    /// Names, shapes and order of the network's tensors.
+    fn layout(&self) -> &Arc<StateLayout>;
+
+    /// Parameters of the head, the last linear layer. With `freeze_backbone` only these are trained.
+    fn head(&self) -> &[Slot];
+
+    /// Checks that the network takes images of this size in pixels.
+    ///
+    /// # Errors
+    /// `Usage` if it does not; the message names the sizes that it takes.
+    fn accepts(&self, height: i64, width: i64) -> Result<()> {
+        let _ = (height, width);
+        Ok(())
+    }
+
+    /// True if layers draw random numbers in train mode. The same images then give other logits in another epoch.
+    fn draws_at_random(&self) -> bool {
+        false
+    }
+
+    /// The layers of the network, from images to logits. Callers use [`forward`](Self::forward), which also advances
+    /// the batch counters of all BatchNorm layers.
+    fn logits(&self, ctx: &mut Forward<'_>, images: &Tensor) -> Result<Tensor>;
+
+    /// Maps images (N, 3, H, W) to logits (N, K). The images are normalised and have the dtype and device of the
+    /// weights.
+    fn forward(&self, ctx: &mut Forward<'_>, images: &Tensor) -> Result<Tensor> {
+        let logits = self.logits(ctx, images)?;
+        ctx.count_batches()?;
+        Ok(logits)
+    }
+}
