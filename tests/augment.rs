@@ -148,8 +148,8 @@ fn a_flip_without_a_crop_keeps_all_pixels() {
     assert_eq!(bytes(&train(&disabled, &stream, 0, &samples)), samples.map(|s| image_of(&all, s)).concat());
 }
 
-/// torchvision 0.26, `to_dtype(float32, scale=True)` and `normalize`: times float32(1/255), minus float32(mean), divided
-/// by float32(std), each rounded to float32.
+/// torchvision 0.26, `to_dtype(float32, scale=True)` and `normalize`: times float32(1/255), minus float32(mean),
+/// divided by float32(std), each rounded to float32.
 #[test]
 fn normalised_values_equal_torchvisions_to_the_last_bit() {
     let (mean, std) = ([0.4914, 0.4822, 0.4465f64], [0.247, 0.2435, 0.2616f64]);
@@ -344,7 +344,8 @@ fn a_sampler_without_samples_is_refused() {
     assert!(error.message().contains("heldout"), "{error}");
 }
 
-/// The draws belong to (seed, purpose/sampler/augment, pass, index in the data set): not to the position in part or batch.
+/// The draws belong to (seed, purpose/sampler/augment, pass, index in the data set): not to the position in part or
+/// batch.
 #[test]
 fn a_loader_augments_by_pass_and_data_set_index() {
     let images = |pixels: Vec<u8>, n: usize| Images {

@@ -1,5 +1,5 @@
-//! JPEG and PNG files have exactly the pixels of Pillow. The fixtures (`tests/fixtures/make_images.py`) are always tested;
-//! a real data set and damaged files if `.venv/bin/python` has Pillow.
+//! JPEG and PNG files have exactly the pixels of Pillow. The fixtures (`tests/fixtures/make_images.py`) are always
+//! tested; a real data set and damaged files if `.venv/bin/python` has Pillow.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -397,7 +397,7 @@ fn processes_that_start_together_share_one_pack() {
     }
     let start = || {
         std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "processes_that_come_together_share_one_pack", "--nocapture"])
+            .args(["--exact", "processes_that_start_together_share_one_pack", "--nocapture"])
             .env(CHILD, tree.path("data"))
             .stdout(std::process::Stdio::null())
             .spawn()

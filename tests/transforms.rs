@@ -159,8 +159,8 @@ type ApplyJitters = fn(&mut Tensor, &[Jitter]) -> regun::error::Result<()>;
 const COLOR_JITTER_PATHS: [(&str, ApplyJitters); 2] =
     [("host", color_jitter::host::apply), ("tensor", color_jitter::tensor::apply)];
 
-/// Random pixels, greys, primaries and black, with jitters drawn by configurations: enough for several threads, with both
-/// float types and any memory layout.
+/// Random pixels, greys, primaries and black, with jitters drawn by configurations: enough for several threads, with
+/// both float types and any memory layout.
 #[test]
 fn color_jitter_is_the_same_on_host_and_device() {
     let transforms = transforms(&["color_jitter.hue=0.5"]);

@@ -75,8 +75,8 @@ pub const TINY_IMAGENET: Archive = Archive {
     instead: &["train"],
 };
 
-/// Downloads and unpacks the configured data set if it is absent, can be downloaded, and `data.download` is true. Only the
-/// rank with `downloads` does so; the other ranks call this later and find it.
+/// Downloads and unpacks the configured data set if it is absent, can be downloaded, and `data.download` is true. Only
+/// the rank with `downloads` does so; the other ranks call this later and find it.
 ///
 /// # Errors
 /// `Missing` if it cannot be downloaded, or if this rank does not see the files of the rank that has downloaded it.

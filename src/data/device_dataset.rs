@@ -35,8 +35,8 @@ pub struct DeviceDataset {
 }
 
 impl DeviceDataset {
-    /// Moves `dataset` to `device`. If the pixels do not fit there they stay in host memory, and each batch is uploaded on
-    /// its own. Batches have the dtype `kind`.
+    /// Moves `dataset` to `device`. If the pixels do not fit there they stay in host memory, and each batch is uploaded
+    /// on its own. Batches have the dtype `kind`.
     pub fn new(
         dataset: &Dataset,
         parts: SplitIndices,
@@ -109,8 +109,8 @@ impl DeviceDataset {
         }
     }
 
-    /// The least and the greatest value of a pixel of network input, [1, C, 1, 1] each. `None` if the images are network
-    /// input already: their normalisation is not known.
+    /// The least and the greatest value of a pixel of network input, [1, C, 1, 1] each. `None` if the images are
+    /// network input already: their normalisation is not known.
     pub fn bounds(&self) -> Option<(Tensor, Tensor)> {
         self.augment.as_ref().map(Augment::bounds)
     }

@@ -22,8 +22,8 @@ impl DeviceImages {
         DeviceImages { labels: Tensor::from_slice(&labels).to_device(pixels.device()), pixels, host_labels: labels }
     }
 
-    /// Moves the pixels to `pixels_on` and the labels to `device`. If `pixels_on` is the CPU, the tensor shares the memory
-    /// of `images`.
+    /// Moves the pixels to `pixels_on` and the labels to `device`. If `pixels_on` is the CPU, the tensor shares the
+    /// memory of `images`.
     pub(super) fn place(images: &Images, pixels_on: Device, device: Device) -> Result<Self> {
         let shape = [images.labels.len(), images.channels, images.height, images.width].map(|side| side as i64);
         Ok(DeviceImages {

@@ -52,7 +52,8 @@ impl ImageListing {
     }
 }
 
-/// Lists the files `folder/<class>/<below>/*` under `root` for each of `classes` (name and label). `below` may be empty.
+/// Lists the files `folder/<class>/<below>/*` under `root` for each of `classes` (name and label). `below` may be
+/// empty.
 ///
 /// # Errors
 /// `Missing` if a class has no image or a folder cannot be read.

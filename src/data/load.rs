@@ -22,8 +22,8 @@ pub struct LoadOptions<'a> {
     pub threads: usize,
 }
 
-/// Loads `data.name`, cut to `data.debug_subset_size`. Image files are packed first, all of them, unless there is a pack
-/// already.
+/// Loads `data.name`, cut to `data.debug_subset_size`. Image files are packed first, all of them, unless there is a
+/// pack already.
 ///
 /// # Errors
 /// `Missing` if files are absent or damaged, `Usage` if `data.num_classes` does not fit.

@@ -1,7 +1,7 @@
 //! Makes batches.
 //!
-//! Order and augmentation are functions of (seed, purpose, pass). So the position is the only state of a loader, and any
-//! batch can be made again at any time, on any number of ranks.
+//! Order and augmentation are functions of (seed, purpose, pass). So the position is the only state of a loader, and
+//! any batch can be made again at any time, on any number of ranks.
 
 use tch::Tensor;
 
@@ -106,8 +106,8 @@ impl DataLoader {
         self.batch_size.min(self.samples() - batch * self.batch_size)
     }
 
-    /// Makes the next batch. If the sampler ends the pass, that is batch `step` of epoch `epoch`; else the next one of the
-    /// cycle.
+    /// Makes the next batch. If the sampler ends the pass, that is batch `step` of epoch `epoch`; else the next one of
+    /// the cycle.
     pub fn next_batch(&mut self, dataset: &DeviceDataset, world: &World, epoch: u64, step: usize) -> Result<Batch> {
         let (pass, batch) = self.position(epoch, step, 0);
         self.drawn += 1;

@@ -75,12 +75,13 @@ pub struct MappedFile {
 }
 
 impl MappedFile {
-    /// Maps the whole file. No process may write to it or shorten it while it is mapped; the module `pack` takes care of that.
+    /// Maps the whole file. No process may write to it or shorten it while it is mapped; the module `pack` takes care
+    /// of that.
     pub fn open(file: &File) -> io::Result<Self> {
-        // SAFETY: a write to the file would change the mapped bytes, and shortening it would end the process with SIGBUS.
-        // The mapped files are packs. A pack is written under another name, renamed when it is complete, and replaced
-        // only by another rename, which leaves this map on the old file. regun never opens a pack for writing. It cannot
-        // stop other programs from doing so, as with any program that maps files.
+        // SAFETY: a write to the file would change the mapped bytes, and shortening it would end the process with
+        // SIGBUS. The mapped files are packs. A pack is written under another name, renamed when it is complete, and
+        // replaced only by another rename, which leaves this map on the old file. regun never opens a pack for writing.
+        // It cannot stop other programs from doing so, as with any program that maps files.
         let map = unsafe { Mmap::map(file)? };
         Ok(MappedFile { range: 0..map.len(), map: Arc::new(map) })
     }

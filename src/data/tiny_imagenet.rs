@@ -3,9 +3,10 @@
 //!     train/<wnid>/images/*.JPEG
 //!     val/images/*.JPEG, val/val_annotations.txt    used as the test set: the published test part has no labels
 //!
-//! The class of an image is the position of its wnid (WordNet id) among the sorted training folders. Training images are
-//! ordered by class, test images by file name.
+//! The class of an image is the position of its wnid (WordNet id) among the sorted training folders. Training images
+//! are ordered by class, test images by file name.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -40,7 +41,7 @@ fn find(data_dir: &Path) -> Result<PathBuf> {
     };
     for part in ["val/images", ANNOTATIONS] {
         if !root.join(part).exists() {
-            return Err(incomplete(root, &format!("{part}, part of the test set, is missing")));
+            return Err(incomplete(root, &format!("{part} is missing; it belongs to the test set")));
         }
     }
     Ok(root.clone())
@@ -52,7 +53,7 @@ fn annotated(root: &Path, class_names: &[String]) -> Result<Vec<ImageFile>> {
     let text = fs::read_to_string(&path)
         .map_err(|error| Error::missing(format!("cannot read {}: {error}", path.display())).hint(again()))?;
     let classes = listing::positions(class_names);
-    let mut labels = std::collections::HashMap::new();
+    let mut labels = HashMap::new();
     for (i, line) in text.lines().enumerate() {
         let mut columns = line.split('\t');
         let (Some(file), Some(wnid)) = (columns.next(), columns.next()) else {

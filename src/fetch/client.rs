@@ -9,8 +9,8 @@ use super::proxy;
 use super::retry_policy::RetryPolicy;
 use crate::error::{Error, Result};
 
-/// Environment variable with the file of the certificates to trust instead of Mozilla's, which are compiled in. Networks
-/// with their own certificate authority need it. OpenSSL reads the same variable.
+/// Environment variable with the file of the certificates to trust instead of Mozilla's, which are compiled in.
+/// Networks with their own certificate authority need it. OpenSSL reads the same variable.
 const CERTIFICATES: &str = "SSL_CERT_FILE";
 
 /// A client for one address and the addresses that it redirects to.

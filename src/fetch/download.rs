@@ -1,8 +1,8 @@
 //! Downloads one file over HTTP, with retries and resumption.
 //!
-//! The bytes received so far are kept between attempts and between runs; the next request asks for the rest with a Range
-//! header. The server is not asked if the pieces belong to one file (with an ETag, for example): the checksum of the
-//! whole file decides. If it is wrong, the whole file is downloaded again, once.
+//! The bytes received so far are kept between attempts and between runs; the next request asks for the rest with a
+//! Range header. The server is not asked if the pieces belong to one file (with an ETag, for example): the checksum of
+//! the whole file decides. If it is wrong, the whole file is downloaded again, once.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};

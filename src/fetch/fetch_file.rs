@@ -15,7 +15,8 @@ use crate::files;
 /// Puts `remote` into `folder`, if it is not there yet, and returns its path. A file that is there already is verified
 /// too, because a user may have copied it there by hand.
 ///
-/// `mirror` stands for the folder of the file's address: an `http` or `https` address, or a folder (`file://` or a path).
+/// `mirror` stands for the folder of the file's address: an `http` or `https` address, or a folder (`file://` or a
+/// path).
 ///
 /// # Errors
 /// `Missing` if the file cannot be fetched or is not the published one, `Storage` if it cannot be written.

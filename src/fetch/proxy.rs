@@ -1,9 +1,9 @@
 //! The proxy for an address, from the usual environment variables, with curl's rules.
 //!
-//! The scheme of the address chooses `HTTPS_PROXY` or `HTTP_PROXY`; `ALL_PROXY` is used if that one is not set. Hosts in
-//! `NO_PROXY` are asked directly. Each name may be in lower or upper case; the lower-case variable wins. ureq can read
-//! these variables too, but it ignores the scheme, skips a proxy that it cannot parse, and does not apply `example.com`
-//! in `NO_PROXY` to the hosts below it.
+//! The scheme of the address chooses `HTTPS_PROXY` or `HTTP_PROXY`; `ALL_PROXY` is used if that one is not set. Hosts
+//! in `NO_PROXY` are asked directly. Each name may be in lower or upper case; the lower-case variable wins. ureq can
+//! read these variables too, but it ignores the scheme, skips a proxy that it cannot parse, and does not apply
+//! `example.com` in `NO_PROXY` to the hosts below it.
 
 use ureq::Proxy;
 

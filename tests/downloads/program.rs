@@ -1,7 +1,7 @@
 //! Downloads by the whole program: its requests, and its messages when a download fails.
 //!
-//! A successful download of a real archive cannot be tested without a network, because the archive must have the published
-//! checksum.
+//! A successful download of a real archive cannot be tested without a network, because the archive must have the
+//! published checksum.
 
 use std::net::{Shutdown, TcpStream};
 use std::{fs, io, thread};

@@ -53,8 +53,8 @@ pub(super) fn turn_hue(images: &Tensor, turns: &Tensor) -> Result<Tensor> {
     let (red, green, blue) = (channel(0)?, channel(1)?, channel(2)?);
     let value = red.f_maximum(&green)?.f_maximum(&blue)?;
     let range = value.f_sub(&red.f_minimum(&green)?.f_minimum(&blue)?)?;
-    // The hue in sixths of a turn from red. The greatest channel gives the third of the circle (the first one if two are
-    // equal). Grey has no hue: 0 / tiny. Selections are sums with 0 or 1, which is faster than `where`.
+    // The hue in sixths of a turn from red. The greatest channel gives the third of the circle (the first one if two
+    // are equal). Grey has no hue: 0 / tiny. Selections are sums with 0 or 1, which is faster than `where`.
     let third = |ahead: &Tensor, behind: &Tensor, sixths: f64| {
         ahead.f_sub(behind)?.f_div_(&range.f_clamp_min(f64::from(f32::MIN_POSITIVE))?)?.f_add_scalar_(sixths)
     };

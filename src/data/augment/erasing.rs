@@ -83,8 +83,8 @@ pub fn apply(images: &mut Tensor, erasures: &[Option<Erasure>]) -> Result<()> {
     edit_rows(images, &rows, |images| erase(images, &erasures))
 }
 
-/// Erases one rectangle in each image. The values of all rectangles lie in one list; inside a rectangle each pixel looks
-/// up its value there.
+/// Erases one rectangle in each image. The values of all rectangles lie in one list; inside a rectangle each pixel
+/// looks up its value there.
 fn erase(images: &Tensor, erasures: &[&Erasure]) -> Result<Tensor> {
     let (n, channels, height, width) = images.size4()?;
     let device = images.device();

@@ -38,7 +38,8 @@ pub struct Augment {
 }
 
 impl Augment {
-    /// For stored images of three channels with this (height, width). The output has the dtype `kind` and is on `device`.
+    /// For stored images of three channels with this (height, width). The output has the dtype `kind` and is on
+    /// `device`.
     ///
     /// # Errors
     /// `Usage` if the crop is larger than the padded image.

@@ -1,5 +1,5 @@
-//! Random operations of one strength (Cubuk et al. 2019, "RandAugment", arXiv 1909.13719): torchvision's `RandAugment` on
-//! uint8 images, with nearest neighbours and zeros outside.
+//! Random operations of one strength (Cubuk et al. 2019, "RandAugment", arXiv 1909.13719): torchvision's `RandAugment`
+//! on uint8 images, with nearest neighbours and zeros outside.
 
 use tch::{Device, Kind, Tensor};
 
@@ -89,8 +89,8 @@ impl RandAugment {
     }
 }
 
-/// Applies operations to `images` uint8 [N, 3, H, W], sample i gets `ops[i]`. First all samples do their first operation,
-/// then all their second, and so on. Operations of one family run together.
+/// Applies operations to `images` uint8 [N, 3, H, W], sample i gets `ops[i]`. First all samples do their first
+/// operation, then all their second, and so on. Operations of one family run together.
 pub fn apply(images: Tensor, ops: &[Vec<Op>]) -> Result<Tensor> {
     let turns = ops.iter().map(Vec::len).max().unwrap_or(0);
     if turns == 0 {
@@ -134,8 +134,8 @@ fn saturate(images: &Tensor, factors: &[f64]) -> Result<Tensor> {
     Ok(color::blend(&images, &grey, &column(factors)?, &column(&rests)?, 255.0)?.f_to_kind(Kind::Uint8)?)
 }
 
-/// torchvision's `adjust_sharpness` on uint8: away from or towards the mean over 3 x 3 pixels, in which the middle counts
-/// five times. The outermost pixels stay.
+/// torchvision's `adjust_sharpness` on uint8: away from or towards the mean over 3 x 3 pixels, in which the middle
+/// counts five times. The outermost pixels stay.
 fn sharpen(images: &Tensor, factors: &[f64]) -> Result<Tensor> {
     let (_, _, height, width) = images.size4()?;
     if height <= 2 || width <= 2 {

@@ -1,9 +1,10 @@
-//! Resizes to the side of ImageNet networks: a random box of each sample in training, the middle of the whole image in evaluation.
+//! Resizes to the side of ImageNet networks: a random box of each sample in training, the middle of the whole image in
+//! evaluation.
 //!
 //! torchvision's `RandomResizedCrop(size, scale, ratio)` and `Resize(short side)` with `CenterCrop`, both with
-//! antialiased bilinear interpolation rounded to uint8. The arithmetic is that of torchvision on devices
-//! for which libtorch interpolates in float32 (GPUs, and CPUs without AVX2). On other CPUs libtorch has an 8-bit shortcut
-//! that rounds between the two axes; its results differ by one level in some pixels.
+//! antialiased bilinear interpolation rounded to uint8. The arithmetic is that of torchvision on devices for which
+//! libtorch interpolates in float32 (GPUs, and CPUs without AVX2). On other CPUs libtorch has an 8-bit shortcut that
+//! rounds between the two axes; its results differ by one level in some pixels.
 
 use tch::{Kind, Tensor};
 
@@ -122,8 +123,8 @@ struct Taps {
     weights: Vec<f32>,
 }
 
-/// The filters that resize an axis of `length` pixels, from `start` on, to `size`. Each filter is a triangle as wide as an
-/// output pixel, but at least two source pixels. All steps are in float32, as in libtorch's kernel.
+/// The filters that resize an axis of `length` pixels, from `start` on, to `size`. Each filter is a triangle as wide as
+/// an output pixel, but at least two source pixels. All steps are in float32, as in libtorch's kernel.
 fn taps(start: i64, length: i64, size: i64) -> Vec<Taps> {
     let scale = length as f32 / size as f32;
     let (support, inverse) = if scale >= 1.0 { (scale, 1.0 / scale) } else { (1.0, 1.0) };
@@ -139,7 +140,8 @@ fn taps(start: i64, length: i64, size: i64) -> Vec<Taps> {
     (0..size).map(output).collect()
 }
 
-/// uint8 [N, C, H, W] to [N, C, S, S]. `columns` and `rows` have S filters each for every sample, or once for all samples.
+/// uint8 [N, C, H, W] to [N, C, S, S]. `columns` and `rows` have S filters each for every sample, or once for all
+/// samples.
 fn resample(pixels: &Tensor, columns: &[Vec<Taps>], rows: &[Vec<Taps>], size: i64) -> Result<Tensor> {
     let wide = pixels.f_to_kind(Kind::Float)?.f_transpose(2, 3)?; // [N, C, W, H]
     let narrowed = along_rows(&wide, columns, size)?.f_transpose(2, 3)?; // [N, C, H, S]
@@ -148,8 +150,8 @@ fn resample(pixels: &Tensor, columns: &[Vec<Taps>], rows: &[Vec<Taps>], size: i6
 
 /// float32 [N, C, L, M] to [N, C, S, M]: each of S rows is a weighted sum of rows.
 ///
-/// The sum is taken tap by tap instead of as a matrix product. So it is the same in any batch and on any device, with TF32
-/// or without.
+/// The sum is taken tap by tap instead of as a matrix product. So it is the same in any batch and on any device, with
+/// TF32 or without.
 fn along_rows(images: &Tensor, outputs: &[Vec<Taps>], size: i64) -> Result<Tensor> {
     let (n, channels, length, row) = images.size4()?;
     let device = images.device();

@@ -16,8 +16,8 @@ pub(super) fn per_sample(values: &[f64], kind: Kind, device: Device) -> Result<T
     Ok(upload(values, device)?.f_to_kind(kind)?.f_view([values.len() as i64, 1, 1, 1])?)
 }
 
-/// Replaces the samples `rows` of `images` [N, ...] by the result of `edit`, in place. `edit` gets all of them at once, in
-/// this order. It is not called if there are none.
+/// Replaces the samples `rows` of `images` [N, ...] by the result of `edit`, in place. `edit` gets all of them at once,
+/// in this order. It is not called if there are none.
 pub(super) fn edit_rows(
     images: &mut Tensor,
     rows: &[usize],

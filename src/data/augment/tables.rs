@@ -1,7 +1,8 @@
 //! Operations on uint8 images that map each value on its own: a lookup table of 256 values per sample and channel, then
 //! one gather. Some tables depend on the image.
 //!
-//! torchvision's `adjust_brightness`, `adjust_contrast`, `posterize`, `solarize`, `autocontrast` and `equalize` on uint8.
+//! torchvision's `adjust_brightness`, `adjust_contrast`, `posterize`, `solarize`, `autocontrast` and `equalize` on
+//! uint8.
 
 use tch::{Device, Kind, Tensor};
 
@@ -102,8 +103,8 @@ fn auto_contrast(images: &Tensor) -> Result<Tensor> {
     Ok(stretched.f_clamp(0.0, 255.0)?.f_to_kind(Kind::Uint8)?)
 }
 
-/// Tables of equalised histograms, [N, C, 256], as in Pillow: the number of pixels below a value, in steps of 1/255 of the
-/// number of pixels below the greatest value.
+/// Tables of equalised histograms, [N, C, 256], as in Pillow: the number of pixels below a value, in steps of 1/255 of
+/// the number of pixels below the greatest value.
 fn equalize(images: &Tensor) -> Result<Tensor> {
     let (n, channels, height, width) = images.size4()?;
     let options = (Kind::Int64, images.device());

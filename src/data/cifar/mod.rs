@@ -2,8 +2,8 @@
 //! published files.
 //!
 //! The same images are published in two layouts: fixed binary records ([`binary`]) and Python pickles ([`python`]). A
-//! [`CifarFormat`] gives the names of the files of a CIFAR set and the number of images in each. [`load`] finds a layout
-//! and reads it.
+//! [`CifarFormat`] gives the names of the files of a CIFAR set and the number of images in each. [`load`] finds a
+//! layout and reads it.
 
 mod binary;
 mod file;

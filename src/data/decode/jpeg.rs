@@ -1,5 +1,5 @@
-//! Decodes JPEG with libjpeg-turbo: accurate integer DCT and smooth chroma upsampling, the defaults of libjpeg-turbo and
-//! Pillow.
+//! Decodes JPEG with libjpeg-turbo: accurate integer DCT and smooth chroma upsampling, the defaults of libjpeg-turbo
+//! and Pillow.
 
 use turbojpeg::{Colorspace, Decompressor, Error, PixelFormat};
 

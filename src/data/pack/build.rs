@@ -97,7 +97,8 @@ fn image(root: &Path, file: &ImageFile, side: Option<usize>) -> Result<RgbImage,
     }
 }
 
-/// Fails unless `image` has the size of the first image. `first` keeps that size (width, height) and the name of its file.
+/// Fails unless `image` has the size of the first image. `first` keeps that size (width, height) and the name of its
+/// file.
 fn check_size(first: &mut Option<(usize, usize, String)>, file: &ImageFile, image: &RgbImage) -> Result<()> {
     let RgbImage { width, height, .. } = *image;
     match first {

@@ -41,11 +41,11 @@ pub fn load(listing: &ImageListing, options: &PackOptions<'_>) -> Result<RawData
     // Another process may have built it while this one waited for the lock.
     match open(&path) {
         PackLookup::Ready(contents) => return contents.into_dataset(options.skip_corrupt),
-        PackLookup::Damaged(why) => set_aside(&path, &why)?,
+        PackLookup::Damaged(why) => rename_damaged(&path, &why)?,
         PackLookup::Absent => {}
     }
     build(listing, options, &path)?;
-    name_leftovers(&place, options.name, &name);
+    log_leftovers(&place, options.name, &name);
     match open(&path) {
         PackLookup::Ready(contents) => contents.into_dataset(options.skip_corrupt),
         PackLookup::Damaged(why) => Err(changed(&path, &why)),
@@ -83,7 +83,7 @@ fn lock(place: &Path) -> Result<Option<File>> {
 }
 
 /// Renames a damaged pack.
-fn set_aside(path: &Path, why: &str) -> Result<()> {
+fn rename_damaged(path: &Path, why: &str) -> Result<()> {
     let aside = path.with_extension("damaged");
     fs::rename(path, &aside).map_err(|error| Error::storage("cannot rename", path, &error))?;
     tracing::warn!("{} cannot be used ({why}): renamed to {}, and built again", path.display(), aside.display());
@@ -91,7 +91,7 @@ fn set_aside(path: &Path, why: &str) -> Result<()> {
 }
 
 /// Logs the other packs of the same data set. They belong to other settings, or the images have changed since.
-fn name_leftovers(place: &Path, dataset: &str, current: &str) {
+fn log_leftovers(place: &Path, dataset: &str, current: &str) {
     let prefix = format!("{dataset}-");
     let is_leftover = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -5,8 +5,8 @@ use super::indices::SplitIndices;
 use crate::config::schema::{Scheme, SplitConfig};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Cuts the training images `0..labels.len()` by the settings `spec`, and checks settings and result. `labels[i]` is the
-/// class of training image `i`.
+/// Cuts the training images `0..labels.len()` by the settings `spec`, and checks settings and result. `labels[i]` is
+/// the class of training image `i`.
 ///
 /// # Errors
 /// `Usage` for a fraction outside [0, 1], for a forget class without images, and for an empty forget or retain set.

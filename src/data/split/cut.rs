@@ -67,7 +67,8 @@ pub(super) fn rounded(fraction: f64, n: usize) -> usize {
     (fraction * n as f64).round_ties_even() as usize
 }
 
-/// Groups `indices` by class. The classes are in order of first appearance, and one generator shuffles them in that order.
+/// Groups `indices` by class. The classes are in order of first appearance, and one generator shuffles them in that
+/// order.
 fn shuffled_classes(
     labels: &[i64],
     indices: impl IntoIterator<Item = usize>,

@@ -1,8 +1,9 @@
-//! Colour jitter in host memory, sample by sample: the pixels of a sample stay in a core's cache from its first change to
-//! its last.
+//! Colour jitter in host memory, sample by sample: the pixels of a sample stay in a core's cache from its first change
+//! to its last.
 //!
-//! Each change is one pass over the three planes of a sample. The passes have selections instead of branches, and values
-//! that are the same for a whole sample are computed once, so the compiler turns the passes into SIMD instructions.
+//! Each change is one pass over the three planes of a sample. The passes have selections instead of branches, and
+//! values that are the same for a whole sample are computed once, so the compiler turns the passes into SIMD
+//! instructions.
 
 use std::ops::{Add, Div, Mul, Sub};
 use std::thread;
@@ -173,8 +174,8 @@ fn mean_grey<T: Real>(red: &[T], green: &[T], blue: &[T]) -> T {
 fn turn_hue<T: Real>([red, green, blue]: Pixel<T>, sixths: T) -> Pixel<T> {
     let value = red.larger(green).larger(blue);
     let range = value - red.smaller(green).smaller(blue);
-    // The hue in sixths of a turn from red. The greatest channel gives the third of the circle (the first one if two are
-    // equal).
+    // The hue in sixths of a turn from red. The greatest channel gives the third of the circle (the first one if two
+    // are equal).
     let in_blue = (red - green, T::of(4.0));
     let in_green = if green == value { (blue - red, T::of(2.0)) } else { in_blue };
     let (ahead, third) = if red == value { (green - blue, T::of(0.0)) } else { in_green };

@@ -7,8 +7,8 @@ use crate::data::augment::color;
 use crate::data::augment::rows::{edit_rows, per_sample, rows_with};
 use crate::error::Result;
 
-/// Changes `images` [N, 3, H, W] in [0, 1] in place. First all samples do their first change, then all their second, and
-/// so on. Changes of one kind run together.
+/// Changes `images` [N, 3, H, W] in [0, 1] in place. First all samples do their first change, then all their second,
+/// and so on. Changes of one kind run together.
 pub fn apply(images: &mut Tensor, jitters: &[Jitter]) -> Result<()> {
     let (kind, device) = (images.kind(), images.device());
     for turn in 0..jitters.iter().map(Vec::len).max().unwrap_or(0) {
