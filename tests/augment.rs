@@ -1,4 +1,4 @@
-//! From stored pixels to batches: transforms against a plain loop over pixels, and who is in which batch.
+//! From stored pixels to batches: transforms against a plain loop over pixels, and the samples of each batch.
 
 mod formula;
 
@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 use regun::config::schema::TransformsConfig;
 use regun::config::{Request, load};
 use regun::data::augment::Augment;
-use regun::data::device_dataset::DeviceImages;
-use regun::data::source::{Dataset, Images};
+use regun::data::device_images::DeviceImages;
 use regun::data::split::SplitIndices;
 use regun::data::{Batch, DataLoader, DeviceDataset, Part, Pool, Sampler, View};
+use regun::data::{Dataset, Images};
 use regun::distributed::World;
 use regun::random::{RandomStream, SampleKeys};
 use regun::torch::is_channels_last;
@@ -18,7 +18,7 @@ use tch::{Device, Kind, Tensor};
 
 const SAMPLES: usize = 96;
 const CHANNELS: usize = 3;
-/// Neither equal nor square: a swapped side shows.
+/// The sides are neither equal nor square, so a test notices swapped sides.
 const HEIGHT: usize = 7;
 const WIDTH: usize = 5;
 const PADDING: usize = 2;
@@ -107,7 +107,7 @@ fn cropped(
 }
 
 #[test]
-fn crop_and_flip_are_those_of_a_plain_loop() {
+fn crop_and_flip_equal_a_plain_loop_over_pixels() {
     let (augment, stream, all) = (augment(&CROP_AND_FLIP), RandomStream::new(7, "base/augment"), pixels());
     let samples: Vec<usize> = (0..SAMPLES).collect();
     let (spare_height, spare_width) = (HEIGHT + 2 * PADDING - SIDE, WIDTH + 2 * PADDING - SIDE);
@@ -136,7 +136,7 @@ fn crop_and_flip_are_those_of_a_plain_loop() {
 }
 
 #[test]
-fn a_flip_alone_keeps_the_image_whole() {
+fn a_flip_without_a_crop_keeps_all_pixels() {
     let off = ["random_crop.enabled=false", "normalize.mean=[0,0,0]", "normalize.std=[1,1,1]"];
     let (stream, samples, all) = (RandomStream::new(7, "base/augment"), [3, 4], pixels());
     for (p, flip) in [(0.0, false), (1.0, true)] {
@@ -148,10 +148,10 @@ fn a_flip_alone_keeps_the_image_whole() {
     assert_eq!(bytes(&train(&disabled, &stream, 0, &samples)), samples.map(|s| image_of(&all, s)).concat());
 }
 
-/// torchvision 0.26, `to_dtype(float32, scale=True)` and `normalize`: times float32(1/255), minus float32(mean), divided
-/// by float32(std), each rounded to float32.
+/// torchvision 0.26, `to_dtype(float32, scale=True)` and `normalize`: times float32(1/255), minus float32(mean),
+/// divided by float32(std), each rounded to float32.
 #[test]
-fn normalised_values_are_torchvisions_to_the_last_bit() {
+fn normalised_values_equal_torchvisions_to_the_last_bit() {
     let (mean, std) = ([0.4914, 0.4822, 0.4465f64], [0.247, 0.2435, 0.2616f64]);
     let augment = Augment::new(&transforms(&[]), (32, 32), Kind::Float, Device::Cpu).unwrap();
     // Each channel holds every value that a pixel can have.
@@ -167,13 +167,13 @@ fn normalised_values_are_torchvisions_to_the_last_bit() {
 }
 
 #[test]
-fn a_share_without_samples_has_the_shape_of_the_others() {
+fn a_shard_without_samples_has_the_shape_of_the_others() {
     let images = train(&augment(&CROP_AND_FLIP), &RandomStream::new(7, "base/augment"), 0, &[]);
     assert_eq!(images.size(), [0, 3, SIDE as i64, SIDE as i64]);
 }
 
 #[test]
-fn an_image_is_the_same_in_any_batch_and_another_in_another_epoch() {
+fn an_image_is_the_same_in_any_batch_and_differs_between_epochs() {
     let (augment, stream) = (augment(&CROP_AND_FLIP), RandomStream::new(7, "base/augment"));
     let samples: Vec<usize> = (0..SAMPLES).collect();
     let together = train(&augment, &stream, 5, &samples);
@@ -191,7 +191,7 @@ fn an_image_is_the_same_in_any_batch_and_another_in_another_epoch() {
 }
 
 #[test]
-fn impossible_transforms_are_refused_by_name() {
+fn the_message_about_an_impossible_transform_names_it() {
     for (overrides, named) in [
         (&["random_crop.size=10", "random_crop.padding=2"][..], "width 5 + 2 x 2"),
         (&["random_crop.size=12", "random_crop.padding=3"][..], "width 5 + 2 x 3"),
@@ -201,12 +201,12 @@ fn impossible_transforms_are_refused_by_name() {
     }
 }
 
-// ---- who is in which batch ----
+// ---- samples of the batches ----
 
 const RETAIN: [usize; 11] = [1, 2, 4, 7, 8, 11, 13, 14, 16, 17, 19];
 const FORGET: [usize; 4] = [0, 5, 6, 12];
 
-/// Twenty samples whose one pixel is their index; sample i has label 100 + i.
+/// Twenty samples of one pixel, which is their index. Sample i has label 100 + i.
 fn numbered() -> DeviceDataset {
     let set = |n: i64| {
         let values = Tensor::arange(n, (Kind::Float, Device::Cpu)).view([n, 1, 1, 1]);
@@ -220,7 +220,7 @@ fn loader(sampler: Sampler, dataset: &DeviceDataset, batch_size: usize) -> DataL
     DataLoader::new(sampler, dataset, batch_size, 7, "base/train").unwrap()
 }
 
-/// Sample index of each image of a batch of [`numbered`]; its label must say the same.
+/// Sample index of each image of a batch of [`numbered`]. Checks that image and label agree.
 fn members(batch: &Batch) -> Vec<usize> {
     let images: Vec<f32> = batch.images.view(-1).try_into().unwrap();
     let labels: Vec<i64> = (&batch.labels).try_into().unwrap();
@@ -232,9 +232,11 @@ fn members(batch: &Batch) -> Vec<usize> {
     members
 }
 
-/// One pass of a driving sampler, batch by batch.
+/// One pass of a sampler that ends it, batch by batch.
 fn pass(loader: &mut DataLoader, dataset: &DeviceDataset, epoch: u64) -> Vec<Vec<usize>> {
-    (0..loader.batches()).map(|step| members(&loader.next(dataset, &World::solo(), epoch, step).unwrap())).collect()
+    (0..loader.batches())
+        .map(|step| members(&loader.next_batch(dataset, &World::solo(), epoch, step).unwrap()))
+        .collect()
 }
 
 fn sorted(mut members: Vec<usize>) -> Vec<usize> {
@@ -258,30 +260,30 @@ fn a_pass_holds_every_sample_once_and_keeps_the_last_partial_batch() {
     assert!(!orders.contains(RETAIN.as_slice()));
 }
 
-/// A batch can be made again: the order is a function of the epoch, not of what was drawn before.
+/// A batch can be made again: the order is a function of the epoch, not of earlier batches.
 #[test]
-fn a_pass_does_not_depend_on_those_before_it() {
+fn a_pass_does_not_depend_on_earlier_passes() {
     let dataset = numbered();
     let mut whole = loader(Sampler::train(Part::Retain), &dataset, 4);
     let second = [0, 1].map(|epoch| pass(&mut whole, &dataset, epoch))[1].clone();
     let mut late = loader(Sampler::train(Part::Retain), &dataset, 4);
-    assert_eq!(members(&late.next(&dataset, &World::solo(), 1, 2).unwrap()), second[2]);
+    assert_eq!(members(&late.next_batch(&dataset, &World::solo(), 1, 2).unwrap()), second[2]);
     let another_size = pass(&mut loader(Sampler::train(Part::Retain), &dataset, 5), &dataset, 1);
     assert_eq!(another_size.concat(), second.concat());
 }
 
 #[test]
-fn a_feed_in_order_is_in_data_set_order() {
+fn a_sampler_that_is_not_shuffled_keeps_data_set_order() {
     let dataset = numbered();
-    let mut loader = loader(Sampler::train(Part::Retain).in_order(), &dataset, 4);
+    let mut loader = loader(Sampler { shuffled: false, ..Sampler::train(Part::Retain) }, &dataset, 4);
     assert_eq!([0, 9].map(|epoch| pass(&mut loader, &dataset, epoch).concat()), [RETAIN; 2]);
 }
 
 #[test]
-fn a_batch_says_where_its_samples_are() {
+fn a_batch_holds_the_positions_of_its_samples() {
     let dataset = numbered();
     let mut loader = loader(Sampler::train(Part::Retain), &dataset, 4);
-    let batch = loader.next(&dataset, &World::solo(), 0, 2).unwrap();
+    let batch = loader.next_batch(&dataset, &World::solo(), 0, 2).unwrap();
     let positions: Vec<usize> = batch.local().iter().map(|&position| dataset.indices(Part::Retain)[position]).collect();
     assert_eq!(positions, members(&batch));
     assert_eq!((batch.global.len(), batch.shard, batch.step_count), (3, 0..3, 3));
@@ -290,7 +292,7 @@ fn a_batch_says_where_its_samples_are() {
 #[test]
 fn joined_pools_keep_images_and_labels_together() {
     let dataset = numbered();
-    // Made samples 50 to 56, told by pixel and label like the others.
+    // Made samples 50 to 56, with pixel and label like the others.
     let made = Tensor::arange_start(50, 57, (Kind::Float, Device::Cpu));
     let labels = (&made + 100.0).to_kind(Kind::Int64);
     let pools = vec![
@@ -300,12 +302,12 @@ fn joined_pools_keep_images_and_labels_together() {
     ];
     let positions: Vec<usize> = [&FORGET[..], &[50, 51, 52, 53, 54, 55, 56], &RETAIN].concat();
     let sampler = Sampler { name: "joined", pools, shuffled: true, ends_pass: true };
-    // Batches of one leave pools without members.
+    // With batches of one sample some pools have none in a batch.
     for batch_size in [1, 5, 100] {
         let mut loader = loader(sampler.clone(), &dataset, batch_size);
         let mut seen = Vec::new();
         for step in 0..loader.batches() {
-            let batch = loader.next(&dataset, &World::solo(), 0, step).unwrap();
+            let batch = loader.next_batch(&dataset, &World::solo(), 0, step).unwrap();
             let wanted: Vec<usize> = batch.global.iter().map(|&position| positions[position]).collect();
             assert_eq!(members(&batch), wanted, "batch size {batch_size}, step {step}");
             seen.extend(wanted);
@@ -316,7 +318,7 @@ fn joined_pools_keep_images_and_labels_together() {
 }
 
 #[test]
-fn a_cycle_runs_on_across_epochs_and_reshuffles() {
+fn a_cycle_continues_across_epochs_and_reshuffles() {
     let dataset = numbered();
     let mut loader = loader(Sampler::cycle(Part::Retain, View::Eval), &dataset, 4);
     assert!(!loader.ends_pass());
@@ -326,7 +328,7 @@ fn a_cycle_runs_on_across_epochs_and_reshuffles() {
         let ahead: Vec<usize> = (0..3).map(|ahead| loader.size_at(epoch, step, ahead)).collect();
         let mut sizes = [4, 4, 3].into_iter().cycle().skip(batches.len() % 3);
         assert_eq!(ahead, sizes.by_ref().take(3).collect::<Vec<_>>());
-        let batch = members(&loader.next(&dataset, &World::solo(), epoch, step).unwrap());
+        let batch = members(&loader.next_batch(&dataset, &World::solo(), epoch, step).unwrap());
         assert_eq!(batch.len(), ahead[0]);
         batches.push(batch);
     }
@@ -337,14 +339,15 @@ fn a_cycle_runs_on_across_epochs_and_reshuffles() {
 }
 
 #[test]
-fn a_feed_without_samples_is_refused() {
+fn a_sampler_without_samples_is_refused() {
     let error = DataLoader::new(Sampler::train(Part::HeldOut), &numbered(), 4, 7, "base/train").err().unwrap();
     assert!(error.message().contains("heldout"), "{error}");
 }
 
-/// The draws belong to (seed, purpose/sampler/augment, pass, index in the data set): not to the place in part or batch.
+/// The draws belong to (seed, purpose/sampler/augment, pass, index in the data set): not to the position in part or
+/// batch.
 #[test]
-fn a_feeder_augments_by_pass_and_data_set_index() {
+fn a_loader_augments_by_pass_and_data_set_index() {
     let images = |pixels: Vec<u8>, n: usize| Images {
         pixels: pixels.into(),
         labels: vec![0; n],
@@ -367,14 +370,15 @@ fn a_feeder_augments_by_pass_and_data_set_index() {
     let (augment, stream) = (augment(&CROP_AND_FLIP), RandomStream::new(7, "base/train/retain/augment"));
     let mut cycle = loader(Sampler::cycle(Part::Retain, View::Train), &dataset, 20);
     for draw in 0..6 {
-        let batch = cycle.next(&dataset, &World::solo(), 0, draw).unwrap();
+        let batch = cycle.next_batch(&dataset, &World::solo(), 0, draw).unwrap();
         let samples: Vec<usize> = batch.global.iter().map(|&position| retain[position]).collect();
         let number = draw as u64 / 3;
         assert_eq!(batch.images, train(&augment, &stream, number, &samples), "draw {draw}");
     }
-    // Seen through the evaluation transforms the images are the stored ones.
-    let batch =
-        loader(Sampler::cycle(Part::Retain, View::Eval), &dataset, 20).next(&dataset, &World::solo(), 0, 0).unwrap();
+    // With the evaluation transforms the images are the stored ones.
+    let batch = loader(Sampler::cycle(Part::Retain, View::Eval), &dataset, 20)
+        .next_batch(&dataset, &World::solo(), 0, 0)
+        .unwrap();
     let samples = batch.global.iter().map(|&position| retain[position]);
     assert_eq!(
         bytes(&batch.images),

@@ -1,12 +1,14 @@
-//! CIFAR-10 and CIFAR-100 from both of their layouts: damaged and missing files, and, where `REGUN_TEST_DATA` names a
-//! folder that has both layouts, the whole set. The pickles: `tests/fixtures/make_pickles.py`.
+//! CIFAR-10 and CIFAR-100 from both of their layouts: damaged and missing files, and the whole set if `REGUN_TEST_DATA`
+//! names a folder that has both layouts. `tests/fixtures/make_pickles.py` makes the pickles.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use regun::config::schema::DataConfig;
-use regun::data::cifar::{self, CIFAR10, CIFAR100, Format};
-use regun::data::source::{self, Dataset, Images, LoadOptions, Source, count_test_images_in_train};
+use regun::data::cifar::{self, CIFAR10, CIFAR100, CifarFormat};
+use regun::data::host_dataset::count_test_images_in_train;
+use regun::data::raw_dataset::RawDataset;
+use regun::data::{Dataset, Images, LoadOptions, load_dataset};
 use regun::error::{Error, ErrorKind};
 use serde_json::json;
 use tempfile::TempDir;
@@ -15,8 +17,12 @@ const IMAGE: usize = 3072;
 const LABELS: [u8; 3] = [3, 0, 9];
 
 /// CIFAR-10 with two training files, and three images a file.
-const SMALL: Format =
-    Format { train: &["data_batch_1", "data_batch_2"], images_per_train_file: 3, images_per_test_file: 3, ..CIFAR10 };
+const SMALL: CifarFormat = CifarFormat {
+    train: &["data_batch_1", "data_batch_2"],
+    images_per_train_file: 3,
+    images_per_test_file: 3,
+    ..CIFAR10
+};
 const STEMS: [&str; 3] = ["data_batch_1", "data_batch_2", "test_batch"];
 
 const PICKLES: [&[u8]; 4] = [
@@ -63,7 +69,7 @@ fn with_python(pickle: &[u8]) -> (TempDir, PathBuf) {
     (dir, folder)
 }
 
-fn small(dir: &Path) -> Result<Source, Error> {
+fn small(dir: &Path) -> Result<RawDataset, Error> {
     cifar::load(dir, &SMALL, false)
 }
 
@@ -101,7 +107,7 @@ fn training_files_are_read_in_order() {
 }
 
 #[test]
-fn the_binary_layout_is_preferred_and_the_folder_itself_will_do() {
+fn the_binary_layout_is_preferred_and_data_dir_may_be_the_folder_itself() {
     let (dir, folder) = with_binary();
     write_python(&dir.path().join("cifar-10-batches-py"), b"not a pickle");
     assert!(small(dir.path()).is_ok());
@@ -137,15 +143,15 @@ fn damaged_binary_files_are_named() {
 }
 
 /// CIFAR-100 with three images a file.
-const SMALL100: Format = Format { images_per_train_file: 3, images_per_test_file: 3, ..CIFAR100 };
+const SMALL100: CifarFormat = CifarFormat { images_per_train_file: 3, images_per_test_file: 3, ..CIFAR100 };
 
-/// The coarse label, which comes first, is one that the fine label could never be mistaken for.
+/// The coarse label, which comes first, differs from every fine label.
 fn fine_records() -> Vec<u8> {
     [99, 0, 42].iter().enumerate().flat_map(|(i, &fine)| [vec![17, fine], pixels(i)].concat()).collect()
 }
 
 #[test]
-fn cifar100_goes_by_its_fine_labels_in_both_layouts() {
+fn the_classes_of_cifar100_are_its_fine_labels_in_both_layouts() {
     let dir = TempDir::new().unwrap();
     let folder = dir.path().join("cifar-100-binary");
     fs::create_dir(&folder).unwrap();
@@ -159,7 +165,7 @@ fn cifar100_goes_by_its_fine_labels_in_both_layouts() {
     assert_eq!((binary.class_names.len(), name(0), name(42), name(99)), (100, "apple", "leopard", "worm"));
     assert!(binary.class_names.is_sorted());
 
-    // The batch of Python 2, whose labels are 3, 0 and 9, with the key and one of the labels of CIFAR-100.
+    // The batch of Python 2 with the labels 3, 0 and 9, and with the key and one of the labels of CIFAR-100.
     let python = TempDir::new().unwrap();
     let folder = python.path().join("cifar-100-python");
     fs::create_dir(&folder).unwrap();
@@ -195,7 +201,7 @@ fn damaged_pickles_are_named() {
         let at = batch.windows(from.len()).position(|window| window == from).unwrap();
         [&batch[..at], to, &batch[at + from.len()..]].concat()
     };
-    // As long as a batch, so that its size does not give it away.
+    // As long as a batch, so that the check of the size passes.
     let system = [
         b"\x80\x02X".as_slice(),
         &(4 * IMAGE as u32).to_le_bytes(),
@@ -229,7 +235,7 @@ fn damaged_pickles_are_named() {
 }
 
 #[test]
-fn an_absent_set_says_where_to_get_it() {
+fn the_message_about_an_absent_set_gives_its_source() {
     let dir = TempDir::new().unwrap();
     let unpack = format!("-C {}", dir.path().display());
     refused(dir.path(), &["https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", "tar -xzf", &unpack]);
@@ -267,7 +273,7 @@ fn with_image_size(data: DataConfig) -> DataConfig {
 }
 
 fn load(data: &DataConfig) -> Result<Dataset, Error> {
-    source::load(data, LoadOptions { cache_dir: Path::new("nowhere"), threads: 1 })
+    load_dataset(data, LoadOptions { cache_dir: Path::new("nowhere"), threads: 1 })
 }
 
 #[test]
@@ -300,9 +306,9 @@ fn settings_cut_and_check_any_data_set() {
     }
 }
 
-/// The sizes of the published files. They are all zeros here, which is a black aeroplane.
+/// Files of the published sizes, all zeros: each image is a black aeroplane.
 #[test]
-fn published_sizes_are_wanted() {
+fn files_must_have_the_published_sizes() {
     let dir = TempDir::new().unwrap();
     let folder = dir.path().join("cifar-10-batches-bin");
     fs::create_dir(&folder).unwrap();

@@ -1,5 +1,5 @@
-//! JPEG and PNG files to the pixels that Pillow gives, to the bit: recorded ones (`tests/fixtures/make_images.py`), and,
-//! where `.venv/bin/python` has Pillow, a real data set and damaged files.
+//! JPEG and PNG files have exactly the pixels of Pillow. The fixtures (`tests/fixtures/make_images.py`) are always
+//! tested; a real data set and damaged files if `.venv/bin/python` has Pillow.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -35,7 +35,7 @@ fn every_kind_of_file_has_pillows_pixels() {
 }
 
 #[test]
-fn what_is_no_whole_image_is_refused_with_the_reason() {
+fn a_file_that_is_no_whole_image_is_refused_with_the_reason() {
     let (jpeg, png) = (fixture("420.jpg"), fixture("rgb8.png"));
     let mut huge = png.clone();
     huge[16..24].copy_from_slice(&[0, 1, 0, 0, 0, 1, 0, 0]); // 65536 x 65536
@@ -57,7 +57,7 @@ fn what_is_no_whole_image_is_refused_with_the_reason() {
     assert_eq!(decode(&tall).unwrap(), decode(&jpeg).unwrap());
 }
 
-/// The planar pixels' SHA-256 by Pillow for each file, `None` where it refuses; nothing where there is no Pillow.
+/// SHA-256 of Pillow's planar pixels for each file, `None` for a file that it refuses. `None` overall without Pillow.
 fn pillow(files: &[PathBuf]) -> Option<Vec<Option<String>>> {
     const SCRIPT: &str = "
 import hashlib, sys, warnings
@@ -99,7 +99,7 @@ fn assert_as_pillow(files: &[PathBuf]) {
 }
 
 #[test]
-fn truncated_files_are_refused_where_pillow_refuses_them() {
+fn truncated_files_are_refused_if_pillow_refuses_them() {
     let folder = tempfile::tempdir().unwrap();
     let mut files = Vec::new();
     for name in ["420.jpg", "422_progressive.jpg", "restarts.jpg", "grey.jpg"] {
@@ -114,9 +114,9 @@ fn truncated_files_are_refused_where_pillow_refuses_them() {
     assert_as_pillow(&files);
 }
 
-/// Flaws that libjpeg works around: where Pillow takes the image, so do we, with the same pixels.
+/// libjpeg works around these flaws. If Pillow accepts the image, so does `decode`, with the same pixels.
 #[test]
-fn flawed_but_whole_jpegs_are_read_as_pillow_reads_them() {
+fn flawed_but_whole_jpegs_are_read_like_in_pillow() {
     let folder = tempfile::tempdir().unwrap();
     let mut files = BTreeMap::new();
     for name in ["444.jpg", "restarts.jpg", "grey.jpg"] {

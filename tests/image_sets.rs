@@ -1,4 +1,4 @@
-//! Trees of image files: which images in which order, and their packs: reused, made anew, shared, and not fooled.
+//! Trees of image files: the order of the images, and the packs, which are reused, rebuilt, shared and verified.
 
 mod image_tree;
 
@@ -8,18 +8,18 @@ use std::time::{Duration, SystemTime};
 
 use image_tree::{FILES, FIXTURES, put};
 use regun::data::decode::decode;
-use regun::data::listing::Listing;
-use regun::data::pack::{self, Settings};
-use regun::data::source::Source;
+use regun::data::listing::{ImageFile, ImageListing};
+use regun::data::pack::{self, PackOptions};
+use regun::data::raw_dataset::RawDataset;
 use regun::data::{image_folder, tiny_imagenet};
 use regun::error::{Error, ErrorKind};
 use tempfile::TempDir;
 
-fn settings(cache: &Path) -> Settings<'_> {
-    Settings { name: "mine", image_size: None, skip_corrupt: false, cache_dir: cache, threads: 2 }
+fn settings(cache: &Path) -> PackOptions<'_> {
+    PackOptions { name: "mine", image_size: None, skip_corrupt: false, cache_dir: cache, threads: 2 }
 }
 
-/// `train` and `test` with the classes `ant`, `bee` and `cat`: two images of each to train on, one to test.
+/// `train` and `test` with the classes `ant`, `bee` and `cat`: two training images of each, one test image.
 fn make_image_folder(root: &Path) {
     for (class, pair) in ["cat", "ant", "bee"].iter().zip(FILES.chunks(2)) {
         for file in pair {
@@ -64,11 +64,11 @@ impl Tree {
         self.0.path().join(below)
     }
 
-    fn listing(&self) -> Listing {
+    fn listing(&self) -> ImageListing {
         image_folder::list(&self.path("data")).unwrap()
     }
 
-    fn load(&self, change: impl FnOnce(&mut Settings<'_>)) -> Result<Source, Error> {
+    fn load(&self, change: impl FnOnce(&mut PackOptions<'_>)) -> Result<RawDataset, Error> {
         let cache = self.path("cache");
         let mut settings = settings(&cache);
         change(&mut settings);
@@ -100,7 +100,7 @@ fn says(error: Error, kind: ErrorKind, parts: &[&str]) {
 // ---------------------------------------------------------------------------------------------------------------------
 // Listings
 
-fn order(entries: &[regun::data::listing::Entry]) -> Vec<(&str, i64)> {
+fn order(entries: &[ImageFile]) -> Vec<(&str, i64)> {
     entries.iter().map(|entry| (entry.path.as_str(), entry.label)).collect()
 }
 
@@ -147,7 +147,7 @@ fn tiny_imagenet_numbers_its_classes_by_sorted_wnid() {
 }
 
 #[test]
-fn a_wrong_image_folder_is_told_what_is_wrong() {
+fn the_message_about_a_wrong_image_folder_gives_the_reason() {
     type Damage = fn(&Path);
     let damages: [(Damage, &[&str]); 7] = [
         (|root| fs::remove_dir_all(root.join("train")).unwrap(), &["no folder train", "data.data_dir"]),
@@ -176,7 +176,7 @@ fn a_wrong_image_folder_is_told_what_is_wrong() {
 }
 
 #[test]
-fn a_wrong_tiny_imagenet_is_told_what_is_wrong() {
+fn the_message_about_a_wrong_tiny_imagenet_gives_the_reason() {
     type Damage = fn(&Path);
     let damages: [(Damage, &[&str]); 8] = [
         (|root| fs::remove_dir_all(root.join("train")).unwrap(), &["no folder train", "tiny-imagenet-200.zip"]),
@@ -224,7 +224,7 @@ fn the_real_tiny_imagenet_is_listed_in_full() {
         let wnid = entry.path.split('/').nth(1).unwrap();
         assert_eq!(listing.class_names[entry.label as usize], wnid);
     }
-    // Against the annotations, line by line.
+    // Compared with the annotations, line by line.
     let text = fs::read_to_string(listing.root.join("val/val_annotations.txt")).unwrap();
     for line in text.lines() {
         let columns: Vec<&str> = line.split('\t').collect();
@@ -241,8 +241,8 @@ fn the_real_tiny_imagenet_is_listed_in_full() {
 #[test]
 fn a_pack_holds_the_images_in_the_order_of_the_listing() {
     let tree = Tree::new();
-    let source = tree.load(|_| ()).unwrap();
-    let (train, test) = (&source.train, &source.test);
+    let images = tree.load(|_| ()).unwrap();
+    let (train, test) = (&images.train, &images.test);
     assert_eq!((train.channels, train.height, train.width), (3, 19, 29));
     assert_eq!((&train.labels[..], &test.labels[..]), (&[0, 0, 1, 1, 2, 2][..], &[0, 1, 2][..]));
     let order = ["grey.jpg", "rgb8.png", "grey16.png", "palette4.png", "420.jpg", "444.jpg"];
@@ -266,7 +266,7 @@ fn a_pack_is_used_again_until_an_image_changes() {
     let made = modified(&pack);
     assert!(tree.load(|settings| settings.threads = 1).unwrap() == first);
     assert_eq!(modified(&pack), made);
-    // Another content of the same size would do, if it were not for the time of change.
+    // The new content has the same size, so only the time of change differs.
     let image = tree.path("data/train/cat/420.jpg");
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
     File::options().append(true).open(&image).unwrap().set_modified(time).unwrap();
@@ -279,7 +279,7 @@ fn a_pack_is_used_again_until_an_image_changes() {
 }
 
 #[test]
-fn a_damaged_pack_is_set_aside_and_made_anew() {
+fn a_damaged_pack_is_renamed_and_built_again() {
     let whole = {
         let tree = Tree::new();
         tree.load(|_| ()).unwrap();
@@ -304,7 +304,7 @@ fn a_damaged_pack_is_set_aside_and_made_anew() {
         let tree = Tree::new();
         let first = tree.load(|_| ()).unwrap();
         let [pack] = tree.packs().try_into().unwrap();
-        // As a broken copy would arrive: never by writing to a pack that is mapped.
+        // A broken copy is renamed over the pack: a mapped pack is never written to.
         fs::write(tree.path("copy"), &bytes).unwrap();
         fs::rename(tree.path("copy"), &pack).unwrap();
         assert!(tree.load(|_| ()).unwrap() == first, "{what}");
@@ -314,9 +314,9 @@ fn a_damaged_pack_is_set_aside_and_made_anew() {
 }
 
 #[test]
-fn a_read_only_folder_sends_the_pack_to_the_cache() {
+fn the_pack_of_a_read_only_folder_goes_to_the_cache() {
     let tree = Tree::new();
-    // A file in its place stops even a superuser.
+    // A file in its place stops even root.
     fs::write(tree.path("data/.regun-packs"), "").unwrap();
     let first = tree.load(|_| ()).unwrap();
     let [pack] = files(&tree.path("cache/packs"), "pack").try_into().unwrap();
@@ -326,7 +326,7 @@ fn a_read_only_folder_sends_the_pack_to_the_cache() {
 }
 
 #[test]
-fn files_that_are_no_images_are_named_counted_and_left_out_on_demand() {
+fn files_that_are_no_images_are_named_counted_and_left_out_if_configured() {
     let tree = Tree::new();
     let bytes = fs::read(Path::new(FIXTURES).join("420.jpg")).unwrap();
     fs::write(tree.path("data/train/cat/420.jpg"), &bytes[..bytes.len() / 2]).unwrap();
@@ -341,10 +341,10 @@ fn files_that_are_no_images_are_named_counted_and_left_out_on_demand() {
     ];
     says(tree.load(|_| ()).unwrap_err(), ErrorKind::Missing, &named);
     assert!(tree.packs().is_empty());
-    let source = tree.load(|settings| settings.skip_corrupt = true).unwrap();
-    assert_eq!((&source.train.labels[..], &source.test.labels[..]), (&[0, 0, 1, 1, 2][..], &[1, 2][..]));
-    assert_eq!(source.train.iter().last().unwrap(), pixels("444.jpg"));
-    // The pack is there now, and still does not hide what it lacks.
+    let images = tree.load(|settings| settings.skip_corrupt = true).unwrap();
+    assert_eq!((&images.train.labels[..], &images.test.labels[..]), (&[0, 0, 1, 1, 2][..], &[1, 2][..]));
+    assert_eq!(images.train.iter().last().unwrap(), pixels("444.jpg"));
+    // The pack exists now, and loading it still reports the missing files.
     says(tree.load(|_| ()).unwrap_err(), ErrorKind::Missing, &named);
     assert_eq!(tree.packs().len(), 1);
 
@@ -375,20 +375,20 @@ fn images_of_different_sizes_need_an_image_size() {
         ErrorKind::Missing,
         &["train/ant/grey.jpg is 29x19", "train/cat/small.png is 8x10", "data.image_size=8"],
     );
-    let source = tree.load(|settings| settings.image_size = Some(12)).unwrap();
-    assert_eq!((source.train.height, source.train.width, source.train.len()), (12, 12, 7));
-    assert!(source.train.iter().last().unwrap().iter().all(|&value| value == 200));
+    let images = tree.load(|settings| settings.image_size = Some(12)).unwrap();
+    assert_eq!((images.train.height, images.train.width, images.train.len()), (12, 12, 7));
+    assert!(images.train.iter().last().unwrap().iter().all(|&value| value == 200));
     // Another size is another pack.
     tree.load(|settings| settings.image_size = Some(8)).unwrap();
     assert_eq!(tree.packs().len(), 2);
 }
 
 #[test]
-fn processes_that_come_together_share_one_pack() {
+fn processes_that_start_together_share_one_pack() {
     const CHILD: &str = "REGUN_PACK_THIS_TREE";
     if let Some(data) = std::env::var_os(CHILD).map(PathBuf::from) {
-        let source = pack::load(&image_folder::list(&data).unwrap(), &settings(&data.join("cache"))).unwrap();
-        assert_eq!(source.train.len(), 6 + 300);
+        let images = pack::load(&image_folder::list(&data).unwrap(), &settings(&data.join("cache"))).unwrap();
+        assert_eq!(images.train.len(), 6 + 300);
         return;
     }
     let tree = Tree::new();
@@ -397,7 +397,7 @@ fn processes_that_come_together_share_one_pack() {
     }
     let start = || {
         std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "processes_that_come_together_share_one_pack", "--nocapture"])
+            .args(["--exact", "processes_that_start_together_share_one_pack", "--nocapture"])
             .env(CHILD, tree.path("data"))
             .stdout(std::process::Stdio::null())
             .spawn()
@@ -414,7 +414,7 @@ fn processes_that_come_together_share_one_pack() {
 
 #[test]
 fn a_killed_packing_leaves_no_pack() {
-    // Whatever is in the folder under another name does not count as a pack, and does not stop the next packing.
+    // A file with another name is not a pack, and does not stop the next packing.
     let tree = Tree::new();
     fs::create_dir_all(tree.path("data/.regun-packs")).unwrap();
     fs::write(tree.path("data/.regun-packs/.writing-abc"), "half a pack").unwrap();

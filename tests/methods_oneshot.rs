@@ -11,9 +11,9 @@ use formula_network::formula_images;
 use golden_steps::{FORGET, Golden, architecture, check, dataset, fixtures, formula_model, indices, labels, phase};
 use regun::config::schema::{CompatConfig, CudaGraphMode};
 use regun::config::{Config, Request, load};
-use regun::data::device_dataset::DeviceImages;
+use regun::data::device_images::DeviceImages;
 use regun::data::split::SplitIndices;
-use regun::data::{DataLoader, DeviceDataset, Part, Sampler, View, source, split};
+use regun::data::{DataLoader, DeviceDataset, LoadOptions, Part, Sampler, View, load_dataset, split};
 use regun::distributed::World;
 use regun::models::init::Init;
 use regun::models::{Architecture, Forward, Model, Slot, StateLayout, build, layout};
@@ -308,8 +308,7 @@ fn digits(cache: &Path, more: &str) -> Config {
 }
 
 fn digits_corpus(config: &Config) -> DeviceDataset {
-    let dataset =
-        source::load(&config.data, source::LoadOptions { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
+    let dataset = load_dataset(&config.data, LoadOptions { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
     let parts = split::split(&dataset.train.labels, &config.split).unwrap();
     DeviceDataset::new(&dataset, parts, &config.data, Kind::Double, Device::Cpu).unwrap()
 }
@@ -446,7 +445,7 @@ fn snip_resets_the_listed_weights() {
 
         let mut model = formula_model();
         let world = World::solo();
-        let sampler = Sampler::cycle(Part::Forget, View::Train).in_order();
+        let sampler = Sampler { shuffled: false, ..Sampler::cycle(Part::Forget, View::Train) };
         let mut loader = DataLoader::new(sampler, &whole, batch_size, 42, "test").unwrap();
         let trainer = Trainer { world: &world, dataset: &whole, model: &mut model, settings: settings(batch_size) };
         let selection = snip::select(&trainer, &settings_of_case, &plan, &mut loader).unwrap();

@@ -7,7 +7,7 @@ mod golden_steps;
 use golden_steps::{Golden, Terms, check, dataset, fixtures, indices, phase};
 use regun::config::schema::{CompatConfig, Config};
 use regun::config::{Request, load};
-use regun::data::{DeviceDataset, Part, source, split};
+use regun::data::{DeviceDataset, LoadOptions, Part, load_dataset, split};
 use regun::distributed::World;
 use regun::error::Result;
 use regun::models::{Model, build};
@@ -289,7 +289,7 @@ impl Digits {
     fn new(overrides: &str) -> Self {
         let config = configure(overrides);
         let dataset =
-            source::load(&config.data, source::LoadOptions { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
+            load_dataset(&config.data, LoadOptions { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
         let parts = split::split(&dataset.train.labels, &config.split).unwrap();
         let dataset = DeviceDataset::new(&dataset, parts, &config.data, Kind::Double, Device::Cpu).unwrap();
         let architecture = build(&config.model.model).unwrap().into();

@@ -9,7 +9,7 @@ mod training;
 use as_ranks::{rank_folder, run_as_ranks};
 use mpirun::said;
 use regun::config::{Config, Request, load};
-use regun::data::{DeviceDataset, source, split};
+use regun::data::{DeviceDataset, LoadOptions, load_dataset, split};
 use regun::distributed::{World, launch};
 use regun::error::{ErrorKind, Result};
 use regun::models::{Model, build};
@@ -66,8 +66,7 @@ fn train_weights_times(
     mixed: Option<Mixed>,
     method: &mut dyn Method,
 ) -> Result<(Vec<f64>, Vec<Tensor>)> {
-    let dataset =
-        source::load(&config.data, source::LoadOptions { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
+    let dataset = load_dataset(&config.data, LoadOptions { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
     let parts = split::split(&dataset.train.labels, &config.split).unwrap();
     let dataset = DeviceDataset::new(&dataset, parts, &config.data, kind, Device::Cpu).unwrap();
     let architecture = build(&config.model.model).unwrap().into();

@@ -13,7 +13,7 @@ use as_ranks::{rank_folder, run_as_ranks};
 use fake_nccl::{build, calls, run_over_fake};
 use mpirun::said;
 use regun::config::{Request, load};
-use regun::data::{DeviceDataset, source, split};
+use regun::data::{DeviceDataset, LoadOptions, load_dataset, split};
 use regun::distributed::nccl::Library;
 use regun::distributed::{World, launch};
 use regun::error::{ErrorKind, Result};
@@ -152,8 +152,7 @@ fn unlearn(world: &World, more: &str) -> (Vec<f64>, Tensor) {
         split.retain_frac=0.6 launch.bucket_mib=0.3 launch.first_bucket_mib=0.05";
     let overrides: Vec<String> = setup.split_whitespace().chain(more.split_whitespace()).map(String::from).collect();
     let config = load(&Request { overrides: &overrides, ..Request::default() }).unwrap().config;
-    let dataset =
-        source::load(&config.data, source::LoadOptions { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
+    let dataset = load_dataset(&config.data, LoadOptions { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
     let parts = split::split(&dataset.train.labels, &config.split).unwrap();
     let dataset = DeviceDataset::new(&dataset, parts, &config.data, Kind::Double, Device::Cpu).unwrap();
     let architecture = build_model(&config.model.model).unwrap().into();

@@ -15,7 +15,7 @@ use as_ranks::{rank_folder, run_as_ranks};
 use mpirun::said;
 use regun::checkpoint::{self, Manifest};
 use regun::config::{Config, Request, load};
-use regun::data::{DeviceDataset, source, split};
+use regun::data::{DeviceDataset, LoadOptions, load_dataset, split};
 use regun::distributed::{World, launch};
 use regun::error::Result;
 use regun::models::swin::{Swin, SwinVariant};
@@ -117,8 +117,7 @@ impl Observer for Losses<'_> {
 /// Trains one variant on the ranks of `world`: its losses, and at rank 0 its weights in `folder`.
 fn train(world: &World, name: &str, config: &Config, folder: &Path) -> Vec<f64> {
     let kind = if name.contains("float32") { Kind::Float } else { Kind::Double };
-    let dataset =
-        source::load(&config.data, source::LoadOptions { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
+    let dataset = load_dataset(&config.data, LoadOptions { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
     let parts = split::split(&dataset.train.labels, &config.split).unwrap();
     let dataset = DeviceDataset::new(&dataset, parts, &config.data, kind, Device::Cpu).unwrap();
     let architecture: Arc<dyn Architecture> = match name.starts_with("swin") {

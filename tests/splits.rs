@@ -1,4 +1,4 @@
-//! CPython's random numbers and the splits drawn from them, against the Python program's.
+//! Random numbers against CPython's, and splits against those of the Python program.
 
 use regun::config::schema::{Scheme, SplitConfig};
 use regun::data::split::{SplitIndices, cut, digest, split};
@@ -14,7 +14,7 @@ fn indices(value: &Value) -> Vec<usize> {
     value.as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as usize).collect()
 }
 
-/// The formula of the fixtures.
+/// Labels by the formula of the fixtures.
 fn labels(n: usize) -> Vec<i64> {
     (0..n as i64).map(|i| (i * i + 3 * i + i / 7) % 10).collect()
 }
@@ -32,7 +32,7 @@ fn spec(scheme: Scheme) -> SplitConfig {
 }
 
 #[test]
-fn random_numbers_are_cpythons() {
+fn random_numbers_equal_cpythons() {
     let golden = golden();
     let seeds = golden["python_random"].as_object().unwrap();
     assert_eq!(seeds.len(), 4);
@@ -78,7 +78,7 @@ fn wide_draws_take_the_low_word_first() {
 }
 
 #[test]
-fn every_case_is_cut_as_in_python() {
+fn every_case_is_cut_like_in_python() {
     let golden = golden();
     let cases = golden["cases"].as_array().unwrap();
     assert_eq!(cases.len(), 45);
@@ -113,7 +113,7 @@ fn every_case_is_cut_as_in_python() {
 }
 
 #[test]
-fn the_fixtures_labels_are_the_formulas() {
+fn the_labels_of_the_fixtures_follow_the_formula() {
     let golden = golden();
     let listed: Vec<i64> = golden["labels"]["n200"].as_array().unwrap().iter().map(|v| v.as_i64().unwrap()).collect();
     assert_eq!(labels(200), listed);
@@ -141,13 +141,13 @@ fn impossible_splits_are_usage_errors() {
     refused(SplitConfig { forget_classes: vec![], ..spec(Scheme::Class) }, "forget set is empty");
     refused(SplitConfig { forget_classes: vec![3, 10], ..spec(Scheme::Class) }, "class 10");
     refused(SplitConfig { forget_classes: vec![-1], ..spec(Scheme::Class) }, "class -1");
-    // Only the class scheme reads them.
+    // Only the scheme `class` reads them.
     assert!(split(&labels, &SplitConfig { forget_classes: vec![10], ..spec(Scheme::Random) }).is_ok());
     assert!(split(&[], &spec(Scheme::Random)).is_err());
 }
 
 #[test]
-fn warnings_say_the_sizes_that_result() {
+fn warnings_give_the_resulting_sizes() {
     let labels = labels(50_000);
     assert_eq!(split(&labels, &spec(Scheme::Random)).unwrap().warnings, [] as [&str; 0]);
     assert_eq!(split(&labels, &spec(Scheme::Stratified)).unwrap().warnings, [] as [&str; 0]);

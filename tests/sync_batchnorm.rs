@@ -13,7 +13,7 @@ use as_ranks::{rank_folder, run_as_ranks};
 use mpirun::said;
 use regun::config::schema::{ModelConfig, OptimConfig, OptimName};
 use regun::config::{Request, load};
-use regun::data::device_dataset::DeviceImages;
+use regun::data::device_images::DeviceImages;
 use regun::data::split::SplitIndices;
 use regun::data::{DeviceDataset, Part};
 use regun::distributed::{World, launch};

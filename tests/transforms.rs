@@ -1,16 +1,16 @@
-//! TransformsConfig against torchvision's for the same parameters (tests/fixtures/transforms.json and .safetensors, made by
-//! make_transforms.py beside them), and the laws of their draws.
+//! Transforms against torchvision's with the same parameters (tests/fixtures/transforms.json and .safetensors, made by
+//! make_transforms.py beside them), and the distributions of their draws.
 
 use std::collections::BTreeMap;
 
 use regun::config::schema::TransformsConfig;
 use regun::config::{Request, load};
-use regun::data::augment::color_jitter::{self, Change, Jitter};
+use regun::data::augment::color_jitter::{self, ColorChange, Jitter};
 use regun::data::augment::erasing::{self, Erasure, RandomErasing};
 use regun::data::augment::randaugment::{self, Op, RandAugment};
 use regun::data::augment::resize::{Cutout, Resize};
-use regun::data::augment::tables::Table;
-use regun::data::augment::{Augment, Plan};
+use regun::data::augment::tables::LookupTable;
+use regun::data::augment::{Augment, AugmentPlan};
 use regun::random::{RandomStream, SampleKeys};
 use regun::torch::is_channels_last;
 use serde_json::Value;
@@ -48,7 +48,7 @@ impl Golden {
         self.tensor(name).try_into().unwrap()
     }
 
-    /// The upper left corners that the float transforms were made of, in [0, 1].
+    /// The upper left corners of the images that the float transforms were applied to, in [0, 1].
     fn corners(&self) -> Tensor {
         self.tensor("images").narrow(2, 0, 9).narrow(3, 0, 11).to_kind(Kind::Float) * (1.0 / 255.0)
     }
@@ -64,7 +64,7 @@ fn picked(images: &Tensor, entries: &[Value]) -> Tensor {
     images.index_select(0, &Tensor::from_slice(&rows))
 }
 
-/// A change as torchvision's table of magnitudes names it.
+/// The operation with this name in torchvision's table of magnitudes.
 fn op(name: &str, magnitude: f64) -> Op {
     match name {
         "Identity" => Op::Identity,
@@ -73,14 +73,14 @@ fn op(name: &str, magnitude: f64) -> Op {
         "TranslateX" => Op::TranslateX(magnitude as i64),
         "TranslateY" => Op::TranslateY(magnitude as i64),
         "Rotate" => Op::Rotate(magnitude),
-        "Brightness" => Op::Table(Table::Brightness(1.0 + magnitude)),
+        "Brightness" => Op::Table(LookupTable::Brightness(1.0 + magnitude)),
         "Color" => Op::Color(1.0 + magnitude),
-        "Contrast" => Op::Table(Table::Contrast(1.0 + magnitude)),
+        "Contrast" => Op::Table(LookupTable::Contrast(1.0 + magnitude)),
         "Sharpness" => Op::Sharpness(1.0 + magnitude),
-        "Posterize" => Op::Table(Table::Posterize(magnitude as u8)),
-        "Solarize" => Op::Table(Table::Solarize(255.0 * magnitude)),
-        "AutoContrast" => Op::Table(Table::AutoContrast),
-        "Equalize" => Op::Table(Table::Equalize),
+        "Posterize" => Op::Table(LookupTable::Posterize(magnitude as u8)),
+        "Solarize" => Op::Table(LookupTable::Solarize(255.0 * magnitude)),
+        "AutoContrast" => Op::Table(LookupTable::AutoContrast),
+        "Equalize" => Op::Table(LookupTable::Equalize),
         name => panic!("{name}"),
     }
 }
@@ -89,14 +89,14 @@ fn pairs(value: &Value) -> impl Iterator<Item = (&str, f64)> {
     value.as_array().unwrap().iter().map(|pair| (pair[0].as_str().unwrap(), pair[1].as_f64().unwrap()))
 }
 
-/// The samples in which two tensors of one shape differ at all.
+/// The samples in which two tensors of one shape differ.
 fn differing(got: &Tensor, wanted: &Tensor) -> Vec<usize> {
     assert_eq!((got.size(), got.kind()), (wanted.size(), wanted.kind()));
     (0..got.size()[0]).filter(|&row| got.get(row) != wanted.get(row)).map(|row| row as usize).collect()
 }
 
 #[test]
-fn randaugment_changes_are_torchvisions_to_the_last_bit() {
+fn randaugment_operations_equal_torchvisions_to_the_last_bit() {
     let golden = Golden::read();
     let entries = golden.list("ops");
     let ops: Vec<Vec<Op>> =
@@ -111,7 +111,7 @@ fn randaugment_changes_are_torchvisions_to_the_last_bit() {
 }
 
 #[test]
-fn randaugment_strengths_are_torchvisions() {
+fn randaugment_strengths_equal_torchvisions() {
     for entry in Golden::read().list("magnitudes") {
         let [height, width, magnitude, bins] = ["height", "width", "magnitude", "bins"].map(|key| integer(&entry[key]));
         let transforms = transforms(&[
@@ -132,14 +132,14 @@ fn randaugment_strengths_are_torchvisions() {
 }
 
 #[test]
-fn color_jitter_is_torchvisions() {
+fn color_jitter_equals_torchvisions() {
     let golden = Golden::read();
     let entries = golden.list("jitters");
     let change = |(name, factor): (&str, f64)| match name {
-        "brightness" => Change::Brightness(factor),
-        "contrast" => Change::Contrast(factor),
-        "saturation" => Change::Saturation(factor),
-        _ => Change::Hue(factor),
+        "brightness" => ColorChange::Brightness(factor),
+        "contrast" => ColorChange::Contrast(factor),
+        "saturation" => ColorChange::Saturation(factor),
+        _ => ColorChange::Hue(factor),
     };
     let jitters: Vec<Jitter> = entries.iter().map(|entry| pairs(&entry[1]).map(change).collect()).collect();
     for (path, apply) in COLOR_JITTER_PATHS {
@@ -148,7 +148,7 @@ fn color_jitter_is_torchvisions() {
         let distance = (images - golden.tensor("jitters")).abs().amax([1, 2, 3].as_slice(), false);
         let distance: Vec<f32> = distance.try_into().unwrap();
         for (distance, entry) in distance.iter().zip(entries) {
-            // Factors above 1 stretch the rounding errors of what came before them.
+            // Factors above 1 enlarge the rounding errors of earlier changes.
             let gain: f64 = pairs(&entry[1]).map(|(_, factor)| factor.max(1.0)).product();
             assert!(f64::from(*distance) <= 1e-6 * gain, "{path}, {distance:e}: {entry}");
         }
@@ -159,8 +159,8 @@ type ApplyJitters = fn(&mut Tensor, &[Jitter]) -> regun::error::Result<()>;
 const COLOR_JITTER_PATHS: [(&str, ApplyJitters); 2] =
     [("host", color_jitter::host::apply), ("tensor", color_jitter::tensor::apply)];
 
-/// Random pixels, greys, primaries and black, by jitters as configurations draw them; enough for several threads, of
-/// either float type, and of any layout in memory.
+/// Random pixels, greys, primaries and black, with jitters drawn by configurations: enough for several threads, with
+/// both float types and any memory layout.
 #[test]
 fn color_jitter_is_the_same_on_host_and_device() {
     let transforms = transforms(&["color_jitter.hue=0.5"]);
@@ -192,7 +192,7 @@ fn color_jitter_is_the_same_on_host_and_device() {
 }
 
 #[test]
-fn erasing_is_torchvisions() {
+fn erasing_equals_torchvisions() {
     let golden = Golden::read();
     let mut noise = golden.floats("noise").into_iter();
     let (mut random, mut constant) = (vec![None], vec![None]);
@@ -202,7 +202,7 @@ fn erasing_is_torchvisions() {
         random.push(Some(Erasure { top, left, height, width, values }));
         constant.push(Some(Erasure { top, left, height, width, values: vec![0.25] }));
     }
-    // An image that keeps everything stands before those that lose something.
+    // The first image keeps all its pixels, the others lose some.
     let corners = golden.corners();
     let images = || Tensor::cat(&[corners.narrow(0, 5, 1), corners.narrow(0, 0, 5)], 0);
     for (erasures, name) in [(random, "erasures"), (constant, "erasures_constant")] {
@@ -213,7 +213,7 @@ fn erasing_is_torchvisions() {
     }
 }
 
-/// Share of values that differ; none does by more than one level.
+/// Fraction of values that differ. Checks that none differs by more than one level.
 fn rounding_share(got: &Tensor, wanted: &Tensor) -> f64 {
     assert_eq!((got.size(), got.kind()), (wanted.size(), wanted.kind()));
     let distance = (got.to_kind(Kind::Int) - wanted.to_kind(Kind::Int)).abs();
@@ -222,7 +222,7 @@ fn rounding_share(got: &Tensor, wanted: &Tensor) -> f64 {
 }
 
 #[test]
-fn resized_crops_are_torchvisions() {
+fn resized_crops_equal_torchvisions() {
     let golden = Golden::read();
     for (size, boxes) in golden.json["boxes"].as_object().unwrap() {
         let boxes = boxes.as_array().unwrap();
@@ -239,7 +239,7 @@ fn resized_crops_are_torchvisions() {
 }
 
 #[test]
-fn evaluation_sees_torchvisions_resized_middle() {
+fn evaluation_uses_the_same_resized_middle_as_torchvision() {
     let golden = Golden::read();
     for (k, entry) in golden.list("evals").iter().enumerate() {
         let [height, width, short, crop] = [0, 1, 2, 3].map(|i| integer(&entry[i]));
@@ -286,7 +286,7 @@ fn samples(which: &[usize]) -> Tensor {
     Golden::read().tensor("images").index_select(0, &Tensor::from_slice(&rows))
 }
 
-/// All of it on: a sample's pixels are the same to the last bit whoever shares its batch.
+/// All transforms are on: the pixels of a sample are the same to the last bit in any batch.
 #[test]
 fn a_sample_is_the_same_in_any_batch() {
     for resized in [false, true] {
@@ -315,17 +315,17 @@ fn a_sample_is_the_same_in_any_batch() {
     }
 }
 
-/// Switching a transform on or off leaves the draws of the others as they are.
+/// Switching a transform on or off does not change the draws of the others.
 #[test]
 fn transforms_do_not_shift_the_draws_of_others() {
-    let plan = |overrides: &[&str]| -> Plan {
+    let plan = |overrides: &[&str]| -> AugmentPlan {
         let augment = Augment::new(&transforms(overrides), (64, 64), Kind::Float, Device::Cpu).unwrap();
         let samples: Vec<usize> = (0..SAMPLES).collect();
         augment.plan(&SampleKeys { stream: &RandomStream::new(7, "base/augment"), epoch: 3, samples: &samples })
     };
     let all = plan(&["randaugment.enabled=true", "random_erasing.enabled=true"]);
     let (plain, erased) = ("color_jitter.enabled=false", "random_erasing.enabled=true");
-    assert_eq!(plan(&[plain]), Plan { windows: all.windows.clone(), ..Plan::default() });
+    assert_eq!(plan(&[plain]), AugmentPlan { windows: all.windows.clone(), ..AugmentPlan::default() });
     assert_eq!(plan(&[]).jitters, all.jitters);
     assert_eq!(plan(&[plain, "randaugment.enabled=true"]).ops, all.ops);
     assert_eq!(plan(&[plain, erased]).erasures, all.erasures);
@@ -335,7 +335,7 @@ fn transforms_do_not_shift_the_draws_of_others() {
 }
 
 #[test]
-fn transforms_happen_in_torchvisions_order() {
+fn transforms_run_in_the_order_of_torchvision() {
     let golden = Golden::read();
     let images = golden.tensor("images");
     let overrides = ["randaugment.enabled=true", "random_erasing.enabled=true", "random_crop.size=17"];
@@ -345,7 +345,7 @@ fn transforms_happen_in_torchvisions_order() {
     let plan = augment.plan(&SampleKeys { stream: &stream, epoch: 0, samples: &[0, 1, 2, 3, 4, 5] });
     let got = augment.apply(&images, &plan).unwrap();
 
-    let only_crop = Plan { windows: plan.windows.clone(), ..Plan::default() };
+    let only_crop = AugmentPlan { windows: plan.windows.clone(), ..AugmentPlan::default() };
     let normalised = augment.apply(&images, &only_crop).unwrap();
     let column = |values: &[f64]| Tensor::from_slice(values).to_kind(Kind::Float).view([1, 3, 1, 1]);
     let (mean, std) = (column(&transforms.normalize.mean), column(&transforms.normalize.std));
@@ -368,11 +368,11 @@ fn imagenet_statistics_come_with_imagenet_resize() {
     assert_eq!(augment.bounds().0.expand_as(&black), black);
 }
 
-// ---- laws of the draws ----
+// ---- distributions of the draws ----
 
 const DRAWS: u64 = 20_000;
 
-/// What `draw` makes of so many samples.
+/// The results of `draw` for many samples.
 fn drawn<T>(draw: impl Fn(&mut regun::random::Draws) -> T) -> Vec<T> {
     let stream = RandomStream::new(11, "laws");
     (0..DRAWS).map(|sample| draw(&mut stream.at(0, sample))).collect()
@@ -423,10 +423,10 @@ fn color_jitter_factors_are_uniform_and_their_order_is_free() {
     let mut factors: [Vec<f64>; 4] = Default::default();
     for change in jitters.iter().flatten() {
         let (kind, factor) = match *change {
-            Change::Brightness(factor) => (0, factor),
-            Change::Contrast(factor) => (1, factor),
-            Change::Saturation(factor) => (2, factor),
-            Change::Hue(turns) => (3, turns),
+            ColorChange::Brightness(factor) => (0, factor),
+            ColorChange::Contrast(factor) => (1, factor),
+            ColorChange::Saturation(factor) => (2, factor),
+            ColorChange::Hue(turns) => (3, turns),
         };
         factors[kind].push(factor);
     }
@@ -440,25 +440,25 @@ fn color_jitter_factors_are_uniform_and_their_order_is_free() {
 }
 
 #[test]
-fn a_strength_of_zero_leaves_a_change_out() {
+fn a_change_of_strength_zero_is_left_out() {
     let transforms = transforms(&["color_jitter.brightness=0", "color_jitter.hue=0"]);
     let jitter = color_jitter::ColorJitter::new(transforms.color_jitter.as_ref()).unwrap();
     for jitter in drawn(|draws| jitter.draw(draws)) {
         assert_eq!(jitter.len(), 2);
-        assert!(jitter.iter().all(|change| matches!(change, Change::Contrast(_) | Change::Saturation(_))));
+        assert!(jitter.iter().all(|change| matches!(change, ColorChange::Contrast(_) | ColorChange::Saturation(_))));
     }
 }
 
 #[test]
 fn resized_boxes_have_uniform_area_and_log_uniform_ratio() {
-    // So large that rounding to pixels is nothing, and so flat that every box fits.
+    // The image is so large that rounding to pixels does not matter, and so flat that every box fits.
     let side = 1 << 20;
     let resize = Resize::new(&resizing(&24, &8, &8), (side, side));
     let boxes = drawn(|draws| resize.draw(draws));
     let small: Vec<&Cutout> =
         boxes.iter().filter(|b| (b.height * b.width) as f64 <= 0.75 * (side * side) as f64).collect();
     let area = |b: &Cutout| (b.height as f64 * b.width as f64) / (side as f64).powi(2);
-    // Up to 3/4 of the area every ratio fits: nothing is drawn again for its shape.
+    // Up to 3/4 of the area every ratio fits, so no box is drawn again for its shape.
     assert_uniform(&small.iter().map(|b| area(b)).collect::<Vec<_>>(), 0.5999, 0.7501, "area");
     let log_ratio = |b: &&Cutout| (b.width as f64 / b.height as f64).ln();
     let limit = (4.0f64 / 3.0).ln() + 1e-5;
@@ -471,7 +471,7 @@ fn resized_boxes_have_uniform_area_and_log_uniform_ratio() {
 
 /// No box of 60 % of a strip has an allowed ratio: all ten tries fail, and the middle is taken.
 #[test]
-fn a_strip_falls_back_to_its_middle() {
+fn a_strip_is_cut_to_its_middle() {
     for ((height, width), wanted) in [((10, 100), (0, 43, 10, 13)), ((100, 10), (43, 0, 13, 10))] {
         let resize = Resize::new(&resizing(&24, &8, &8), (height, width));
         for cutout in drawn(|draws| resize.draw(draws)) {
@@ -481,7 +481,7 @@ fn a_strip_falls_back_to_its_middle() {
 }
 
 #[test]
-fn rectangles_are_erased_by_their_law() {
+fn erased_rectangles_have_the_configured_distribution() {
     let transforms = transforms(&["random_erasing.enabled=true", "random_erasing.value=0"]);
     let side = 1 << 12;
     let erasing = RandomErasing::new(transforms.random_erasing.as_ref(), [3, side, side]).unwrap();

@@ -1,4 +1,4 @@
-//! Archives, among them such as nobody should unpack.
+//! Unpacking of archives, including damaged and hostile ones.
 
 use std::fs;
 use std::io::Write;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use regun::error::{Error, ErrorKind};
-use regun::fetch::unpack::{Contents, Format, unpack};
+use regun::fetch::unpack::{ArchiveContents, ArchiveFormat, unpack};
 use tar::{EntryType, Header};
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
@@ -25,7 +25,7 @@ fn tar_gz(members: &[(&str, Member)]) -> Vec<u8> {
     let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
     for &(path, member) in members {
         let mut header = Header::new_gnu();
-        // Not `set_path`, which refuses what an attacker would write.
+        // Not `set_path`, which refuses hostile paths.
         header.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
         header.set_mode(0o777);
         let (kind, content, link) = match member {
@@ -61,13 +61,13 @@ fn zip(members: &[(&str, Member)]) -> Vec<u8> {
 }
 
 /// Unpacks to the folder `set` of a new folder `data`.
-fn unpacked(format: Format, archive: &[u8]) -> (TempDir, PathBuf, Result<(), Error>) {
+fn unpacked(format: ArchiveFormat, archive: &[u8]) -> (TempDir, PathBuf, Result<(), Error>) {
     let dir = TempDir::new().unwrap();
     let data = dir.path().join("data");
     fs::create_dir(&data).unwrap();
     let path = dir.path().join("archive");
     fs::write(&path, archive).unwrap();
-    let contents = Contents { format, top: "set", wanted: |path| !path.starts_with("test/"), most_bytes: 1000 };
+    let contents = ArchiveContents { format, top: "set", wanted: |path| !path.starts_with("test/"), max_bytes: 1000 };
     let done = unpack(&path, &contents, &data.join("set"));
     (dir, data, done)
 }
@@ -99,14 +99,14 @@ fn the_wanted_files_of_the_top_folder_are_unpacked() {
         ("other/4.bin", File(b"not in the folder")),
         ("settle/5.bin", File(b"nor this")),
     ];
-    for (format, archive) in [(Format::TarGz, tar_gz(&members)), (Format::Zip, zip(&members))] {
+    for (format, archive) in [(ArchiveFormat::TarGz, tar_gz(&members)), (ArchiveFormat::Zip, zip(&members))] {
         let (_dir, data, done) = unpacked(format, &archive);
         done.unwrap();
         assert_eq!(paths(&data), ["set/readme.txt", "set/train/a/1.bin", "set/train/b/2.bin"], "{format:?}");
         assert_eq!(fs::read(data.join("set/train/a/1.bin")).unwrap(), b"one");
     }
-    // As `tar` writes them when told to pack `.`.
-    let (_dir, data, done) = unpacked(Format::TarGz, &tar_gz(&[("./set/1.bin", File(b"one"))]));
+    // `tar` writes such paths when it packs `.`.
+    let (_dir, data, done) = unpacked(ArchiveFormat::TarGz, &tar_gz(&[("./set/1.bin", File(b"one"))]));
     done.unwrap();
     assert_eq!(paths(&data), ["set/1.bin"]);
 }
@@ -130,11 +130,11 @@ fn hostile_archives_are_refused_and_leave_nothing() {
         (&[], "none of the wanted files"),
     ];
     for (members, said) in cases {
-        for (format, archive) in [(Format::TarGz, tar_gz(members)), (Format::Zip, zip(members))] {
+        for (format, archive) in [(ArchiveFormat::TarGz, tar_gz(members)), (ArchiveFormat::Zip, zip(members))] {
             refused(format, &archive, said);
         }
     }
-    refused(Format::TarGz, &tar_gz(&[good, good]), "two members");
+    refused(ArchiveFormat::TarGz, &tar_gz(&[good, good]), "two members");
     assert_eq!(paths(outside.path()), [""; 0]);
 }
 
@@ -142,7 +142,7 @@ fn hostile_archives_are_refused_and_leave_nothing() {
 fn damaged_archives_are_refused_and_leave_nothing() {
     let noise: Vec<u8> = (0..900u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let members = [("set/1.bin", File(&noise))];
-    for (format, archive) in [(Format::TarGz, tar_gz(&members)), (Format::Zip, zip(&members))] {
+    for (format, archive) in [(ArchiveFormat::TarGz, tar_gz(&members)), (ArchiveFormat::Zip, zip(&members))] {
         for cut in [0, 10, archive.len() / 2, archive.len() - 30] {
             refused(format, &archive[..cut], "cannot unpack");
         }
@@ -153,7 +153,7 @@ fn damaged_archives_are_refused_and_leave_nothing() {
 }
 
 #[track_caller]
-fn refused(format: Format, archive: &[u8], said: &str) {
+fn refused(format: ArchiveFormat, archive: &[u8], said: &str) {
     let (dir, data, done) = unpacked(format, archive);
     let error = done.expect_err(said);
     assert_eq!(error.kind(), ErrorKind::Missing);
@@ -163,7 +163,7 @@ fn refused(format: Format, archive: &[u8], said: &str) {
 }
 
 #[test]
-fn what_a_killed_run_left_is_replaced() {
+fn the_partial_folder_of_a_killed_run_is_replaced() {
     let dir = TempDir::new().unwrap();
     let archive = dir.path().join("archive");
     fs::write(&archive, zip(&[("set/1.bin", File(b"one"))])).unwrap();
@@ -171,7 +171,7 @@ fn what_a_killed_run_left_is_replaced() {
     fs::create_dir(&partial).unwrap();
     fs::write(partial.join("1.bin"), "half").unwrap();
     fs::write(partial.join("2.bin"), "of an older archive").unwrap();
-    let contents = Contents { format: Format::Zip, top: "set", wanted: |_| true, most_bytes: 1000 };
+    let contents = ArchiveContents { format: ArchiveFormat::Zip, top: "set", wanted: |_| true, max_bytes: 1000 };
     unpack(&archive, &contents, &dir.path().join("set")).unwrap();
     assert_eq!(paths(dir.path()), ["archive", "set/1.bin"]);
     assert_eq!(fs::read(dir.path().join("set/1.bin")).unwrap(), b"one");

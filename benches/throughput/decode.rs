@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::Path;
 use std::time::Instant;
 
-use regun::data::pack::{Settings, decode_all};
+use regun::data::pack::{PackOptions, decode_all};
 use regun::data::tiny_imagenet;
 
 use crate::baseline::BaselineProcess;
@@ -16,7 +16,8 @@ pub const NAME: &str = "decode_tiny_imagenet";
 pub fn compare(folder: &Path, python: &Path, rounds: usize) -> Result<Row, Box<dyn Error>> {
     let listing = tiny_imagenet::list(folder)?;
     let cores = std::thread::available_parallelism()?.get();
-    let settings = Settings { name: "bench", image_size: None, skip_corrupt: false, cache_dir: folder, threads: cores };
+    let settings =
+        PackOptions { name: "bench", image_size: None, skip_corrupt: false, cache_dir: folder, threads: cores };
     let mut pixels: Vec<u8> = Vec::new();
     let mut ours = || -> Result<f64, Box<dyn Error>> {
         pixels.clear();

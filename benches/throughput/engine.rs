@@ -5,8 +5,8 @@ use std::error::Error;
 
 use regun::config::schema::Config;
 use regun::config::{Request, load};
-use regun::data::source::{Dataset, Images};
 use regun::data::split::SplitIndices;
+use regun::data::{Dataset, Images};
 use regun::data::{DeviceDataset, Part};
 use regun::distributed::World;
 use regun::models;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use regun::config::schema::Stem;
 use regun::config::{Request, load};
-use regun::data::device_dataset::DeviceImages;
+use regun::data::device_images::DeviceImages;
 use regun::data::split::SplitIndices;
 use regun::data::{DeviceDataset, Part};
 use regun::distributed::launch;

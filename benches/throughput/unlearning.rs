@@ -2,7 +2,7 @@
 
 use regun::config::{Request, load};
 use regun::data::DeviceDataset;
-use regun::data::device_dataset::DeviceImages;
+use regun::data::device_images::DeviceImages;
 use regun::data::split::SplitIndices;
 use regun::distributed::World;
 use regun::error::Result;

@@ -1,28 +1,29 @@
-//! The published archives of the data sets, and how one becomes the folder that its reader looks for.
+//! The published archives of the data sets. Each is downloaded and unpacked to the folder that its reader expects.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{cifar, tiny_imagenet};
+use super::cifar;
+use super::tiny_imagenet;
 use crate::config::schema::{DataConfig, DatasetName};
 use crate::distributed::launch;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fetch::unpack::{Contents, Format, unpack};
-use crate::fetch::{Checksum, Lock, Remote, RetryPolicy, fetch_locked};
+use crate::fetch::unpack::{ArchiveContents, ArchiveFormat, unpack};
+use crate::fetch::{Checksum, FileLock, Remote, RetryPolicy, fetch_locked};
 
-/// One archive.
+/// The published archive of one data set.
 #[derive(Debug, Clone, Copy)]
 pub struct Archive<'a> {
-    /// As in `data.name`.
+    /// The value of `data.name`.
     pub name: &'a str,
     pub remote: Remote<'a>,
-    pub contents: Contents,
-    /// Where one of these is below `data.data_dir`, there is nothing to fetch: another layout, or files without their
-    /// folder, can be read as well.
+    pub contents: ArchiveContents,
+    /// Files and folders that make a download unnecessary if one of them is in `data.data_dir`: another layout, or the
+    /// files without their folder, can be read as well.
     pub instead: &'a [&'a str],
 }
 
-/// Checksum and size as on the publisher's page (<https://www.cs.toronto.edu/~kriz/cifar.html>).
+/// Checksum and size are those of the publisher's page (<https://www.cs.toronto.edu/~kriz/cifar.html>).
 pub const CIFAR10: Archive = Archive {
     name: "cifar10",
     remote: Remote {
@@ -30,16 +31,16 @@ pub const CIFAR10: Archive = Archive {
         bytes: Some(170_052_171),
         checksum: Checksum::Md5("c32a1d4ab5d03f1284b67883e8d87530"),
     },
-    contents: Contents {
-        format: Format::TarGz,
+    contents: ArchiveContents {
+        format: ArchiveFormat::TarGz,
         top: cifar::CIFAR10.binary.folder,
         wanted: |path| path.ends_with(".bin") || path.ends_with(".txt"),
-        most_bytes: 200_000_000,
+        max_bytes: 200_000_000,
     },
     instead: &[cifar::CIFAR10.python.folder, "data_batch_1.bin", "data_batch_1"],
 };
 
-/// Same page.
+/// Checksum and size are those of the page given at [`CIFAR10`].
 pub const CIFAR100: Archive = Archive {
     name: "cifar100",
     remote: Remote {
@@ -47,17 +48,17 @@ pub const CIFAR100: Archive = Archive {
         bytes: Some(168_513_733),
         checksum: Checksum::Md5("03b5dce01913d631647c71ecec9e9cb8"),
     },
-    contents: Contents {
-        format: Format::TarGz,
+    contents: ArchiveContents {
+        format: ArchiveFormat::TarGz,
         top: cifar::CIFAR100.binary.folder,
         wanted: |path| path.ends_with(".bin") || path.ends_with(".txt"),
-        most_bytes: 200_000_000,
+        max_bytes: 200_000_000,
     },
     instead: &[cifar::CIFAR100.python.folder, "train.bin", "meta"],
 };
 
-/// Published without a checksum; this is the one that everybody's copies have. Its test images have no labels and stay
-/// in the archive.
+/// Published without a checksum; this one is that of the copies in common use. The test images have no labels and are
+/// not unpacked.
 pub const TINY_IMAGENET: Archive = Archive {
     name: "tiny_imagenet",
     remote: Remote {
@@ -65,20 +66,20 @@ pub const TINY_IMAGENET: Archive = Archive {
         bytes: Some(248_100_043),
         checksum: Checksum::Md5("90528d7ca1a48142e341f4ef8d21d0de"),
     },
-    contents: Contents {
-        format: Format::Zip,
+    contents: ArchiveContents {
+        format: ArchiveFormat::Zip,
         top: tiny_imagenet::FOLDER,
         wanted: |path| !path.starts_with("test/"),
-        most_bytes: 1_000_000_000,
+        max_bytes: 1_000_000_000,
     },
     instead: &["train"],
 };
 
-/// Makes sure that the data set is there, where it is one that can be downloaded and `data.download` is true. Only one
-/// rank `downloads`; the others come later and find it.
+/// Downloads and unpacks the configured data set if it is absent, can be downloaded, and `data.download` is true. Only
+/// the rank with `downloads` does so; the other ranks call this later and find it.
 ///
 /// # Errors
-/// `Missing` where it cannot be had, or where this rank does not see what another has downloaded.
+/// `Missing` if it cannot be downloaded, or if this rank does not see the files of the rank that has downloaded it.
 pub fn provide(data: &DataConfig, downloads: bool) -> Result<()> {
     let archive = match data.name {
         DatasetName::Cifar10 => CIFAR10,
@@ -88,12 +89,12 @@ pub fn provide(data: &DataConfig, downloads: bool) -> Result<()> {
     };
     match data.download {
         true => archive.provide(&data.data_dir, data.mirror.as_deref(), downloads, &RetryPolicy::default()),
-        false => Ok(()), // the reader says what is missing
+        false => Ok(()), // the reader reports missing files
     }
 }
 
 impl Archive<'_> {
-    /// The same for any archive.
+    /// Downloads and unpacks this archive unless its files are in `data_dir` already, see [`provide`].
     pub fn provide(&self, data_dir: &Path, mirror: Option<&str>, downloads: bool, retry: &RetryPolicy) -> Result<()> {
         if self.is_in(data_dir) {
             return Ok(());
@@ -105,18 +106,18 @@ impl Archive<'_> {
                 data_dir.display(),
                 launch::host()
             ))
-            .hint("data.data_dir must be a folder that all machines share; one of their own needs the data on each"));
+            .hint("data.data_dir must be a folder that all machines share, or the data must be on each machine"));
         }
         let target = self.target(data_dir);
         let parent = target.parent().unwrap_or(Path::new("."));
         let path = parent.join(self.remote.name());
-        let lock = Lock::take(&path)?;
+        let lock = FileLock::take(&path)?;
         if self.is_in(data_dir) {
-            return Ok(()); // made while this process waited
+            return Ok(()); // another process made it while this one waited
         }
         let was_there = path.exists();
         let path = fetch_locked(&self.remote, mirror, parent, retry, &lock)
-            .map_err(|error| self.say_what_to_do(error, data_dir, parent))?;
+            .map_err(|error| self.with_remedies(error, data_dir, parent))?;
         tracing::info!("unpacking {} to {}", path.display(), target.display());
         unpack(&path, &self.contents, &target)?;
         if !was_there {
@@ -130,7 +131,8 @@ impl Archive<'_> {
             || self.instead.iter().any(|name| data_dir.join(name).exists())
     }
 
-    /// `data_dir` itself where that is what it is called (Tiny ImageNet's default), else a folder in it.
+    /// The folder that the archive is unpacked to: `data_dir` itself if it has the name of the archive's top folder (as
+    /// Tiny ImageNet's default has), else a folder in it.
     fn target(&self, data_dir: &Path) -> PathBuf {
         match data_dir.ends_with(self.contents.top) {
             true => data_dir.to_owned(),
@@ -138,17 +140,18 @@ impl Archive<'_> {
         }
     }
 
-    fn say_what_to_do(&self, error: Error, data_dir: &Path, parent: &Path) -> Error {
+    /// Adds the name of the data set and the remedies to an error of the download.
+    fn with_remedies(&self, error: Error, data_dir: &Path, parent: &Path) -> Error {
         if error.kind() != ErrorKind::Missing || error.hint_text().is_some() {
             return error;
         }
         let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         error.context(format!("{} is not in {}", self.name, data_dir.display())).hint(format!(
-            "where this machine has no network (a compute node), do one of these first:\n  \
-             on one that has and sees the folder (a login node):\n    \
+            "if this machine has no network (a compute node), do one of these first:\n  \
+             on a machine with a network that sees the folder (a login node):\n    \
              regun splits data={} data.data_dir={} > /dev/null\n  \
              put {} by hand into {}\n  \
-             say where a copy is: data.mirror=FOLDER, or data.mirror=http://HOST/PATH\n  \
+             name a folder or server with a copy: data.mirror=FOLDER, or data.mirror=http://HOST/PATH\n  \
              name the proxy: export HTTPS_PROXY=http://HOST:PORT",
             self.name,
             absolute(data_dir).display(),

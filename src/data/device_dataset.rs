@@ -1,109 +1,67 @@
-//! The whole data set as tensors, and which of its samples play which part.
+//! The whole data set as tensors, and the samples of each part.
+
+use std::time::Instant;
 
 use tch::{Device, Kind, Tensor};
 
 use super::augment::Augment;
+use super::device_images::DeviceImages;
+use super::host_dataset::Dataset;
+use super::part::Part;
 use super::pixel_placement;
-use super::source::{Dataset, Images};
 use super::split::SplitIndices;
-use crate::config::schema as config;
+use crate::config::schema::DataConfig;
 use crate::error::Result;
 use crate::random::SampleKeys;
-use crate::torch::{tensor_over, to_channels_last, upload};
+use crate::torch::{to_channels_last, upload};
 
-/// A part of the data, by what it is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Part {
-    Retain,
-    Forget,
-    /// Retain and forget together: what the base model trains on.
-    Train,
-    /// As many retain samples as there are forget samples.
-    RetainSubset,
-    /// Disjoint from all training data: ReGUn's reference images.
-    HeldOut,
-    Val,
-    Test,
-}
-
-impl Part {
-    pub fn name(self) -> &'static str {
-        match self {
-            Part::Retain => "retain",
-            Part::Forget => "forget",
-            Part::Train => "train",
-            Part::RetainSubset => "retain_subset",
-            Part::HeldOut => "heldout",
-            Part::Val => "val",
-            Part::Test => "test",
-        }
-    }
-}
-
-/// Images with their labels, on the rank's device; the pixels stay in host memory where they do not fit there. uint8,
-/// unless they are network input already.
-pub struct DeviceImages {
-    /// [N, C, H, W]. Only ever read: in host memory it may be a file that is mapped.
-    pixels: Tensor,
-    /// int64 [N] on the rank's device.
-    labels: Tensor,
-    host_labels: Vec<i64>,
-}
-
-impl DeviceImages {
-    /// `pixels` [N, C, H, W], one label per image.
-    pub fn new(pixels: Tensor, labels: Vec<i64>) -> Self {
-        DeviceImages { labels: Tensor::from_slice(&labels).to_device(pixels.device()), pixels, host_labels: labels }
-    }
-
-    /// In host memory the pixels are those of `images`, not a copy.
-    fn place(images: &Images, pixels_on: Device, device: Device) -> Result<Self> {
-        let shape = [images.labels.len(), images.channels, images.height, images.width].map(|side| side as i64);
-        Ok(DeviceImages {
-            pixels: tensor_over(images.pixels.clone(), &shape)?.f_to_device(pixels_on)?,
-            labels: Tensor::from_slice(&images.labels).f_to_device(device)?,
-            host_labels: images.labels.clone(),
-        })
-    }
-
-    pub fn labels(&self) -> &[i64] {
-        &self.host_labels
-    }
-}
-
-/// Everything a run knows about its data: the resident sets, the roles, and the transforms.
+/// The data of a run: images and labels as tensors, the samples of each part, and the transforms.
 pub struct DeviceDataset {
+    // --- images ---
     train: DeviceImages,
     test: DeviceImages,
+    device: Device,
+    num_classes: usize,
+
+    // --- samples of the parts ---
     parts: SplitIndices,
     train_full: Vec<usize>,
     test_indices: Vec<usize>,
-    /// None where the images are network input already.
+
+    // --- configuration ---
+    /// `None` if the images are network input already.
     augment: Option<Augment>,
-    num_classes: usize,
     eval_batch_size: usize,
-    device: Device,
 }
 
 impl DeviceDataset {
-    /// Moves `dataset` to `device`, or its batches one by one where it does not fit there; batches come out in `kind`.
+    /// Moves `dataset` to `device`. If the pixels do not fit there they stay in host memory, and each batch is uploaded
+    /// on its own. Batches have the dtype `kind`.
     pub fn new(
         dataset: &Dataset,
         parts: SplitIndices,
-        config: &config::DataConfig,
+        config: &DataConfig,
         kind: Kind,
         device: Device,
     ) -> Result<Self> {
         let augment = Augment::new(&config.transforms, (dataset.train.height, dataset.train.width), kind, device)?;
         let pixels_on = pixel_placement::choose(&[&dataset.train, &dataset.test], device)?;
+        let began = Instant::now();
         let place = |images| DeviceImages::place(images, pixels_on, device);
         let (train, test) = (place(&dataset.train)?, place(&dataset.test)?);
+        tracing::debug!(
+            "data uploaded: {}, {} bytes of pixels on {pixels_on:?} for the device {device:?}, {:.3} s",
+            dataset.name,
+            dataset.train.pixels.len() + dataset.test.pixels.len(),
+            began.elapsed().as_secs_f64()
+        );
         let mut dataset = Self::prepared(train, test, parts, dataset.num_classes, config.eval_batch_size);
         dataset.augment = Some(augment);
         Ok(dataset)
     }
 
-    /// Data that is network input already: no transforms. `eval_batch_size` is the samples of one evaluation batch.
+    /// A data set whose images are network input already: it has no transforms. `eval_batch_size` is the number of
+    /// samples of one evaluation batch.
     pub fn prepared(
         train: DeviceImages,
         test: DeviceImages,
@@ -112,7 +70,7 @@ impl DeviceDataset {
         eval_batch_size: usize,
     ) -> Self {
         DeviceDataset {
-            test_indices: (0..test.host_labels.len()).collect(),
+            test_indices: (0..test.labels().len()).collect(),
             device: train.labels.device(),
             train,
             test,
@@ -128,7 +86,8 @@ impl DeviceDataset {
         self.num_classes
     }
 
-    /// Samples of one evaluation batch on one rank. Part of the numbers' identity: another size may change last bits.
+    /// Samples of one evaluation batch on one rank. It belongs to the identity of the numbers: another size may change
+    /// their last bits.
     pub fn eval_batch_size(&self) -> usize {
         self.eval_batch_size
     }
@@ -137,7 +96,7 @@ impl DeviceDataset {
         self.device
     }
 
-    /// Indices of a part, sorted, into the training set (`Part::Test`: into the test set).
+    /// Sorted indices of a part into the training set (`Part::Test`: into the test set).
     pub fn indices(&self, part: Part) -> &[usize] {
         match part {
             Part::Retain => &self.parts.retain,
@@ -150,8 +109,8 @@ impl DeviceDataset {
         }
     }
 
-    /// The least and the greatest value that a pixel of network input may have, [1, C, 1, 1] each. None where the data
-    /// is network input already: nobody knows what it was made from.
+    /// The least and the greatest value of a pixel of network input, [1, C, 1, 1] each. `None` if the images are
+    /// network input already: their normalisation is not known.
     pub fn bounds(&self) -> Option<(Tensor, Tensor)> {
         self.augment.as_ref().map(Augment::bounds)
     }
@@ -163,7 +122,7 @@ impl DeviceDataset {
     }
 
     pub fn label(&self, part: Part, index: usize) -> i64 {
-        self.set(part).host_labels[index]
+        self.set(part).labels()[index]
     }
 
     fn set(&self, part: Part) -> &DeviceImages {
@@ -174,12 +133,12 @@ impl DeviceDataset {
     }
 
     /// Network input and labels of the samples `indices` (into the set that `part` belongs to): images
-    /// [n, C, S, S] channels-last, labels int64 [n]. With `keys` the training transforms, drawn by them; without,
-    /// those of evaluation.
+    /// [n, C, S, S] channels-last, labels int64 [n]. With `keys` the training transforms are applied, with random draws
+    /// from those keys; without `keys` the evaluation transforms.
     pub fn load_batch(&self, part: Part, indices: &[usize], keys: Option<&SampleKeys<'_>>) -> Result<(Tensor, Tensor)> {
         let set = self.set(part);
         let rows: Vec<i64> = indices.iter().map(|&index| index as i64).collect();
-        // Pixels that stayed in host memory are gathered there.
+        // Pixels in host memory are gathered there.
         let rows = upload(&Tensor::f_from_slice(&rows)?, set.pixels.device())?;
         let pixels = upload(&set.pixels.f_index_select(0, &rows)?, self.device)?;
         let images = match (&self.augment, keys) {

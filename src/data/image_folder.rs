@@ -1,16 +1,19 @@
 //! A user's own images: `train/<class>/*` and `test/<class>/*`, JPEG or PNG.
 //!
-//! The classes are the folders of `train`, sorted; `test` may lack some of them, and may have no others.
+//! The classes are the folders of `train`, sorted. `test` may lack some of them, but may have no others.
 
 use std::path::Path;
 
-use super::listing::{self, Listing};
+use super::listing::{self, ImageListing};
 use crate::error::{Error, Result, did_you_mean};
 
 const HINT: &str = "wanted train/<class>/* and test/<class>/* with JPEG or PNG files";
 
-/// Lists the tree in `data_dir`. Fails with `Missing` where it has another shape.
-pub fn list(data_dir: &Path) -> Result<Listing> {
+/// Lists the tree in `data_dir`.
+///
+/// # Errors
+/// `Missing` if the tree has another structure.
+pub fn list(data_dir: &Path) -> Result<ImageListing> {
     let place = data_dir.display();
     for part in ["train", "test"] {
         if !data_dir.join(part).is_dir() {
@@ -26,7 +29,7 @@ pub fn list(data_dir: &Path) -> Result<Listing> {
     let mut tested = Vec::new();
     for class in listing::folders(&data_dir.join("test"))? {
         let Some(&label) = positions.get(class.as_str()) else {
-            return Err(Error::missing(format!("test in {place} has the class `{class}`, which train has not"))
+            return Err(Error::missing(format!("test in {place} has the class `{class}`, which train does not have"))
                 .hint(did_you_mean(&class, class_names.iter().map(String::as_str))));
         };
         tested.push((class, label));
@@ -34,7 +37,7 @@ pub fn list(data_dir: &Path) -> Result<Listing> {
     if tested.is_empty() {
         return Err(Error::missing(format!("test in {place} has no class folders")).hint(HINT));
     }
-    Ok(Listing {
+    Ok(ImageListing {
         root: data_dir.to_path_buf(),
         train: listing::classes_in(data_dir, "train", &listing::numbered(&class_names), "")?,
         test: listing::classes_in(data_dir, "test", &tested, "")?,

@@ -1,8 +1,8 @@
-//! The image files of a data set that is a tree of folders: which ones, in which order, of which class.
+//! Lists the image files of a data set that is a tree of folders, in order and with their classes.
 //!
-//! Names sort by their bytes, which is Python's order of text: classes and images come as torchvision's `ImageFolder`
-//! has them. Splits go by position, so this order is part of a data set's identity. Names that begin with a dot are
-//! not seen.
+//! Names are sorted by their bytes, which is Python's order of text: classes and images come in the order of
+//! torchvision's `ImageFolder`. Splits refer to positions, so this order is part of a data set's identity. Names that
+//! begin with a dot are ignored.
 
 use std::collections::HashMap;
 use std::fs;
@@ -16,34 +16,34 @@ use sha2::{Digest, Sha256};
 use crate::digest::hex;
 use crate::error::{Error, Result};
 
-/// A data set, not yet read.
+/// The image files of a data set, not yet read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listing {
+pub struct ImageListing {
     pub root: PathBuf,
-    /// The name of class `i` at place `i`.
+    /// The name of class `i` at position `i`.
     pub class_names: Vec<String>,
-    pub train: Vec<Entry>,
-    pub test: Vec<Entry>,
+    pub train: Vec<ImageFile>,
+    pub test: Vec<ImageFile>,
 }
 
 /// One image file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Below the root, with `/` between the parts.
+pub struct ImageFile {
+    /// Path below the root, with `/` between its components.
     pub path: String,
     pub label: i64,
     bytes: u64,
-    /// Nanoseconds since 1970.
+    /// Time of the last change, in nanoseconds since 1970.
     modified: u128,
 }
 
-impl Listing {
-    /// SHA-256 (hex) over names, classes, sizes and times of change: a file that was touched gives another key.
+impl ImageListing {
+    /// SHA-256 (hex) over names, classes, sizes and times of change. A file that was touched changes the key.
     pub fn key(&self) -> String {
         let mut hasher = Sha256::new();
         for part in [&self.train, &self.test] {
             hasher.update((part.len() as u64).to_le_bytes());
-            for Entry { path, label, bytes, modified } in part {
+            for ImageFile { path, label, bytes, modified } in part {
                 hasher.update(format!("{path}\0{label}\0{bytes}\0{modified}\0"));
             }
         }
@@ -52,9 +52,12 @@ impl Listing {
     }
 }
 
-/// `folder/<class>/<below>/*` under `root` for each of `classes`, of which each gets its label and must have an image.
-/// `below` may be empty.
-pub fn classes_in(root: &Path, folder: &str, classes: &[(String, i64)], below: &str) -> Result<Vec<Entry>> {
+/// Lists the files `folder/<class>/<below>/*` under `root` for each of `classes` (name and label). `below` may be
+/// empty.
+///
+/// # Errors
+/// `Missing` if a class has no image or a folder cannot be read.
+pub fn classes_in(root: &Path, folder: &str, classes: &[(String, i64)], below: &str) -> Result<Vec<ImageFile>> {
     let of_class = |(class, label): &(String, i64)| {
         let folder = if below.is_empty() { format!("{folder}/{class}") } else { format!("{folder}/{class}/{below}") };
         let files = files(root, &folder, *label)?;
@@ -63,38 +66,38 @@ pub fn classes_in(root: &Path, folder: &str, classes: &[(String, i64)], below: &
                 "the class `{class}` has no images: {folder} in {} is empty",
                 root.display()
             ))
-            .hint("take the class's folder away, or put its images there")),
+            .hint("remove the folder of the class, or put its images there")),
             false => Ok(files),
         }
     };
-    let lists: Vec<Vec<Entry>> = classes.par_iter().map(of_class).collect::<Result<_>>()?;
+    let lists: Vec<Vec<ImageFile>> = classes.par_iter().map(of_class).collect::<Result<_>>()?;
     Ok(lists.concat())
 }
 
-/// The files of a folder below `root`, sorted; all get the same label for now.
-pub fn files(root: &Path, folder: &str, label: i64) -> Result<Vec<Entry>> {
+/// Lists the files of a folder below `root`, sorted. All get the same label.
+pub fn files(root: &Path, folder: &str, label: i64) -> Result<Vec<ImageFile>> {
     let mut entries = Vec::new();
     for name in names(&root.join(folder))? {
         let path = format!("{folder}/{name}");
         let fail = |error: &io::Error| unreadable(&root.join(&path), error);
-        let facts = fs::metadata(root.join(&path)).map_err(|error| fail(&error))?;
-        if !facts.is_file() {
+        let metadata = fs::metadata(root.join(&path)).map_err(|error| fail(&error))?;
+        if !metadata.is_file() {
             return Err(Error::missing(format!("{} is a folder, wanted an image", root.join(&path).display()))
                 .hint("the images of a class lie side by side in one folder"));
         }
-        let modified = facts.modified().map_err(|error| fail(&error))?;
+        let modified = metadata.modified().map_err(|error| fail(&error))?;
         let modified = modified.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
-        entries.push(Entry { path, label, bytes: facts.len(), modified });
+        entries.push(ImageFile { path, label, bytes: metadata.len(), modified });
     }
     Ok(entries)
 }
 
-/// The folders of a folder, sorted.
+/// Names of the folders in a folder, sorted.
 pub fn folders(path: &Path) -> Result<Vec<String>> {
     Ok(names(path)?.into_iter().filter(|name| path.join(name).is_dir()).collect())
 }
 
-/// The names in a folder, sorted.
+/// Names in a folder, sorted.
 fn names(folder: &Path) -> Result<Vec<String>> {
     let fail = |error: io::Error| unreadable(folder, &error);
     let mut names = Vec::new();
@@ -111,17 +114,17 @@ fn names(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Classes with their positions.
+/// Pairs each class with its position, which is its label.
 pub fn numbered(names: &[String]) -> Vec<(String, i64)> {
     names.iter().cloned().zip(0..).collect()
 }
 
-/// The position of each class by its name.
+/// Maps the name of each class to its position, which is its label.
 pub fn positions(names: &[String]) -> HashMap<&str, i64> {
     names.iter().map(String::as_str).zip(0..).collect()
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Error {
     Error::missing(format!("cannot read {}: {error}", path.display()))
-        .hint("unpack or copy the data set again, or check who may read it")
+        .hint("unpack or copy the data set again, or check its permissions")
 }

@@ -1,116 +1,46 @@
-//! Which samples come when.
+//! Makes batches.
 //!
-//! A [`Sampler`] is a description: a pool of samples, shuffled or not. A [`DataLoader`] walks it. Order and augmentation are
-//! functions of (seed, purpose, pass), so a loader's only state is its position, and a batch can be made again at any
-//! time, on any number of ranks.
-
-use std::ops::Range;
+//! Order and augmentation are functions of (seed, purpose, pass). So the position is the only state of a loader, and
+//! any batch can be made again at any time, on any number of ranks.
 
 use tch::Tensor;
 
 use super::augment::View;
-use super::device_dataset::{DeviceDataset, Part};
+use super::batch::Batch;
+use super::device_dataset::DeviceDataset;
+use super::part::Part;
+use super::sampler::{Pool, Sampler};
 use crate::distributed::World;
 use crate::error::{Error, Result};
 use crate::random::{RandomStream, SampleKeys};
 use crate::torch::{to_channels_last, upload};
 
-/// Samples that a sampler draws from.
-#[derive(Debug)]
-pub enum Pool {
-    /// A part of the data set, seen through a transform.
-    Part(Part, View),
-    /// Samples that a method made: images [n, C, S, S] as the network takes them, labels int64 [n].
-    Made { images: Tensor, labels: Tensor },
-}
-
-impl Clone for Pool {
-    fn clone(&self) -> Self {
-        match self {
-            Pool::Part(part, view) => Pool::Part(*part, *view),
-            Pool::Made { images, labels } => {
-                Pool::Made { images: images.shallow_clone(), labels: labels.shallow_clone() }
-            }
-        }
-    }
-}
-
-/// A stream of batches: what is in it, in which order, and whether an epoch ends with it.
-#[derive(Debug, Clone)]
-pub struct Sampler {
-    /// The name by which the method finds its batch; part of every random key.
-    pub name: &'static str,
-    pub pools: Vec<Pool>,
-    pub shuffled: bool,
-    /// A driving sampler is walked once per pass and ends the pass when it is exhausted; others run on, pass after pass
-    /// of their own, across epochs.
-    pub ends_pass: bool,
-}
-
-impl Sampler {
-    /// Shuffled, augmented, and an epoch ends with it.
-    pub fn train(part: Part) -> Self {
-        Sampler { name: part.name(), pools: vec![Pool::Part(part, View::Train)], shuffled: true, ends_pass: true }
-    }
-
-    /// Shuffled, and never ends: reshuffled for each pass, running on across epochs.
-    pub fn cycle(part: Part, view: View) -> Self {
-        Sampler { name: part.name(), pools: vec![Pool::Part(part, view)], shuffled: true, ends_pass: false }
-    }
-
-    /// In data set order instead of shuffled.
-    pub fn in_order(mut self) -> Self {
-        self.shuffled = false;
-        self
-    }
-}
-
-/// One global batch: this rank's share of it as tensors, and the whole of it as indices.
-pub struct Batch {
-    /// This rank's images [n, C, S, S], channels-last; n may be 0.
-    pub images: Tensor,
-    /// This rank's labels, int64 [n].
-    pub labels: Tensor,
-    /// Positions in the sampler's joined pools of *all* samples of the batch, over all ranks.
-    pub global: Vec<usize>,
-    /// Which of `global` this rank holds.
-    pub shard: Range<usize>,
-    /// Samples of this sampler in the whole optimizer step (all its micro-steps, all ranks): what sums are divided by.
-    pub step_count: usize,
-    /// What layers draw from in train mode, and in which pass over the sampler.
-    pub layer_stream: RandomStream,
-    pub pass: u64,
-}
-
-impl Batch {
-    /// This rank's positions in the joined pools.
-    pub fn local(&self) -> &[usize] {
-        &self.global[self.shard.clone()]
-    }
-
-    /// Who this rank's samples are, for layers that draw at random: their positions in the joined pools.
-    pub fn keys(&self) -> SampleKeys<'_> {
-        SampleKeys { stream: &self.layer_stream, epoch: self.pass, samples: self.local() }
-    }
-}
-
-/// Walks a sampler.
+/// Walks a [`Sampler`] and makes its batches.
 pub struct DataLoader {
+    // --- configuration ---
     sampler: Sampler,
     /// Number of samples of each pool.
     sizes: Vec<usize>,
+    /// Samples of one batch, over all ranks.
     batch_size: usize,
+
+    // --- random streams ---
     order_stream: RandomStream,
     augment_stream: RandomStream,
     layer_stream: RandomStream,
-    /// Order of one pass, kept while the pass lasts.
+
+    // --- runtime state ---
+    /// A pass and its order, cached while the pass lasts.
     order: Option<(u64, Vec<usize>)>,
-    /// Batches drawn so far: the position of a sampler that does not drive.
+    /// Batches drawn so far: the position of a sampler that cycles.
     drawn: u64,
 }
 
 impl DataLoader {
-    /// `purpose` names what the batches are for (part of the model and phase). A sampler without samples is an error.
+    /// `purpose` is part of every random key: the role of the model and the phase.
+    ///
+    /// # Errors
+    /// `Usage` if the sampler has no samples.
     pub fn new(sampler: Sampler, dataset: &DeviceDataset, batch_size: usize, seed: u64, purpose: &str) -> Result<Self> {
         let sizes: Vec<usize> = sampler
             .pools
@@ -140,6 +70,7 @@ impl DataLoader {
         self.sampler.name
     }
 
+    /// True if the sampler is walked once per pass and ends it, see [`Sampler::ends_pass`].
     pub fn ends_pass(&self) -> bool {
         self.sampler.ends_pass
     }
@@ -159,8 +90,8 @@ impl DataLoader {
         self.drawn
     }
 
-    /// The batch that is `ahead` draws from the next one: (pass, batch of the pass).
-    fn place(&self, epoch: u64, step: usize, ahead: i64) -> (u64, usize) {
+    /// Position of the batch that is `ahead` draws after the next one: (pass over the sampler, batch within that pass).
+    fn position(&self, epoch: u64, step: usize, ahead: i64) -> (u64, usize) {
         if self.sampler.ends_pass {
             return (epoch, (step as i64 + ahead) as usize);
         }
@@ -169,24 +100,26 @@ impl DataLoader {
         (draw / batches, (draw % batches) as usize)
     }
 
-    /// Samples of the batch that is `ahead` draws from the next one, over all ranks.
+    /// Samples, over all ranks, of the batch that is `ahead` draws after the next one.
     pub fn size_at(&self, epoch: u64, step: usize, ahead: i64) -> usize {
-        let (_, batch) = self.place(epoch, step, ahead);
+        let (_, batch) = self.position(epoch, step, ahead);
         self.batch_size.min(self.samples() - batch * self.batch_size)
     }
 
-    /// The next batch: number `step` of epoch `epoch` for a driving sampler, the next of the cycle otherwise.
-    pub fn next(&mut self, dataset: &DeviceDataset, world: &World, epoch: u64, step: usize) -> Result<Batch> {
-        let (pass, batch) = self.place(epoch, step, 0);
+    /// Makes the next batch. If the sampler ends the pass, that is batch `step` of epoch `epoch`; else the next one of
+    /// the cycle.
+    pub fn next_batch(&mut self, dataset: &DeviceDataset, world: &World, epoch: u64, step: usize) -> Result<Batch> {
+        let (pass, batch) = self.position(epoch, step, 0);
         self.drawn += 1;
         let range = batch * self.batch_size..self.samples().min((batch + 1) * self.batch_size);
         let global = self.order_of(pass)[range].to_vec();
         let shard = world.shard(global.len());
-        let (images, labels) = self.load(dataset, &global[shard.clone()], pass)?;
+        let (images, labels) = self.load_samples(dataset, &global[shard.clone()], pass)?;
         let layer_stream = self.layer_stream;
         Ok(Batch { images, labels, step_count: global.len(), global, shard, layer_stream, pass })
     }
 
+    /// Order of the samples in a pass over the sampler.
     fn order_of(&mut self, pass: u64) -> &[usize] {
         let known = matches!(&self.order, Some((of, _)) if *of == pass);
         if !known {
@@ -200,11 +133,11 @@ impl DataLoader {
     }
 
     /// Images and labels at these positions of the joined pools, in this order.
-    fn load(&self, dataset: &DeviceDataset, positions: &[usize], pass: u64) -> Result<(Tensor, Tensor)> {
+    fn load_samples(&self, dataset: &DeviceDataset, positions: &[usize], pass: u64) -> Result<(Tensor, Tensor)> {
         if let [Pool::Part(part, view)] = self.sampler.pools.as_slice() {
             return self.load_part(dataset, *part, *view, positions.iter().copied(), pass);
         }
-        // Each pool fetches its own samples; one index_select restores the order of the batch.
+        // Each pool loads its own samples; one index_select then restores the order of the batch.
         let (mut images, mut labels, mut places) = (Vec::new(), Vec::new(), Vec::new());
         let mut start = 0;
         for (pool, &size) in self.sampler.pools.iter().zip(&self.sizes) {
@@ -233,6 +166,7 @@ impl DataLoader {
         Ok((images, Tensor::cat(&labels, 0).index_select(0, &back)))
     }
 
+    /// Images and labels at these positions of one part.
     fn load_part(
         &self,
         dataset: &DeviceDataset,

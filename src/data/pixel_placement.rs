@@ -1,17 +1,18 @@
-//! Whether the images of a run live on its device or in host memory: decided from their number and size, before any
-//! memory runs out.
+//! Decides if the images of a run live on its device or in host memory. The decision compares their bytes with the free
+//! memory, before any memory runs out.
 
 use tch::Device;
 
+use super::images::Images;
 use super::pixels::Pixels;
-use super::source::Images;
 use crate::error::Result;
 use crate::memory::HostMemory;
 use crate::torch::free_device_memory;
 
 const GIB: f64 = (1_u64 << 30) as f64;
 
-/// Where the pixels of `sets` go on a rank that computes on `device`; what it costs to have too little is said.
+/// Chooses the device for the pixels of `sets` on a rank that computes on `device`: that device, or the CPU. If memory
+/// is short, a message explains the cost.
 pub fn choose(sets: &[&Images], device: Device) -> Result<Device> {
     let bytes: u64 = sets.iter().map(|images| images.pixels.len() as u64).sum();
     if let Some(free) = free_device_memory(device)? {
@@ -20,7 +21,7 @@ pub fn choose(sets: &[&Images], device: Device) -> Result<Device> {
         }
         tracing::info!(
             "the images take {:.1} GiB, more than half of the {:.1} GiB that are free on {device:?}: they stay in host \
-             memory, and each batch is uploaded when it is needed",
+             memory, and each batch is uploaded on its own",
             bytes as f64 / GIB,
             free as f64 / GIB
         );
@@ -37,7 +38,8 @@ pub fn choose(sets: &[&Images], device: Device) -> Result<Device> {
     Ok(Device::Cpu)
 }
 
-/// The other half is for the model, its activations and its optimizer.
+/// True if the images take at most half of the free memory. The other half is for the model, its activations and its
+/// optimizer.
 fn fits_beside_training(bytes: u64, free: u64) -> bool {
     bytes <= free / 2
 }
@@ -47,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn images_may_take_half_of_what_is_free() {
+    fn images_may_take_half_of_the_free_memory() {
         let tiny_imagenet = 110_000 * 3 * 64 * 64;
         assert!(fits_beside_training(tiny_imagenet, 16 << 30));
         assert!(!fits_beside_training(tiny_imagenet, 2 << 30));

@@ -1,4 +1,4 @@
-//! The pixels of a data set in host memory: owned, or a file that is mapped and so shared by all processes of a node.
+//! The pixels of a data set in host memory: owned bytes, or a mapped file, which all processes of a node share.
 
 use std::fmt;
 use std::fs::File;
@@ -12,11 +12,11 @@ use memmap2::Mmap;
 #[derive(Clone)]
 pub enum Pixels {
     Owned(Arc<Vec<u8>>),
-    Mapped(Mapped),
+    Mapped(MappedFile),
 }
 
 impl Pixels {
-    /// Adds bytes at the end. A mapped file cannot grow: it is copied first.
+    /// Appends bytes. A mapped file cannot grow, so it is copied first.
     pub(super) fn extend(&mut self, bytes: &[u8]) {
         if let Pixels::Mapped(mapped) = self {
             *self = mapped.to_vec().into();
@@ -26,7 +26,7 @@ impl Pixels {
         }
     }
 
-    /// Keeps the first `length` bytes, or all where there are fewer.
+    /// Keeps the first `length` bytes, or all if there are fewer.
     pub(super) fn truncate(&mut self, length: usize) {
         match self {
             Pixels::Owned(owned) => Arc::make_mut(owned).truncate(length),
@@ -67,33 +67,33 @@ impl fmt::Debug for Pixels {
     }
 }
 
-/// A stretch of a file, mapped read-only. Clones and slices share the map.
+/// A range of bytes of a file, mapped read-only. Clones and slices share the map.
 #[derive(Clone)]
-pub struct Mapped {
+pub struct MappedFile {
     map: Arc<Mmap>,
     range: Range<usize>,
 }
 
-impl Mapped {
-    /// The whole file, which nobody may write to or shorten while it is mapped: see [`super::pack`].
+impl MappedFile {
+    /// Maps the whole file. No process may write to it or shorten it while it is mapped; the module `pack` takes care
+    /// of that.
     pub fn open(file: &File) -> io::Result<Self> {
-        // SAFETY: the bytes of a map change under our hands if somebody writes to the file, and are gone (SIGBUS ends
-        // the process) if somebody shortens it. The files that we map are packs: written under another name, put in
-        // place by a rename when they are complete, and replaced only by a rename again, which leaves this map on the
-        // old file. Nothing that regun does opens a pack for writing; their owner's own tools are beyond our reach, as
-        // with any program that maps files.
+        // SAFETY: a write to the file would change the mapped bytes, and shortening it would end the process with
+        // SIGBUS. The mapped files are packs. A pack is written under another name, renamed when it is complete, and
+        // replaced only by another rename, which leaves this map on the old file. regun never opens a pack for writing.
+        // It cannot stop other programs from doing so, as with any program that maps files.
         let map = unsafe { Mmap::map(file)? };
-        Ok(Mapped { range: 0..map.len(), map: Arc::new(map) })
+        Ok(MappedFile { range: 0..map.len(), map: Arc::new(map) })
     }
 
-    /// `range` counts from the start of this stretch and lies within it.
+    /// A part of this range. `range` counts from its start and must lie within it.
     pub fn slice(&self, range: Range<usize>) -> Self {
         let start = self.range.start;
-        Mapped { map: Arc::clone(&self.map), range: start + range.start..start + range.end }
+        MappedFile { map: Arc::clone(&self.map), range: start + range.start..start + range.end }
     }
 }
 
-impl Deref for Mapped {
+impl Deref for MappedFile {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -108,10 +108,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn owned_and_mapped_are_cut_and_extended_alike() {
+    fn owned_and_mapped_pixels_truncate_and_extend_in_the_same_way() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&[9, 1, 2, 3, 4, 9]).unwrap();
-        let mapped = Pixels::Mapped(Mapped::open(&file).unwrap().slice(1..5));
+        let mapped = Pixels::Mapped(MappedFile::open(&file).unwrap().slice(1..5));
         for mut pixels in [mapped, Pixels::from(vec![1, 2, 3, 4])] {
             let before = pixels.clone();
             pixels.truncate(9);

@@ -1,25 +1,27 @@
 //! Tiny ImageNet (Stanford CS231n, 2015): 64x64 images of 200 classes, 500 of each for training and 50 for validation.
 //!
 //!     train/<wnid>/images/*.JPEG
-//!     val/images/*.JPEG, val/val_annotations.txt    the test set here: the published test part has no labels
+//!     val/images/*.JPEG, val/val_annotations.txt    used as the test set: the published test part has no labels
 //!
-//! The class of an image is the position of its wnid among the sorted training folders. Training images come class by
-//! class, test images by file name.
+//! The class of an image is the position of its wnid (WordNet id) among the sorted training folders. Training images
+//! are ordered by class, test images by file name.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::listing::{self, Entry, Listing};
+use super::listing::{self, ImageFile, ImageListing};
 use crate::error::{Error, Result};
 
 pub const FOLDER: &str = "tiny-imagenet-200";
 const ANNOTATIONS: &str = "val/val_annotations.txt";
 pub const URL: &str = "https://cs231n.stanford.edu/tiny-imagenet-200.zip";
 
-/// Lists the set that lies in `data_dir`, or in the folder of its own name below it.
+/// Lists the set in `data_dir`, or in the folder [`FOLDER`] below it.
 ///
-/// Fails with `Missing` where a part of it is not there, or where images and annotations do not fit each other.
-pub fn list(data_dir: &Path) -> Result<Listing> {
+/// # Errors
+/// `Missing` if a part of the set is absent, or if images and annotations do not match.
+pub fn list(data_dir: &Path) -> Result<ImageListing> {
     let root = find(data_dir)?;
     let class_names = listing::folders(&root.join("train"))?;
     if class_names.is_empty() {
@@ -27,7 +29,7 @@ pub fn list(data_dir: &Path) -> Result<Listing> {
     }
     let train = listing::classes_in(&root, "train", &listing::numbered(&class_names), "images")?;
     let test = annotated(&root, &class_names)?;
-    Ok(Listing { root, class_names, train, test })
+    Ok(ImageListing { root, class_names, train, test })
 }
 
 fn find(data_dir: &Path) -> Result<PathBuf> {
@@ -35,23 +37,23 @@ fn find(data_dir: &Path) -> Result<PathBuf> {
     let Some(root) = places.iter().find(|root| root.join("train").is_dir()) else {
         let place = data_dir.display();
         return Err(Error::missing(format!("Tiny ImageNet is not in {place}: there is no folder train"))
-            .hint(format!("set data.data_dir to the {FOLDER} that has it, or fetch {URL} and unpack it")));
+            .hint(format!("set data.data_dir to the folder {FOLDER}, or fetch {URL} and unpack it")));
     };
     for part in ["val/images", ANNOTATIONS] {
         if !root.join(part).exists() {
-            return Err(incomplete(root, &format!("{part} is missing, which the test set is made of")));
+            return Err(incomplete(root, &format!("{part} is missing; it belongs to the test set")));
         }
     }
     Ok(root.clone())
 }
 
-/// The images of `val/images` with the classes that the annotations give them: lines of file name, wnid and a box.
-fn annotated(root: &Path, class_names: &[String]) -> Result<Vec<Entry>> {
+/// Lists `val/images` with the classes from the annotations. Each line has a file name, a wnid and a box.
+fn annotated(root: &Path, class_names: &[String]) -> Result<Vec<ImageFile>> {
     let path = root.join(ANNOTATIONS);
     let text = fs::read_to_string(&path)
         .map_err(|error| Error::missing(format!("cannot read {}: {error}", path.display())).hint(again()))?;
     let classes = listing::positions(class_names);
-    let mut labels = std::collections::HashMap::new();
+    let mut labels = HashMap::new();
     for (i, line) in text.lines().enumerate() {
         let mut columns = line.split('\t');
         let (Some(file), Some(wnid)) = (columns.next(), columns.next()) else {
@@ -71,8 +73,8 @@ fn annotated(root: &Path, class_names: &[String]) -> Result<Vec<Entry>> {
         }
     }
     if let Some(absent) = labels.keys().min() {
-        let what = format!("{} file(s) of {ANNOTATIONS} are not in val/images, {absent} among them", labels.len());
-        return Err(incomplete(root, &what));
+        let reason = format!("{} file(s) of {ANNOTATIONS} are not in val/images, {absent} among them", labels.len());
+        return Err(incomplete(root, &reason));
     }
     if test.is_empty() {
         return Err(incomplete(root, "val/images is empty"));
@@ -80,12 +82,12 @@ fn annotated(root: &Path, class_names: &[String]) -> Result<Vec<Entry>> {
     Ok(test)
 }
 
-fn wrong(path: &Path, line: usize, what: &str) -> Error {
-    Error::missing(format!("{}:{}: {what}", path.display(), line + 1)).hint(again())
+fn wrong(path: &Path, line: usize, reason: &str) -> Error {
+    Error::missing(format!("{}:{}: {reason}", path.display(), line + 1)).hint(again())
 }
 
-fn incomplete(root: &Path, what: &str) -> Error {
-    Error::missing(format!("Tiny ImageNet in {} is not complete: {what}", root.display())).hint(again())
+fn incomplete(root: &Path, reason: &str) -> Error {
+    Error::missing(format!("Tiny ImageNet in {} is not complete: {reason}", root.display())).hint(again())
 }
 
 fn again() -> String {

@@ -1,4 +1,4 @@
-//! What a file must hash to.
+//! Published checksums.
 
 use std::fs::File;
 use std::io::Read;
@@ -14,12 +14,12 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Copy)]
 pub enum Checksum<'a> {
     Md5(&'a str),
-    /// All digits, or the first ones where no more are published (PyTorch's file names have eight).
+    /// All digits, or the first ones if no more are published (PyTorch's file names have eight).
     Sha256(&'a str),
 }
 
 impl Checksum<'_> {
-    /// What is different about the file at `path`; `None` where nothing is.
+    /// Compares the file at `path`: `None` if it has this checksum, else a text with both checksums.
     pub(super) fn difference(&self, path: &Path) -> Result<Option<String>> {
         let (name, wanted, got) = match self {
             Checksum::Md5(wanted) => ("md5", wanted, hash::<Md5>(path)?),

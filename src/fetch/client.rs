@@ -5,14 +5,15 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
-use super::{RetryPolicy, proxy};
+use super::proxy;
+use super::retry_policy::RetryPolicy;
 use crate::error::{Error, Result};
 
-/// Certificates to trust instead of Mozilla's, which are compiled in: for networks with a certificate authority of
-/// their own. OpenSSL's variable.
+/// Environment variable with the file of the certificates to trust instead of Mozilla's, which are compiled in.
+/// Networks with their own certificate authority need it. OpenSSL reads the same variable.
 const CERTIFICATES: &str = "SSL_CERT_FILE";
 
-/// A client for one address and what that redirects to.
+/// A client for one address and the addresses that it redirects to.
 pub(super) fn agent(url: &str, retry: &RetryPolicy) -> Result<Agent> {
     let RetryPolicy { connect, stall, .. } = *retry;
     let tls = TlsConfig::builder().root_certs(certificates()?).build();
@@ -32,8 +33,8 @@ fn certificates() -> Result<RootCerts> {
     let Some(path) = std::env::var_os(CERTIFICATES).filter(|path| !path.is_empty()) else {
         return Ok(RootCerts::WebPki);
     };
-    let unusable = |what: String| {
-        Error::usage(format!("{CERTIFICATES}={}: {what}", path.display()))
+    let unusable = |reason: String| {
+        Error::usage(format!("{CERTIFICATES}={}: {reason}", path.display()))
             .hint("wanted a file of PEM certificates; without the variable Mozilla's are used")
     };
     let text = std::fs::read(&path).map_err(|error| unusable(error.to_string()))?;
@@ -49,7 +50,7 @@ fn certificates() -> Result<RootCerts> {
     Ok(certificates.into())
 }
 
-/// What a failed request means, in words, and whether another attempt may help.
+/// Explains a failed request in words. The flag says if another attempt may help.
 pub(super) fn explain(error: &ureq::Error, retry: &RetryPolicy) -> (String, bool) {
     let seconds = |limit: Duration| limit.as_secs_f64();
     match error {

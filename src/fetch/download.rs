@@ -1,8 +1,8 @@
-//! A file over HTTP, in as many attempts as it takes.
+//! Downloads one file over HTTP, with retries and resumption.
 //!
-//! What came is kept from attempt to attempt and from run to run, and the rest is asked for with a Range. Whether the
-//! pieces belong together is not asked of the server (an ETag, say): the checksum of the whole tells, and where it is
-//! wrong, everything is fetched afresh, once.
+//! The bytes received so far are kept between attempts and between runs; the next request asks for the rest with a
+//! Range header. The server is not asked if the pieces belong to one file (with an ETag, for example): the checksum of
+//! the whole file decides. If it is wrong, the whole file is downloaded again, once.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -11,11 +11,13 @@ use std::path::Path;
 use ureq::http::{Response, StatusCode, header};
 use ureq::{Agent, Body};
 
-use super::{Remote, RetryPolicy, client};
+use super::client;
+use super::remote::Remote;
+use super::retry_policy::RetryPolicy;
 use crate::error::{Error, Result};
 use crate::progress::{Progress, Unit};
 
-/// Downloads `remote` from `url` to `partial`, which then has its checksum.
+/// Downloads `remote` from `url` to the file `partial` and verifies its checksum.
 pub(super) fn download(remote: &Remote, url: &str, partial: &Path, retry: &RetryPolicy) -> Result<()> {
     let agent = client::agent(url, retry)?;
     let resumed = length(partial);
@@ -49,30 +51,30 @@ struct Download<'a> {
     progress: Progress,
 }
 
-/// Why an attempt ended.
-enum Failure {
-    /// Another one may do better.
-    Passing(String),
-    /// No other one will.
-    Final(Error),
+/// The reason why an attempt failed.
+enum DownloadFailure {
+    /// Another attempt may succeed.
+    Transient(String),
+    /// Another attempt would fail too.
+    Permanent(Error),
 }
 
-impl From<Error> for Failure {
+impl From<Error> for DownloadFailure {
     fn from(error: Error) -> Self {
-        Failure::Final(error)
+        DownloadFailure::Permanent(error)
     }
 }
 
 impl Download<'_> {
-    /// Attempts until the file is there, or `retry.attempts` of them in a row have brought nothing new.
+    /// Tries until the file is complete. Fails when `retry.attempts` attempts in a row have brought no new byte.
     fn receive(&mut self) -> Result<()> {
         let mut best = length(self.partial);
         let mut in_vain = 0;
         loop {
             let reason = match self.attempt() {
                 Ok(()) => return Ok(()),
-                Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Passing(reason)) => reason,
+                Err(DownloadFailure::Permanent(error)) => return Err(error),
+                Err(DownloadFailure::Transient(reason)) => reason,
             };
             let have = length(self.partial);
             in_vain = if have > best { 1 } else { in_vain + 1 };
@@ -86,8 +88,8 @@ impl Download<'_> {
         }
     }
 
-    /// One request for all that is not here yet.
-    fn attempt(&mut self) -> Result<(), Failure> {
+    /// Sends one request for all bytes that are still missing.
+    fn attempt(&mut self) -> Result<(), DownloadFailure> {
         let have = length(self.partial);
         if self.remote.bytes.is_some_and(|bytes| have >= bytes) {
             return Ok(()); // the checksum decides
@@ -102,19 +104,19 @@ impl Download<'_> {
             StatusCode::PARTIAL_CONTENT if range_start(&response) == Some(have) => self.keep(response, have),
             StatusCode::PARTIAL_CONTENT => {
                 self.discard()?;
-                Err(Failure::Passing("the server sent another range than asked for".into()))
+                Err(DownloadFailure::Transient("the server sent another range than asked for".into()))
             }
-            // Everything is here already, or more than there is: the checksum decides.
+            // All bytes are here already, or more than the server has: the checksum decides.
             StatusCode::RANGE_NOT_SATISFIABLE if have > 0 => Ok(()),
             status if status.is_server_error() || matches!(status.as_u16(), 408 | 429) => {
-                Err(Failure::Passing(format!("the server answers {status}")))
+                Err(DownloadFailure::Transient(format!("the server answers {status}")))
             }
             status => Err(Error::missing(format!("cannot download {}: the server answers {status}", self.url)).into()),
         }
     }
 
-    /// Writes what arrives from byte `start` on.
-    fn keep(&mut self, response: Response<Body>, start: u64) -> Result<(), Failure> {
+    /// Writes the body of a response that begins at byte `start` of the file.
+    fn keep(&mut self, response: Response<Body>, start: u64) -> Result<(), DownloadFailure> {
         let unwritable = |source| Error::storage("cannot write", self.partial, &source);
         let rest = response.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let total = rest.map(|rest: u64| start + rest);
@@ -148,20 +150,22 @@ impl Download<'_> {
             }
         }
         match total.or(self.remote.bytes) {
-            Some(total) if have < total => Err(Failure::Passing(format!("it ended after {have} of {total} bytes"))),
+            Some(total) if have < total => {
+                Err(DownloadFailure::Transient(format!("it ended after {have} of {total} bytes")))
+            }
             _ => Ok(()),
         }
     }
 
-    fn another_size(&self, got: u64, wanted: u64) -> Failure {
+    fn another_size(&self, got: u64, wanted: u64) -> DownloadFailure {
         Error::missing(format!("{} is not the published file: got {got} bytes, wanted {wanted}", self.url))
             .hint("the server has another file, or something on the way answers in its place, a login page say")
             .into()
     }
 
-    fn failure(&self, error: ureq::Error) -> Failure {
+    fn failure(&self, error: ureq::Error) -> DownloadFailure {
         match client::explain(&error, self.retry) {
-            (reason, true) => Failure::Passing(reason),
+            (reason, true) => DownloadFailure::Transient(reason),
             (reason, false) => Error::missing(format!("cannot download {}: {reason}", self.url)).into(),
         }
     }
@@ -171,7 +175,7 @@ impl Download<'_> {
     }
 }
 
-/// Where the content of a 206 response begins: `Content-Range: bytes START-END/TOTAL`.
+/// First byte of a 206 response, from its header `Content-Range: bytes START-END/TOTAL`.
 fn range_start(response: &Response<Body>) -> Option<u64> {
     let range = response.headers().get(header::CONTENT_RANGE)?.to_str().ok()?;
     range.strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()

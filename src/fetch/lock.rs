@@ -1,4 +1,4 @@
-//! One process at a time makes a file or folder.
+//! A lock on a path: one process at a time makes that file or folder.
 
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
@@ -7,18 +7,18 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::files;
 
-/// Holds the lock of one path, among all processes and machines that share its folder, until it is dropped or the
-/// process ends.
+/// The lock of one path, among all processes and machines that share its folder. It is released when this value is
+/// dropped or the process ends.
 ///
-/// The lock lies on a hidden file beside the path, which stays: to remove it would let a third process lock a new one
-/// while a second waits for the old.
-pub struct Lock {
+/// The locked file is a hidden file beside the path. It is never removed: otherwise a second process could wait for the
+/// old file while a third one locks a new file.
+pub struct FileLock {
     /// `None` on file systems without locks.
     _file: Option<File>,
 }
 
-impl Lock {
-    /// Waits for whoever has it, and says so.
+impl FileLock {
+    /// Takes the lock of `path`. If another process holds it, logs that and waits.
     pub fn take(path: &Path) -> Result<Self> {
         let folder = path.parent().unwrap_or(Path::new("."));
         files::create_folder(folder)?;
@@ -32,13 +32,13 @@ impl Lock {
                 tracing::info!("waiting: another process makes {} (it holds {})", path.display(), lock.display());
                 file.lock().map_err(fail)?;
             }
-            // Lustre mounted without flock, for one.
+            // For example Lustre, mounted without flock.
             Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
                 tracing::warn!("{}: no locks here; start only one job while data are fetched", folder.display());
-                return Ok(Lock { _file: None });
+                return Ok(FileLock { _file: None });
             }
             Err(TryLockError::Error(error)) => return Err(fail(error)),
         }
-        Ok(Lock { _file: Some(file) })
+        Ok(FileLock { _file: Some(file) })
     }
 }

@@ -1,14 +1,18 @@
 //! The proxy for an address, from the usual environment variables, with curl's rules.
 //!
-//! `HTTPS_PROXY` or `HTTP_PROXY` by the scheme of the address, else `ALL_PROXY`; hosts of `NO_PROXY` are asked directly.
-//! Capitals or not: the lower-case name comes first. ureq's own reading of them looks at no scheme, skips a proxy that it
-//! cannot parse, and takes `example.com` in `NO_PROXY` for that host without those below it.
+//! The scheme of the address chooses `HTTPS_PROXY` or `HTTP_PROXY`; `ALL_PROXY` is used if that one is not set. Hosts
+//! in `NO_PROXY` are asked directly. Each name may be in lower or upper case; the lower-case variable wins. ureq can
+//! read these variables too, but it ignores the scheme, skips a proxy that it cannot parse, and does not apply
+//! `example.com` in `NO_PROXY` to the hosts below it.
 
 use ureq::Proxy;
 
 use crate::error::{Error, Result};
 
-/// `variable` looks up an environment variable.
+/// The proxy for `url`; `None` if the host is asked directly. `variable` looks up an environment variable.
+///
+/// # Errors
+/// `Usage` if the variable does not name a proxy.
 pub(super) fn for_url(url: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Option<Proxy>> {
     let either_case = |name: &str| {
         let names = [name.to_lowercase(), name.to_owned()];
@@ -17,7 +21,7 @@ pub(super) fn for_url(url: &str, variable: impl Fn(&str) -> Option<String>) -> R
     let by_scheme = if url.starts_with("https:") { "HTTPS_PROXY" } else { "HTTP_PROXY" };
     let Some((value, name)) = either_case(by_scheme).or_else(|| either_case("ALL_PROXY")) else { return Ok(None) };
 
-    // Not the value itself: it may hold a password.
+    // The message leaves out the value, which may hold a password.
     let unusable = || {
         Error::usage(format!("the environment variable {name} does not name a proxy"))
             .hint("wanted: http://host:port, http://user:password@host:port or socks5h://host:port")
@@ -54,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scheme_chooses_and_all_proxy_stands_in() {
+    fn the_scheme_chooses_the_variable_and_all_proxy_is_the_fallback() {
         let both = [("http_proxy", "http://plain:1"), ("HTTPS_PROXY", "secure:2"), ("ALL_PROXY", "socks5h://all:3")];
         assert_eq!(proxy_of("http://x.org/f", &both).unwrap(), "HTTP plain:1");
         assert_eq!(proxy_of("https://x.org/f", &both).unwrap(), "HTTP secure:2");
@@ -64,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn no_proxy_names_hosts_and_all_below_them() {
+    fn no_proxy_applies_to_a_host_and_all_hosts_below_it() {
         let with = |list| [("https_proxy", "http://p:1"), ("NO_PROXY", list)];
         for list in ["x.org", ".x.org", "a.net, x.org", "*", "data.x.org"] {
             assert_eq!(proxy_of("https://data.x.org/f", &with(list)), None, "{list}");
@@ -75,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unusable_proxy_is_named_without_its_password() {
+    fn the_message_about_an_unusable_proxy_does_not_show_its_password() {
         let find = |name: &str| (name == "HTTPS_PROXY").then(|| "gopher://me:secret@host:1".to_owned());
         let error = for_url("https://x.org", find).unwrap_err().to_string();
         assert!(error.contains("HTTPS_PROXY") && !error.contains("secret"), "{error}");

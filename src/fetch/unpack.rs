@@ -1,8 +1,8 @@
-//! Archives: the wanted files of one top folder, and nothing beside it.
+//! Unpacks the wanted files of one top folder of an archive.
 //!
-//! No member is trusted. A path that is absolute or climbs, a link or a device, two files of one name, or more bytes
-//! than the archive is known to hold end the unpacking. The folder grows as `<name>.partial` and gets its name at the
-//! end.
+//! No member is trusted. Unpacking fails on a path that is absolute or leaves the folder, on a link or a device, on two
+//! files with one name, and on more bytes than the archive is known to hold. The folder grows as `<name>.partial` and
+//! gets its name at the end.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -13,30 +13,31 @@ use flate2::read::MultiGzDecoder;
 use crate::error::{Error, Result};
 use crate::files;
 
+/// The file format of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum ArchiveFormat {
     TarGz,
     Zip,
 }
 
-/// What is wanted of an archive.
+/// The files that are wanted from an archive.
 #[derive(Debug, Clone, Copy)]
-pub struct Contents {
-    pub format: Format,
+pub struct ArchiveContents {
+    pub format: ArchiveFormat,
     /// The folder in the archive that becomes the target folder.
     pub top: &'static str,
-    /// Whether a file is wanted, by its path below `top`.
+    /// True for a wanted file. The argument is its path below `top`.
     pub wanted: fn(&str) -> bool,
-    /// More than all wanted files have together.
-    pub most_bytes: u64,
+    /// Upper limit of the bytes of all wanted files together.
+    pub max_bytes: u64,
 }
 
 /// Unpacks `archive` into the new folder `target`.
 ///
 /// # Errors
-/// `Missing` where the archive is damaged, hostile or has none of the wanted files; `Storage` where nothing can be
-/// written. The target is not there then.
-pub fn unpack(archive: &Path, contents: &Contents, target: &Path) -> Result<()> {
+/// `Missing` if the archive is damaged, hostile or has none of the wanted files; `Storage` if nothing can be written.
+/// After an error there is no `target`.
+pub fn unpack(archive: &Path, contents: &ArchiveContents, target: &Path) -> Result<()> {
     let mut partial = target.as_os_str().to_owned();
     partial.push(".partial");
     let partial = PathBuf::from(partial);
@@ -44,19 +45,19 @@ pub fn unpack(archive: &Path, contents: &Contents, target: &Path) -> Result<()> 
         remove(&partial)?;
     }
     let parent = target.parent().unwrap_or(Path::new("."));
-    files::check_space(parent, contents.most_bytes)?;
+    files::check_space(parent, contents.max_bytes)?;
     files::create_folder(&partial)?;
-    let mut unpacking = Unpacking { archive, contents, partial: &partial, left: contents.most_bytes, files: 0 };
+    let mut unpacking = Unpacking { archive, contents, partial: &partial, left: contents.max_bytes, files: 0 };
     let done = match contents.format {
-        Format::TarGz => unpacking.tar_gz(),
-        Format::Zip => unpacking.zip(),
+        ArchiveFormat::TarGz => unpacking.tar_gz(),
+        ArchiveFormat::Zip => unpacking.zip(),
     };
     let done = done.and_then(|()| match unpacking.files {
         0 => Err(unpacking.refuse(&format!("it has none of the wanted files of {}/", contents.top))),
         _ => fs::rename(&partial, target).map_err(|error| Error::storage("cannot make", target, &error)),
     });
     if done.is_err() {
-        // The first error is the one to tell.
+        // The first error is the one to report.
         let _ = remove(&partial);
     }
     done
@@ -70,15 +71,15 @@ fn remove(folder: &Path) -> Result<()> {
 enum Member {
     File,
     Folder,
-    /// A link, a device: in no data set.
+    /// A link or a device: no published data set has one.
     Other,
 }
 
 struct Unpacking<'a> {
     archive: &'a Path,
-    contents: &'a Contents,
+    contents: &'a ArchiveContents,
     partial: &'a Path,
-    /// Bytes that may still come.
+    /// Bytes that may still be written.
     left: u64,
     files: usize,
 }
@@ -127,7 +128,7 @@ impl Unpacking<'_> {
         File::open(self.archive).map_err(|error| damaged(self.archive, &error))
     }
 
-    /// Writes one member, if it is a wanted file.
+    /// Writes one member if it is a wanted file.
     fn member(&mut self, path: &str, member: Member, content: &mut impl Read) -> Result<()> {
         let relative = Path::new(path.strip_prefix("./").unwrap_or(path));
         if relative.components().any(|part| !matches!(part, Component::Normal(_))) || path.contains(['\\', '\0']) {
@@ -145,7 +146,7 @@ impl Unpacking<'_> {
             files::create_folder(folder)?;
         }
         let unwritable = |source: &io::Error| Error::storage("cannot write", &target, source);
-        // A new file, never one that is there: not through a link, not over another member.
+        // `create_new` never opens an existing file, so a member cannot write through a link or over another member.
         let mut file = File::create_new(&target).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => self.refuse(&format!("it has two members {path:?}")),
             _ => unwritable(&error),
@@ -158,7 +159,7 @@ impl Unpacking<'_> {
                 Err(error) => return Err(damaged(self.archive, &error)),
             };
             self.left = self.left.checked_sub(got as u64).ok_or_else(|| {
-                self.refuse(&format!("it unpacks to more than the {} bytes expected", self.contents.most_bytes))
+                self.refuse(&format!("it unpacks to more than the {} bytes expected", self.contents.max_bytes))
             })?;
             io::Write::write_all(&mut file, &buffer[..got]).map_err(|error| unwritable(&error))?;
         }
@@ -166,8 +167,8 @@ impl Unpacking<'_> {
         Ok(())
     }
 
-    fn refuse(&self, what: &str) -> Error {
-        Error::missing(format!("cannot unpack {}: {what}", self.archive.display()))
+    fn refuse(&self, reason: &str) -> Error {
+        Error::missing(format!("cannot unpack {}: {reason}", self.archive.display()))
             .hint("this is not the archive that was published: remove it")
     }
 }

@@ -3,7 +3,7 @@
 use crate::checkpoint::Facts;
 use crate::config::Loaded;
 use crate::config::schema::{Config, Scheme};
-use crate::data::source::Dataset;
+use crate::data::Dataset;
 use crate::data::split::{SplitIndices, digest};
 use crate::digest::sha256;
 

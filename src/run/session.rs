@@ -14,9 +14,9 @@ use crate::checkpoint::Facts;
 use crate::config::schema::{BatchScope, Config, CudaGraphMode, Precision};
 use crate::config::{self, Loaded};
 use crate::data::augment::input_sizes;
-use crate::data::source::{self, Dataset, LoadOptions};
+use crate::data::host_dataset::count_test_images_in_train;
 use crate::data::split::{self, SplitIndices};
-use crate::data::{self, DeviceDataset};
+use crate::data::{self, Dataset, DeviceDataset, LoadOptions};
 use crate::digest::sha256;
 use crate::distributed::{World, launch, placement};
 use crate::error::{Error, Result};
@@ -297,7 +297,7 @@ pub(super) fn means<'a>(config: &'a Config, world: &World) -> LoadOptions<'a> {
 }
 
 fn data_flags(dataset: &Dataset) -> Vec<String> {
-    match source::count_test_images_in_train(dataset) {
+    match count_test_images_in_train(dataset) {
         0 => Vec::new(),
         n => vec![format!("{n} of {} test images are also training images", dataset.test.len())],
     }

@@ -124,7 +124,7 @@ impl<'p> PhaseRun<'p> {
                 // Samples of this sampler in the whole step: what came before in the window, and what is still to come.
                 let size = |i| loader.size_at(place.epoch as u64, index, i as i64 - before as i64);
                 let step_count = (0..window.len()).map(size).sum();
-                let mut batch = loader.next(trainer.dataset, trainer.world, place.epoch as u64, index)?;
+                let mut batch = loader.next_batch(trainer.dataset, trainer.world, place.epoch as u64, index)?;
                 batch.step_count = step_count;
                 if loader.ends_pass() {
                     images += batch.global.len();
@@ -202,7 +202,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Request, load};
-    use crate::data::{DeviceDataset, Part, source, split};
+    use crate::data::{DeviceDataset, LoadOptions, Part, load_dataset, split};
     use crate::distributed::World;
     use crate::models::{self, Model};
     use crate::train::Settings;
@@ -220,7 +220,7 @@ mod tests {
         let overrides: Vec<String> = words.map(String::from).collect();
         let config = load(&Request { overrides: &overrides, ..Request::default() }).unwrap().config;
         let dataset =
-            source::load(&config.data, source::LoadOptions { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
+            load_dataset(&config.data, LoadOptions { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
         let parts = split::split(&dataset.train.labels, &config.split).unwrap();
         let dataset = DeviceDataset::new(&dataset, parts, &config.data, Dtype::Float, Device::Cpu).unwrap();
         let architecture = models::build(&config.model.model).unwrap().into();

@@ -1,4 +1,4 @@
-//! Archives that become data sets, alone and on two ranks.
+//! Archives of data sets are downloaded and unpacked, by one process and by two ranks.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use flate2::write::GzEncoder;
 use regun::data::archives::{Archive, CIFAR10, CIFAR100, TINY_IMAGENET};
 use regun::distributed::{World, launch};
 use regun::error::ErrorKind;
-use regun::fetch::unpack::{Contents, Format};
+use regun::fetch::unpack::{ArchiveContents, ArchiveFormat};
 use regun::fetch::{Checksum, Remote, RetryPolicy};
 use regun::pretrained::published;
 use tempfile::TempDir;
@@ -33,7 +33,12 @@ fn archive<'a>(url: &'a str, sum: &'a str) -> Archive<'a> {
     Archive {
         name: "some",
         remote: Remote { url, bytes: None, checksum: Checksum::Md5(sum) },
-        contents: Contents { format: Format::TarGz, top: "some-images", wanted: |_| true, most_bytes: 10_000 },
+        contents: ArchiveContents {
+            format: ArchiveFormat::TarGz,
+            top: "some-images",
+            wanted: |_| true,
+            max_bytes: 10_000,
+        },
         instead: &["1.bin"],
     }
 }
@@ -62,7 +67,7 @@ fn an_absent_set_is_downloaded_and_unpacked_once() {
         assert!(fs::read(data_dir.join("some-images/1.bin")).unwrap() == noise(2000));
     }
     assert_eq!(server.ranges(), [None]);
-    // A rank that does not download finds it there, and says whose machine it is where it does not.
+    // A rank that does not download finds it there. If not, its message names the machine.
     archive.provide(&data_dir, None, false, &RetryPolicy::default()).unwrap();
     let error = archive.provide(dir.path(), None, false, &RetryPolicy::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Missing);
@@ -70,7 +75,7 @@ fn an_absent_set_is_downloaded_and_unpacked_once() {
 }
 
 #[test]
-fn what_is_there_already_is_left_alone() {
+fn existing_files_are_left_alone() {
     let server = Server::start(good);
     let (url, sum) = (server.url("some.tar.gz"), md5(&packed()));
     let archive = archive(&url, &sum);
@@ -81,13 +86,13 @@ fn what_is_there_already_is_left_alone() {
     fs::write(loose.path().join("1.bin"), "x").unwrap();
     provide(loose.path()).unwrap();
     assert_eq!(visible(loose.path()), ["1.bin"]);
-    // The archive, put there by hand: it stays.
+    // An archive that a user put there by hand stays.
     let by_hand = TempDir::new().unwrap();
     fs::write(by_hand.path().join("some.tar.gz"), packed()).unwrap();
     provide(by_hand.path()).unwrap();
     assert_eq!(visible(by_hand.path()), ["some-images", "some.tar.gz"]);
     assert!(server.asked().is_empty());
-    // A folder of that name with nothing in it is no data set; and `data_dir` may be that folder.
+    // An empty folder of that name is not a data set. `data_dir` may be that folder.
     let empty = TempDir::new().unwrap();
     fs::create_dir(empty.path().join("some-images")).unwrap();
     provide(&empty.path().join("some-images")).unwrap();
@@ -96,7 +101,7 @@ fn what_is_there_already_is_left_alone() {
 }
 
 #[test]
-fn a_set_that_cannot_be_had_says_what_to_do() {
+fn the_message_about_a_failed_download_says_how_to_fix_it() {
     let server = Server::start(|_, _| Answer::status("404 Not Found"));
     let url = server.url("some.tar.gz");
     let archive = archive(&url, "0");
@@ -116,21 +121,24 @@ fn a_set_that_cannot_be_had_says_what_to_do() {
     assert_eq!(visible(dir.path()), [""; 0]);
 }
 
-/// Each name here is one that the readers know, and each checksum can be one.
+/// The readers know each name, and each checksum is well-formed.
 #[test]
-fn the_table_is_in_order() {
+fn the_table_of_archives_is_consistent() {
     for archive in [CIFAR10, CIFAR100, TINY_IMAGENET] {
         let Checksum::Md5(sum) = archive.remote.checksum else { panic!("{archive:?}") };
         assert!(sum.len() == 32 && sum.bytes().all(|digit| b"0123456789abcdef".contains(&digit)), "{archive:?}");
         let name = archive.remote.name();
-        let format = if name.ends_with(".zip") { Format::Zip } else { Format::TarGz };
-        assert!(archive.contents.format == format && (format == Format::Zip || name.ends_with(".tar.gz")), "{name}");
+        let format = if name.ends_with(".zip") { ArchiveFormat::Zip } else { ArchiveFormat::TarGz };
+        assert!(
+            archive.contents.format == format && (format == ArchiveFormat::Zip || name.ends_with(".tar.gz")),
+            "{name}"
+        );
         assert!(archive.remote.url.starts_with("https://") && archive.remote.bytes.is_some(), "{name}");
     }
 }
 
 #[test]
-fn weights_are_known_by_the_digits_in_their_names() {
+fn weights_are_verified_by_the_digits_in_their_names() {
     let Remote { url, checksum: Checksum::Sha256(digits), .. } = published::published("vit_b_16").unwrap() else {
         panic!("another checksum")
     };
@@ -138,7 +146,7 @@ fn weights_are_known_by_the_digits_in_their_names() {
     let error = published::published("resnet20").unwrap_err();
     assert!(error.kind() == ErrorKind::Usage && error.to_string().contains("resnet18, resnet34, resnet50"), "{error}");
 
-    // Another file under the right name, in a mirror: refused, and the folder stays empty.
+    // A mirror has another file with the right name: it is refused, and the folder stays empty.
     let [mirror, folder] = [(); 2].map(|()| TempDir::new().unwrap());
     fs::write(mirror.path().join("resnet18-f37072fd.pth"), "no weights").unwrap();
     let mirror = mirror.path().to_str();
@@ -147,7 +155,7 @@ fn weights_are_known_by_the_digits_in_their_names() {
     assert!(!folder.path().join("resnet18-f37072fd.pth").exists());
 }
 
-/// How long a rank waits for another here, and a download that takes longer.
+/// The time that a rank waits for another, and a download that takes longer.
 const LIMIT: Duration = Duration::from_secs(3);
 const SLOW: Duration = Duration::from_secs(5);
 
@@ -163,7 +171,7 @@ fn rank_downloading() {
         published::fetch_remote(&remote, &folder.join("weights"), None, &world, &RetryPolicy::default()).unwrap();
     assert!(fs::read(path).unwrap() == packed());
 
-    // Where only rank 0 sees what it has downloaded, the others say so, and all of them end.
+    // If only rank 0 sees the downloaded files, the others report that, and all ranks end.
     regun::log::init(0, world.is_root());
     let (own, root) = (folder.join(format!("of_rank_{}", world.rank())), world.is_root());
     if let Err(error) = world.root_first(|| archive(&url, &sum).provide(&own, None, root, &RetryPolicy::default())) {
@@ -173,7 +181,7 @@ fn rank_downloading() {
 }
 
 #[test]
-fn one_rank_downloads_and_the_others_wait_however_long_it_takes() {
+fn one_rank_downloads_and_the_others_wait_without_a_time_limit() {
     let server = Server::start(|number, asked| {
         if number == 0 {
             std::thread::sleep(SLOW);

@@ -1,4 +1,4 @@
-//! Downloads from a server that breaks, stalls, lies and errs.
+//! Downloads from a server that breaks, stalls, and sends wrong answers.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -7,12 +7,12 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use regun::error::{Error, ErrorKind};
-use regun::fetch::{Checksum, Lock, Remote, RetryPolicy, fetch};
+use regun::fetch::{Checksum, FileLock, Remote, RetryPolicy, fetch};
 use tempfile::TempDir;
 
 use crate::server::{Answer, Asked, Server, md5, noise};
 
-/// Of the file that is served.
+/// Bytes of the file on the server.
 const BYTES: usize = 300_000;
 
 const RETRY: RetryPolicy = RetryPolicy {
@@ -39,7 +39,7 @@ impl Case {
         Case { file, url: server.url("file.bin"), server, folder: TempDir::new().unwrap() }
     }
 
-    /// With `bytes` of the file here from an earlier run.
+    /// With `partial` left by an earlier run.
     fn with_partial(self, partial: &[u8]) -> Self {
         fs::write(self.folder.path().join("file.bin.partial"), partial).unwrap();
         self
@@ -66,7 +66,7 @@ impl Case {
         self
     }
 
-    /// It fails, with all of `parts` in the message, after these requests.
+    /// Checks that it fails after these requests, with all of `parts` in the message.
     #[track_caller]
     fn fails(&self, parts: &[&str], ranges: &[Option<usize>]) -> &Self {
         let error = self.fetch_sized(Some(BYTES as u64)).unwrap_err();
@@ -106,8 +106,8 @@ fn a_file_is_fetched_once() {
 }
 
 #[test]
-fn a_connection_that_breaks_again_and_again_is_taken_up_where_it_ended() {
-    // More breaks than attempts: each one has brought something.
+fn a_connection_that_breaks_again_and_again_is_resumed() {
+    // More breaks than attempts, but each attempt has brought new bytes.
     let case = Case::new(|_, asked, file| Answer::file(file, asked).breaking_after(50_000));
     case.succeeds();
     let ranges: Vec<_> = (0..BYTES).step_by(50_000).map(|from| (from > 0).then_some(from)).collect();
@@ -115,7 +115,7 @@ fn a_connection_that_breaks_again_and_again_is_taken_up_where_it_ended() {
 }
 
 #[test]
-fn a_later_run_goes_on_where_an_earlier_one_ended() {
+fn a_later_run_resumes_an_earlier_one() {
     let case = Case::new(|_, asked, file| Answer::file(file, asked)).with_partial(&noise(BYTES)[..123_456]);
     case.succeeds();
     assert_eq!(case.server.ranges(), [Some(123_456)]);
@@ -126,14 +126,14 @@ fn a_later_run_goes_on_where_an_earlier_one_ended() {
 }
 
 #[test]
-fn what_is_left_of_another_file_is_thrown_away() {
+fn the_partial_file_of_another_file_is_discarded() {
     let case = Case::new(|_, asked, file| Answer::file(file, asked)).with_partial(&flipped(&noise(BYTES))[..200_000]);
     case.succeeds();
     assert_eq!(case.server.ranges(), [Some(200_000), None]);
 }
 
 #[test]
-fn a_wrong_byte_is_found_and_the_file_fetched_once_more() {
+fn a_wrong_byte_is_found_and_the_file_is_fetched_once_more() {
     let once = Case::new(|number, asked, file| match number {
         0 => Answer::file(&flipped(file), asked),
         _ => Answer::file(file, asked),
@@ -148,7 +148,7 @@ fn a_wrong_byte_is_found_and_the_file_fetched_once_more() {
 }
 
 #[test]
-fn a_stalled_connection_is_given_up_and_taken_up_again() {
+fn a_stalled_connection_is_closed_and_resumed() {
     let once = Case::new(|number, asked, file| match number {
         0 => Answer::file(file, asked).stalling_after(70_000),
         _ => Answer::file(file, asked),
@@ -156,7 +156,7 @@ fn a_stalled_connection_is_given_up_and_taken_up_again() {
     once.succeeds();
     assert_eq!(once.server.ranges(), [None, Some(70_000)]);
 
-    // The second attempt brings nothing new, nor does the third.
+    // The second and third attempts bring no new bytes.
     let for_ever = Case::new(|_, asked, file| {
         Answer::file(file, asked).stalling_after(70_000usize.saturating_sub(asked.from.unwrap_or(0)))
     });
@@ -165,7 +165,7 @@ fn a_stalled_connection_is_given_up_and_taken_up_again() {
 }
 
 #[test]
-fn a_server_in_trouble_is_asked_again_and_one_that_refuses_is_not() {
+fn a_server_error_is_retried_and_a_refusal_is_not() {
     let passing = Case::new(|number, asked, file| match number {
         0 => Answer::status("503 Service Unavailable"),
         1 => Answer::status("429 Too Many Requests"),
@@ -189,13 +189,13 @@ fn a_server_without_ranges_sends_all_again() {
     case.succeeds();
     assert_eq!(case.server.ranges(), [None, Some(100_000)]);
 
-    // It never gets further than this: no attempt brings anything new.
+    // It never gets further than this: no attempt brings new bytes.
     let never = Case::new(|_, _, file| Answer::whole(file).breaking_after(100_000));
     never.fails(&["3 attempts"], &[None, Some(100_000), Some(100_000)]);
 }
 
 #[test]
-fn another_range_than_asked_for_is_not_mistaken_for_the_right_one() {
+fn a_wrong_range_is_not_mistaken_for_the_right_one() {
     let case = Case::new(|number, asked, file| match number {
         0 => Answer::whole(&file[1000..]).headed("206 Partial Content\r\nContent-Range: bytes 1000-299999/300000"),
         _ => Answer::file(file, asked),
@@ -218,13 +218,13 @@ fn redirects_are_followed_with_the_range() {
 }
 
 #[test]
-fn a_wrong_length_is_not_believed() {
-    // A page in place of the file: refused before it is read, and what is here already is kept.
+fn a_wrong_length_is_refused() {
+    // A web page in place of the file is refused before it is read, and the partial file is kept.
     let page = Case::new(|_, _, _| Answer::whole(b"<html>please log in</html>")).with_partial(&noise(BYTES)[..1000]);
     page.fails(&["got 26 bytes, wanted 300000", "login page"], &[Some(1000)]);
     assert_eq!(page.partial(), Some(1000));
 
-    // A length that is too large, of a file of unknown size: the rest that is asked for does not exist.
+    // File of unknown size, length too large: the requested rest does not exist.
     let large = Case::new(|_, asked, file| match asked.from {
         None => Answer::whole(file).claiming(Some(BYTES + 10)),
         Some(_) => Answer::file(file, asked),
@@ -233,7 +233,7 @@ fn a_wrong_length_is_not_believed() {
     large.is_there();
     assert_eq!(large.server.ranges(), [None, Some(BYTES)]);
 
-    // A length that is too small, of a file of unknown size: the checksum tells.
+    // File of unknown size, length too small: the checksum differs.
     let small = Case::new(|_, _, file| Answer::whole(file).claiming(Some(1000)));
     let error = small.fetch_sized(None).unwrap_err();
     assert!(error.message().contains("is not the published file"), "{error}");
@@ -243,14 +243,14 @@ fn a_wrong_length_is_not_believed() {
 fn without_a_length_the_file_ends_with_the_connection() {
     let case = Case::new(|_, _, file| Answer::whole(file).claiming(None));
     case.succeeds();
-    // Cut off, which nobody says: known by the published size.
+    // The connection ends early without an error: the published size shows it.
     let cut = Case::new(|number, asked, file| match number {
         0 => Answer::whole(file).claiming(None).breaking_after(4000),
         _ => Answer::file(file, asked),
     });
     cut.succeeds();
     assert_eq!(cut.server.ranges(), [None, Some(4000)]);
-    // Endless: given up as soon as it is too long.
+    // An endless answer is refused as soon as it is too long.
     let more = [noise(BYTES), noise(5_000_000)].concat();
     let endless = Case::new(move |_, _, _| Answer::whole(&more).claiming(None));
     endless.fails(&["wanted 300000"], &[None]);
@@ -294,7 +294,7 @@ fn a_mirror_stands_for_the_publisher() {
 }
 
 #[test]
-fn a_file_put_there_by_hand_is_used_if_it_is_the_right_one() {
+fn a_file_put_there_by_hand_is_used_if_its_checksum_is_right() {
     let case = Case::new(|_, asked, file| Answer::file(file, asked));
     let path = case.folder.path().join("file.bin");
     fs::write(&path, flipped(&case.file)).unwrap();
@@ -322,7 +322,7 @@ fn the_first_digits_of_a_sha256_are_enough() {
 }
 
 #[test]
-fn nothing_is_asked_for_where_there_is_no_room() {
+fn no_request_is_sent_if_the_disk_is_full() {
     let case = Case::new(|_, asked, file| Answer::file(file, asked));
     let error = case.fetch_sized(Some(u64::MAX)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Storage);
@@ -330,7 +330,7 @@ fn nothing_is_asked_for_where_there_is_no_room() {
 }
 
 #[test]
-fn nobody_there() {
+fn an_unreachable_server_is_reported() {
     let sum = md5(b"");
     let folder = TempDir::new().unwrap();
     let remote = Remote { url: "http://127.0.0.1:1/file.bin", bytes: None, checksum: Checksum::Md5(&sum) };
@@ -357,11 +357,11 @@ fn child_fetching() {
 }
 
 #[test]
-fn of_several_processes_one_downloads() {
+fn one_of_several_processes_downloads() {
     let case = Case::new(|_, asked, file| Answer::file(file, asked));
     let what = format!("{} {} {}", case.url, md5(&case.file), case.folder.path().display());
-    // All of them are waiting before the first one may go.
-    let lock = Lock::take(&case.folder.path().join("file.bin")).unwrap();
+    // All of them wait before the first one may continue.
+    let lock = FileLock::take(&case.folder.path().join("file.bin")).unwrap();
     let mut children: Vec<_> = (0..3)
         .map(|_| {
             let mut command = Command::new(std::env::current_exe().unwrap());

@@ -1,7 +1,7 @@
-//! The program and its downloads: what it asks for, and what it says when it gets none.
+//! Downloads by the whole program: its requests, and its messages when a download fails.
 //!
-//! That a real archive is downloaded, unpacked and read cannot be tested without the network: its checksum is that of
-//! the published file.
+//! A successful download of a real archive cannot be tested without a network, because the archive must have the
+//! published checksum.
 
 use std::net::{Shutdown, TcpStream};
 use std::{fs, io, thread};
@@ -54,7 +54,7 @@ fn the_archive_of_each_set_is_asked_for_and_its_absence_explained() {
 }
 
 #[test]
-fn nothing_is_asked_for_where_downloads_are_off_or_needless() {
+fn no_request_is_sent_if_downloads_are_off_or_unnecessary() {
     let server = Server::start(|_, _| Answer::status("404 Not Found"));
     let mirror = server.url("");
     let workspace = Workspace::new();
@@ -64,12 +64,12 @@ fn nothing_is_asked_for_where_downloads_are_off_or_needless() {
     assert!(server.asked().is_empty());
 }
 
-/// A proxy that takes every tunnel to `server`, whatever host was asked for.
+/// A proxy that leads every tunnel to `server`, for any requested host.
 fn proxy_to(server: &Server) -> Server {
     let target = server.address.clone();
     Server::serve(move |_, _, mut client| {
         let mut server = TcpStream::connect(&target).unwrap();
-        // Whoever leaves first ends the tunnel.
+        // The tunnel ends when either side closes.
         let _ = io::Write::write_all(&mut client, b"HTTP/1.1 200 OK\r\n\r\n");
         let (mut from_client, mut to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
         thread::spawn(move || io::copy(&mut from_client, &mut to_server));
@@ -92,7 +92,7 @@ fn proxies_of_the_environment_are_used() {
         job.run()
     };
     let address = format!("http://{}", proxy.address);
-    // The host exists nowhere: only the proxy can have led to this answer.
+    // This host does not exist, so the answer came through the proxy.
     run(&[("http_proxy", &address)], "mirror.invalid").fails(3, &["http://mirror.invalid/x/cifar", "404 Not Found"]);
     assert_eq!(proxy.asked()[0].line, "CONNECT mirror.invalid:80 HTTP/1.1");
     run(&[("http_proxy", &address), ("no_proxy", "127.0.0.1")], &server.address).fails(3, &["404 Not Found"]);
@@ -102,7 +102,7 @@ fn proxies_of_the_environment_are_used() {
 }
 
 #[test]
-fn certificates_of_the_environment_must_be_some() {
+fn the_file_of_certificates_must_hold_some() {
     let workspace = Workspace::new();
     fs::write(workspace.path("empty.pem"), "").unwrap();
     for (file, said) in [("nowhere.pem", "No such file"), ("empty.pem", "it holds no certificate")] {

@@ -7,7 +7,7 @@ use std::thread;
 
 use md5::{Digest, Md5};
 
-/// Bytes without a pattern that a mix-up of places could hide in.
+/// Bytes without a repeating pattern, so that a test notices bytes at the wrong position.
 pub fn noise(bytes: usize) -> Vec<u8> {
     let mut state = 1u64;
     let mut next = || {
@@ -26,7 +26,7 @@ pub fn md5(bytes: &[u8]) -> String {
 pub struct Asked {
     /// `GET /name HTTP/1.1`
     pub line: String,
-    /// The first byte of the range asked for.
+    /// First byte of the requested range.
     pub from: Option<usize>,
 }
 
@@ -35,9 +35,9 @@ pub struct Answer {
     head: String,
     length: Option<usize>,
     body: Vec<u8>,
-    /// Only so many bytes of the body are sent.
+    /// Number of bytes of the body that are sent.
     sent: usize,
-    /// Then the connection stays open, silent.
+    /// The connection then stays open without sending.
     stalls: bool,
 }
 
@@ -47,12 +47,12 @@ impl Answer {
         Answer { head: head.to_owned(), length: Some(0), body: Vec::new(), sent: 0, stalls: false }
     }
 
-    /// The whole file, whatever was asked for.
+    /// The whole file, for any request.
     pub fn whole(file: &[u8]) -> Self {
         Answer { length: Some(file.len()), body: file.to_vec(), sent: file.len(), ..Self::status("200 OK") }
     }
 
-    /// What was asked for.
+    /// The requested range.
     pub fn file(file: &[u8], asked: &Asked) -> Self {
         match asked.from {
             None => Self::whole(file),
@@ -69,17 +69,17 @@ impl Answer {
         Answer { head: head.to_owned(), ..self }
     }
 
-    /// Says another length than the body has, or none.
+    /// Sends a wrong length, or none.
     pub fn claiming(self, length: Option<usize>) -> Self {
         Answer { length, ..self }
     }
 
-    /// Ends after so many bytes.
+    /// Ends after this number of bytes.
     pub fn breaking_after(self, bytes: usize) -> Self {
         Answer { sent: bytes.min(self.body.len()), ..self }
     }
 
-    /// Falls silent after so many bytes.
+    /// Stops sending after this number of bytes.
     pub fn stalling_after(self, bytes: usize) -> Self {
         Answer { stalls: true, ..self.breaking_after(bytes) }
     }
@@ -99,7 +99,7 @@ impl Server {
             let answer = answer(number, &asked);
             let length = answer.length.map_or(String::new(), |length| format!("Content-Length: {length}\r\n"));
             let head = format!("HTTP/1.1 {}\r\n{length}Connection: close\r\n\r\n", answer.head);
-            // The client may have left: that is for its test to judge.
+            // The client may have closed the connection. Its test checks that.
             let _ = stream.write_all(head.as_bytes());
             let _ = stream.write_all(&answer.body[..answer.sent]);
             if answer.stalls {
@@ -108,7 +108,7 @@ impl Server {
         })
     }
 
-    /// Does anything with a request: the head of it, its number, and the connection.
+    /// `answer` gets a request, its number, and the connection. It answers in any way.
     pub fn serve(answer: impl Fn(Asked, usize, TcpStream) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -140,7 +140,7 @@ impl Server {
         self.asked.lock().unwrap().clone()
     }
 
-    /// The first bytes that were asked for, request by request.
+    /// First byte of the requested range, request by request.
     pub fn ranges(&self) -> Vec<Option<usize>> {
         self.asked().iter().map(|asked| asked.from).collect()
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use regun::config::schema::{CompatConfig, CudaGraphMode, ModelConfig, OptimConfig, OptimName, Stem};
 use regun::data::DeviceDataset;
-use regun::data::device_dataset::DeviceImages;
+use regun::data::device_images::DeviceImages;
 use regun::data::split::SplitIndices;
 use regun::distributed::World;
 use regun::error::Result;

@@ -16,7 +16,7 @@ mod ranks;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use regun::config::{Config, Request, load};
-use regun::data::{DeviceDataset, Part, source, split};
+use regun::data::{DeviceDataset, LoadOptions, Part, load_dataset, split};
 use regun::distributed::World;
 use regun::error::Result;
 use regun::eval::collect;
@@ -83,8 +83,7 @@ struct Trained {
 }
 
 fn dataset(config: &Config, kind: Kind, device: Device) -> DeviceDataset {
-    let dataset =
-        source::load(&config.data, source::LoadOptions { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
+    let dataset = load_dataset(&config.data, LoadOptions { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
     let parts = split::split(&dataset.train.labels, &config.split).unwrap();
     DeviceDataset::new(&dataset, parts, &config.data, kind, device).unwrap()
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use regun::data::DeviceDataset;
 use regun::data::Part;
-use regun::data::source::{Dataset, Images};
 use regun::data::split::SplitIndices;
+use regun::data::{Dataset, Images};
 use regun::distributed::{World, launch, placement};
 use regun::models::batch_norm::BatchNorm;
 use regun::models::layout::{LayoutBuilder, StateLayout};

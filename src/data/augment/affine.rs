@@ -1,6 +1,6 @@
-//! Shear, shift and rotation of whole batches, each sample by a matrix of its own.
+//! Shear, shift and rotation of whole batches, each sample with its own matrix.
 //!
-//! torchvision's `affine` and `rotate` on tensors with nearest neighbours: zeros where the source lies outside.
+//! torchvision's `affine` and `rotate` on tensors with nearest neighbours. Pixels whose source lies outside are 0.
 //! Coordinates are pixels from the centre of the image, x to the right and y down.
 
 use tch::{Device, Kind, Tensor};
@@ -8,29 +8,29 @@ use tch::{Device, Kind, Tensor};
 use super::rows::upload;
 use crate::error::Result;
 
-/// From output to source coordinates: x' = a x + b y + c, y' = d x + e y + f.
-pub(super) type Matrix = [f64; 6];
+/// A map from output to source coordinates: x' = a x + b y + c, y' = d x + e y + f.
+pub(super) type AffineMatrix = [f64; 6];
 
 /// Shear about the upper left corner of an image of `height` x `width`: tangents of the angles along x and y.
-pub(super) fn shear(tangent_x: f64, tangent_y: f64, (height, width): (i64, i64)) -> Matrix {
+pub(super) fn shear(tangent_x: f64, tangent_y: f64, (height, width): (i64, i64)) -> AffineMatrix {
     let corner = (-0.5 * width as f64, -0.5 * height as f64);
-    // Through degrees and back, for torchvision's last bit.
+    // The conversion to degrees and back gives the same bits as torchvision.
     let [x, y] = [tangent_x, tangent_y].map(|tangent| tangent.atan().to_degrees().to_radians());
     inverse(corner, 0.0, (0.0, 0.0), (x, y))
 }
 
 /// Shift by whole pixels to the right and down.
-pub(super) fn translation(x: i64, y: i64) -> Matrix {
+pub(super) fn translation(x: i64, y: i64) -> AffineMatrix {
     inverse((0.0, 0.0), 0.0, (x as f64, y as f64), (0.0, 0.0))
 }
 
 /// Counter-clockwise rotation about the centre.
-pub(super) fn rotation(degrees: f64) -> Matrix {
+pub(super) fn rotation(degrees: f64) -> AffineMatrix {
     inverse((0.0, 0.0), -degrees.rem_euclid(360.0).to_radians(), (0.0, 0.0), (0.0, 0.0))
 }
 
-/// The inverse of: shear, rotate by `angle` about `centre`, shift. Angles in radians, clockwise.
-fn inverse(centre: (f64, f64), angle: f64, shift: (f64, f64), shear: (f64, f64)) -> Matrix {
+/// The inverse of this sequence: shear, rotate by `angle` about `centre`, shift. Angles in radians, clockwise.
+fn inverse(centre: (f64, f64), angle: f64, shift: (f64, f64), shear: (f64, f64)) -> AffineMatrix {
     let (x, y) = (centre.0 + shift.0, centre.1 + shift.1);
     let a = (angle - shear.1).cos() / shear.1.cos();
     let b = -(a * shear.0.tan() + angle.sin());
@@ -39,11 +39,11 @@ fn inverse(centre: (f64, f64), angle: f64, shift: (f64, f64), shear: (f64, f64))
     [d, -b, centre.0 - d * x + b * y, -c, a, centre.1 + c * x - a * y]
 }
 
-/// uint8 [N, C, H, W] to the same shape, sample i by `matrices[i]`.
-pub(super) fn warp(images: &Tensor, matrices: &[Matrix]) -> Result<Tensor> {
+/// Moves the pixels of uint8 [N, C, H, W], sample i by `matrices[i]`. The shape stays.
+pub(super) fn warp(images: &Tensor, matrices: &[AffineMatrix]) -> Result<Tensor> {
     let (n, channels, height, width) = images.size4()?;
     let device = images.device();
-    // Coordinates in units of half an image, as torch's grids have them: float32 throughout, rounded as there.
+    // Coordinates in units of half an image, as in torch's grids: float32 in each step, with the same rounding.
     let half = |side: i64| 0.5 * side as f32;
     let scaled: Vec<f32> = matrices
         .iter()
@@ -72,7 +72,7 @@ pub(super) fn warp(images: &Tensor, matrices: &[Matrix]) -> Result<Tensor> {
     Ok(moved.f_view([n, channels, height, width])?.f_mul(&inside.f_unsqueeze(1)?)?)
 }
 
-/// Centres of `side` pixels, from the middle.
+/// Centres of `side` pixels, measured from the middle.
 fn centred(side: i64, device: Device) -> Result<Tensor> {
     Ok(Tensor::f_arange(side, (Kind::Float, device))?.f_sub_scalar(0.5 * (side - 1) as f64)?)
 }

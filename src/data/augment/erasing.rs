@@ -1,24 +1,24 @@
-//! Overwrite a random rectangle: torchvision's `RandomErasing` (Zhong et al. 2017, arXiv 1708.04896) on float images.
+//! Overwrites a random rectangle: torchvision's `RandomErasing` (Zhong et al. 2017, arXiv 1708.04896) on float images.
 
 use tch::{Kind, Tensor};
 
 use super::rows::{edit_rows, rows_with, upload};
 use crate::config::Value;
-use crate::config::schema;
+use crate::config::schema::RandomErasingConfig;
 use crate::error::Result;
 use crate::random::Draws;
 
-/// Rectangles that do not fit are drawn again, so many times in all; then nothing is erased.
+/// Number of draws: a rectangle that does not fit is drawn again. After the last one nothing is erased.
 const TRIES: usize = 10;
 
-/// What one sample loses, in pixels, and what it gets instead.
+/// The erased rectangle of one sample, in pixels, and its new values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Erasure {
     pub top: i64,
     pub left: i64,
     pub height: i64,
     pub width: i64,
-    /// Either one value for all, or C * height * width values, row-major.
+    /// Either one value for all pixels, or C * height * width values, row-major.
     pub values: Vec<f32>,
 }
 
@@ -28,18 +28,18 @@ pub struct RandomErasing {
     probability: f64,
     scale: (f64, f64),
     log_ratio: (f64, f64),
-    /// None: standard normal noise.
+    /// `None`: standard normal noise.
     value: Option<f32>,
-    /// C, H, W.
+    /// [C, H, W] of the images.
     image: [i64; 3],
 }
 
 impl RandomErasing {
-    /// None where the configuration has none. `image` is C, H, W at this point of the pipeline.
-    pub fn new(settings: Option<&schema::RandomErasingConfig>, image: [i64; 3]) -> Option<Self> {
+    /// `None` if the configuration has no random erasing. `image` is [C, H, W] at this point of the pipeline.
+    pub fn new(settings: Option<&RandomErasingConfig>, image: [i64; 3]) -> Option<Self> {
         let settings = settings.filter(|settings| settings.enabled)?;
         let (&[least, most], &[flattest, steepest]) = (settings.scale.as_slice(), settings.ratio.as_slice()) else {
-            return None; // Refused by the configuration's checks.
+            return None; // the checks of the configuration refuse this
         };
         let value = match settings.value.node().value {
             Value::Int(value) => Some(value as f32),
@@ -50,6 +50,7 @@ impl RandomErasing {
         Some(RandomErasing { probability: settings.p, scale: (least, most), log_ratio, value, image })
     }
 
+    /// `None` if the sample stays as it is.
     pub fn draw(&self, draws: &mut Draws) -> Option<Erasure> {
         if draws.uniform() >= self.probability {
             return None;
@@ -77,12 +78,13 @@ impl RandomErasing {
 
 /// Erases in `images` [N, C, H, W], in place.
 pub fn apply(images: &mut Tensor, erasures: &[Option<Erasure>]) -> Result<()> {
-    // An empty rectangle has no value to give.
+    // Empty rectangles are left out: they have no values.
     let (rows, erasures) = rows_with(erasures, |erasure| erasure.as_ref().filter(|erasure| !erasure.values.is_empty()));
     edit_rows(images, &rows, |images| erase(images, &erasures))
 }
 
-/// One erasure for each image: inside the rectangle a value of its own list, looked up in the list of all.
+/// Erases one rectangle in each image. The values of all rectangles lie in one list; inside a rectangle each pixel
+/// looks up its value there.
 fn erase(images: &Tensor, erasures: &[&Erasure]) -> Result<Tensor> {
     let (n, channels, height, width) = images.size4()?;
     let device = images.device();
@@ -91,7 +93,7 @@ fn erase(images: &Tensor, erasures: &[&Erasure]) -> Result<Tensor> {
         Ok(upload(&values, device)?.f_view([n, 1, 1, 1])?)
     };
     let arange = |end: i64| Tensor::f_arange(end, (Kind::Int64, device));
-    // From the rectangle's corner.
+    // Coordinates from the rectangle's corner.
     let y = arange(height)?.f_view([1, 1, height, 1])?.f_sub(&column(&|erasure| erasure.top)?)?;
     let x = arange(width)?.f_view([1, 1, 1, width])?.f_sub(&column(&|erasure| erasure.left)?)?;
     let (tall, wide) = (column(&|erasure| erasure.height)?, column(&|erasure| erasure.width)?);
@@ -107,8 +109,8 @@ fn erase(images: &Tensor, erasures: &[&Erasure]) -> Result<Tensor> {
     let starts = upload(&starts, device)?.f_view([n, 1, 1, 1])?;
     let many = column(&|erasure| i64::from(erasure.values.len() > 1))?;
     let channel = arange(channels)?.f_view([1, channels, 1, 1])?;
-    let place = channel.f_mul(&tall)?.f_add(&y)?.f_mul(&wide)?.f_add(&x)?; // [N, C, H, W]
-    let index = place.f_mul(&inside)?.f_mul(&many)?.f_add(&starts)?;
+    let offset = channel.f_mul(&tall)?.f_add(&y)?.f_mul(&wide)?.f_add(&x)?; // [N, C, H, W]
+    let index = offset.f_mul(&inside)?.f_mul(&many)?.f_add(&starts)?;
     let replaced = upload(&values, device)?.f_to_kind(images.kind())?.f_take(&index)?;
     Ok(replaced.f_where_self(&inside, images)?)
 }

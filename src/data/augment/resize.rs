@@ -1,9 +1,10 @@
-//! Resizing to ImageNet's side: a random box of each sample in training, the middle of the whole image in evaluation.
+//! Resizes to the side of ImageNet networks: a random box of each sample in training, the middle of the whole image in
+//! evaluation.
 //!
 //! torchvision's `RandomResizedCrop(size, scale, ratio)` and `Resize(short side)` with `CenterCrop`, both with
-//! antialiased bilinear interpolation rounded to uint8. The arithmetic is that of torchvision where libtorch
-//! interpolates in float32 (GPUs, and CPUs without AVX2); the 8-bit shortcut of other CPUs rounds between the two axes
-//! and differs by one level here and there.
+//! antialiased bilinear interpolation rounded to uint8. The arithmetic is that of torchvision on devices for which
+//! libtorch interpolates in float32 (GPUs, and CPUs without AVX2). On other CPUs libtorch has an 8-bit shortcut that
+//! rounds between the two axes; its results differ by one level in some pixels.
 
 use tch::{Kind, Tensor};
 
@@ -13,20 +14,21 @@ use crate::config::schema::TransformsConfig;
 use crate::error::Result;
 use crate::random::Draws;
 
-/// Share of the image's area that a box covers.
+/// Fraction of the image's area that a box covers.
 const SCALE: (f64, f64) = (0.6, 1.0);
 /// Width over height of a box.
 const RATIO: (f64, f64) = (3.0 / 4.0, 4.0 / 3.0);
-/// Boxes that do not fit are drawn again, so many times in all.
+/// Number of draws: a box that does not fit is drawn again. After the last one the middle of the image is used.
 const TRIES: usize = 10;
 
-/// The part of one sample that becomes its image, in pixels, and whether it is mirrored.
+/// The box of one sample that becomes its image, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cutout {
     pub top: i64,
     pub left: i64,
     pub height: i64,
     pub width: i64,
+    /// True if the image is mirrored.
     pub flip: bool,
 }
 
@@ -38,8 +40,9 @@ pub struct Resize {
     width: i64,
     /// Side of a training image.
     train_size: i64,
-    /// Length that evaluation resizes the shorter side to, and side of the middle that it keeps.
+    /// Length of the shorter side after resizing in evaluation.
     eval_resize: i64,
+    /// Side of the middle square that evaluation keeps.
     eval_crop: i64,
     flip_probability: f64,
 }
@@ -80,7 +83,7 @@ impl Resize {
                 return (top, offset(draws, self.width - width), height, width);
             }
         }
-        // The middle, as much of it as the ratio allows.
+        // The largest box of an allowed ratio, in the middle.
         let ratio = self.width as f64 / self.height as f64;
         let height = if ratio < RATIO.0 { (self.width as f64 / RATIO.0).round_ties_even() as i64 } else { self.height };
         let width = if ratio > RATIO.1 { (self.height as f64 * RATIO.1).round_ties_even() as i64 } else { self.width };
@@ -113,16 +116,16 @@ impl Resize {
     }
 }
 
-/// One output of an axis: the first source pixel and the weights of it and its successors.
+/// The filter of one output pixel of an axis: the first source pixel, and the weights of it and its successors.
 #[derive(Debug, Clone)]
-struct FeatureHooks {
+struct Taps {
     first: i64,
     weights: Vec<f32>,
 }
 
-/// An axis of `length` pixels from `start` on, resized to `size`: a triangle as wide as an output pixel, two source
-/// pixels at least. float32 step by step as in libtorch's kernel.
-fn taps(start: i64, length: i64, size: i64) -> Vec<FeatureHooks> {
+/// The filters that resize an axis of `length` pixels, from `start` on, to `size`. Each filter is a triangle as wide as
+/// an output pixel, but at least two source pixels. All steps are in float32, as in libtorch's kernel.
+fn taps(start: i64, length: i64, size: i64) -> Vec<Taps> {
     let scale = length as f32 / size as f32;
     let (support, inverse) = if scale >= 1.0 { (scale, 1.0 / scale) } else { (1.0, 1.0) };
     let output = |i: i64| {
@@ -132,13 +135,14 @@ fn taps(start: i64, length: i64, size: i64) -> Vec<FeatureHooks> {
         let triangle = |j: i64| (1.0 - ((j as f32 - centre + 0.5) * inverse).abs()).max(0.0);
         let weights: Vec<f32> = (first..end).map(triangle).collect();
         let total: f32 = weights.iter().sum();
-        FeatureHooks { first: start + first, weights: weights.into_iter().map(|weight| weight / total).collect() }
+        Taps { first: start + first, weights: weights.into_iter().map(|weight| weight / total).collect() }
     };
     (0..size).map(output).collect()
 }
 
-/// uint8 [N, C, H, W] to [N, C, S, S], sample i by `columns[i]` and `rows[i]`, S outputs each; or all by the only one.
-fn resample(pixels: &Tensor, columns: &[Vec<FeatureHooks>], rows: &[Vec<FeatureHooks>], size: i64) -> Result<Tensor> {
+/// uint8 [N, C, H, W] to [N, C, S, S]. `columns` and `rows` have S filters each for every sample, or once for all
+/// samples.
+fn resample(pixels: &Tensor, columns: &[Vec<Taps>], rows: &[Vec<Taps>], size: i64) -> Result<Tensor> {
     let wide = pixels.f_to_kind(Kind::Float)?.f_transpose(2, 3)?; // [N, C, W, H]
     let narrowed = along_rows(&wide, columns, size)?.f_transpose(2, 3)?; // [N, C, H, S]
     Ok(along_rows(&narrowed, rows, size)?.f_round_()?.f_to_kind(Kind::Uint8)?)
@@ -146,8 +150,9 @@ fn resample(pixels: &Tensor, columns: &[Vec<FeatureHooks>], rows: &[Vec<FeatureH
 
 /// float32 [N, C, L, M] to [N, C, S, M]: each of S rows is a weighted sum of rows.
 ///
-/// Taken tap by tap, not as a matrix product: the sums are then the same in any batch and on any device, TF32 or not.
-fn along_rows(images: &Tensor, outputs: &[Vec<FeatureHooks>], size: i64) -> Result<Tensor> {
+/// The sum is taken tap by tap instead of as a matrix product. So it is the same in any batch and on any device, with
+/// TF32 or without.
+fn along_rows(images: &Tensor, outputs: &[Vec<Taps>], size: i64) -> Result<Tensor> {
     let (n, channels, length, row) = images.size4()?;
     let device = images.device();
     let all = || outputs.iter().flatten();
@@ -157,9 +162,9 @@ fn along_rows(images: &Tensor, outputs: &[Vec<FeatureHooks>], size: i64) -> Resu
     let starts = starts.f_view([n, channels, 1, 1])?;
     let mut sum = Tensor::f_zeros([n, channels, size, row], (Kind::Float, device))?;
     for tap in 0..all().map(|taps| taps.weights.len()).max().unwrap_or(0) {
-        // Outputs with fewer taps add their last source again, with weight 0.
-        let source = |taps: &FeatureHooks| taps.first + tap.min(taps.weights.len() - 1) as i64;
-        let weight = |taps: &FeatureHooks| taps.weights.get(tap).copied().unwrap_or(0.0);
+        // Filters with fewer taps add their last source again, with weight 0.
+        let source = |taps: &Taps| taps.first + tap.min(taps.weights.len() - 1) as i64;
+        let weight = |taps: &Taps| taps.weights.get(tap).copied().unwrap_or(0.0);
         let sources = upload(&all().map(source).collect::<Vec<_>>(), device)?.f_view(shape)?;
         let weights = upload(&all().map(weight).collect::<Vec<_>>(), device)?.f_view(shape)?;
         let sources = sources.f_add(&starts)?.f_view([n * channels * size])?;

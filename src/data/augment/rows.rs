@@ -1,4 +1,4 @@
-//! Per-sample parameters on the device, and work on some samples of a batch.
+//! Uploads per-sample parameters, and edits some samples of a batch.
 
 use tch::kind::Element;
 use tch::{Device, Kind, Tensor};
@@ -6,18 +6,18 @@ use tch::{Device, Kind, Tensor};
 use crate::error::Result;
 use crate::torch;
 
-/// Host values as a tensor on `device`, of one dimension. The host does not wait for what the device has queued.
+/// Host values as a tensor of one dimension on `device`. The host does not wait for the work in the device's queue.
 pub(super) fn upload<T: Element>(values: &[T], device: Device) -> Result<Tensor> {
     torch::upload(&Tensor::f_from_slice(values)?, device)
 }
 
-/// One number per sample, [N, 1, 1, 1].
+/// One number per sample as a tensor [N, 1, 1, 1] on `device`.
 pub(super) fn per_sample(values: &[f64], kind: Kind, device: Device) -> Result<Tensor> {
     Ok(upload(values, device)?.f_to_kind(kind)?.f_view([values.len() as i64, 1, 1, 1])?)
 }
 
-/// Replaces the samples `rows` of `images` [N, ...] by what `edit` makes of them, all at once and in place. `edit` gets
-/// them in this order; nothing happens where there are none.
+/// Replaces the samples `rows` of `images` [N, ...] by the result of `edit`, in place. `edit` gets all of them at once,
+/// in this order. It is not called if there are none.
 pub(super) fn edit_rows(
     images: &mut Tensor,
     rows: &[usize],
@@ -33,7 +33,7 @@ pub(super) fn edit_rows(
     Ok(())
 }
 
-/// The samples of which `keep` gives something, and what it gives.
+/// The samples for which `keep` returns a value, and these values.
 pub(super) fn rows_with<'a, P, Q>(params: &'a [P], keep: impl Fn(&'a P) -> Option<Q>) -> (Vec<usize>, Vec<Q>) {
     params.iter().enumerate().filter_map(|(row, param)| Some((row, keep(param)?))).unzip()
 }

@@ -1,4 +1,4 @@
-//! Pad, cut a window out, mirror it: one gather for the whole batch.
+//! Pads, cuts a window out and mirrors it: one gather for the whole batch.
 //!
 //! torchvision's `RandomCrop(size, padding)` with zeros as padding, then `RandomHorizontalFlip(p)`.
 
@@ -9,11 +9,12 @@ use crate::config::schema::TransformsConfig;
 use crate::error::{Error, Result};
 use crate::random::Draws;
 
-/// Where one sample's window lies in the padded image, and whether it is mirrored.
+/// Position of one sample's window in the padded image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     pub top: i64,
     pub left: i64,
+    /// True if the window is mirrored.
     pub flip: bool,
 }
 
@@ -25,23 +26,23 @@ pub struct CropFlip {
     /// Sides of the window.
     height: i64,
     width: i64,
-    /// How far the window can move.
+    /// Largest offset of the window.
     spare_height: i64,
     spare_width: i64,
     flip_probability: f64,
 }
 
-/// Of the horizontal flip; 0 where it is off.
+/// Probability of the horizontal flip; 0 if it is off.
 pub(super) fn flip_probability(transforms: &TransformsConfig) -> f64 {
     let flip = &transforms.horizontal_flip;
     if flip.enabled { flip.p } else { 0.0 }
 }
 
 impl CropFlip {
-    /// None where the configuration neither crops nor flips.
+    /// `None` if the configuration neither crops nor flips.
     ///
     /// # Errors
-    /// A window larger than the padded image.
+    /// `Usage` if the window is larger than the padded image.
     pub fn new(transforms: &TransformsConfig, (height, width): (i64, i64)) -> Result<Option<Self>> {
         let crop = &transforms.random_crop;
         let flip_probability = flip_probability(transforms);
@@ -88,7 +89,7 @@ impl CropFlip {
             Ok(upload(&windows.iter().map(value).collect::<Vec<_>>(), device)?.f_view([n, 1])?)
         };
         let rows = column(|window| window.top)?.f_add(&Tensor::f_arange(self.height, (Kind::Int64, device))?)?; // [N, S]
-        // Column x of the output is column left + x of the input, or left + S - 1 - x: first column and direction.
+        // Column x of the output is column left + x of the input, or left + S - 1 - x if mirrored.
         let direction = column(|window| if window.flip { -1 } else { 1 })?;
         let mirrored = column(|window| i64::from(window.flip))?.f_mul_scalar(self.width - 1)?;
         let first = column(|window| window.left)?.f_add(&mirrored)?;
@@ -97,7 +98,7 @@ impl CropFlip {
         let (padded_height, padded_width) = (padded.size()[2], padded.size()[3]);
         let source = rows.f_mul_scalar(padded_width)?.f_unsqueeze(2)?.f_add(&columns.f_unsqueeze(1)?)?; // [N, S, S]
         let area = self.height * self.width;
-        // Sizes are spelt out: n may be 0.
+        // All sizes are given, because n may be 0.
         let source = source.f_view([n, 1, area])?.f_expand([n, channels, area], false)?;
         Ok(padded.f_view([n, channels, padded_height * padded_width])?.f_gather(2, &source, false)?.f_view([
             n,

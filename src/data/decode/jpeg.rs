@@ -1,14 +1,15 @@
-//! JPEG through libjpeg-turbo: the accurate integer DCT and smooth chroma upsampling, the defaults of it and of Pillow.
+//! Decodes JPEG with libjpeg-turbo: accurate integer DCT and smooth chroma upsampling, the defaults of libjpeg-turbo
+//! and Pillow.
 
 use turbojpeg::{Colorspace, Decompressor, Error, PixelFormat};
 
-use super::{Image, check_size, planar};
+use super::rgb_image::{RgbImage, check_size, planar};
 
-pub fn decode(bytes: &[u8]) -> Result<Image, String> {
+pub fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
     if !is_complete(bytes) {
         return Err("it is truncated: it ends before the end of the image".into());
     }
-    // A decompressor that met a broken file may fail on the next one: each file gets its own, which costs little.
+    // After a broken file a decompressor may fail on the next one, so each file gets its own. That costs little.
     let mut jpeg = Decompressor::new().map_err(|error| reason(&error))?;
     let header = jpeg.read_header(bytes).map_err(|error| reason(&error))?;
     let (width, height) = (header.width, header.height);
@@ -22,13 +23,13 @@ pub fn decode(bytes: &[u8]) -> Result<Image, String> {
     let output = turbojpeg::Image { pixels: buffer.as_mut_slice(), width, pitch: width * samples, height, format };
     match jpeg.decompress(bytes, output) {
         Ok(()) => {}
-        // Nothing is missing and the decoder went on: a flaw that Pillow passes over in silence.
+        // Nothing is missing and the decoder continued. Pillow ignores this damage without a message.
         Err(Error::TurboJpegError(message)) if is_warning(&message) => {}
         Err(error) => return Err(reason(&error)),
     }
     Ok(match format {
         PixelFormat::CMYK => planar(width, height, |pixel, channel| {
-            // Adobe's files hold the inks inverted, and Pillow takes all files for Adobe's.
+            // Adobe's files hold inverted inks. Pillow treats all files as Adobe's.
             let [ink, black] = [channel, 3].map(|channel| 255 - buffer[4 * pixel + channel]);
             let light = 255 - black;
             light - scaled(ink, light)
@@ -43,7 +44,7 @@ fn scaled(a: u8, b: u8) -> u8 {
     (((product >> 8) + product) >> 8) as u8
 }
 
-/// What libjpeg says of damage that it works around.
+/// True for libjpeg's message about damage that it works around.
 fn is_warning(message: &str) -> bool {
     ["Corrupt JPEG data: ", "Warning: ", "Inconsistent progression", "Invalid SOS parameters", "Unknown Adobe color"]
         .iter()
@@ -53,13 +54,13 @@ fn is_warning(message: &str) -> bool {
 fn reason(error: &Error) -> String {
     match error {
         Error::TurboJpegError(message) => format!("libjpeg-turbo says: {message}"),
-        Error::IntegerOverflow(_) => "it holds no image".into(), // tables alone, which have no width
+        Error::IntegerOverflow(_) => "it holds no image".into(), // only tables, which have no width
         other => other.to_string(),
     }
 }
 
-/// Whether the marker that ends an image (EOI) is there. libjpeg invents one with a warning where it is not, and fills
-/// what is missing with grey; a later warning may hide that one, so it cannot be relied on.
+/// True if the marker that ends an image (EOI) is there. If it is missing, libjpeg inserts one with a warning and fills
+/// the missing part with grey. A later warning may hide that one, so the warnings do not suffice.
 fn is_complete(bytes: &[u8]) -> bool {
     const END: u8 = 0xd9;
     let mut at = 2;
@@ -87,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_image_is_complete_when_its_own_end_is_there() {
+    fn an_image_is_complete_if_its_own_end_marker_is_there() {
         let thumbnail = [0xff, 0xe1, 0, 6, 1, 0xff, 0xd9, 2]; // an end within a segment
         let scan = [0xff, 0xda, 0, 4, 7, 7, 1, 0xff, 0x00, 0xd9, 0xff, 0xd0, 5, 0xff, 0xff];
         let whole = [&[0xff, 0xd8][..], &thumbnail, &scan, &[0xd9]].concat();

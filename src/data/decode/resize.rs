@@ -1,15 +1,15 @@
-//! Images of any size to squares of one: `Resize(side)` and `CenterCrop(side)` of torchvision v2, bilinear with
-//! antialiasing, by libtorch's kernel for uint8.
+//! Resizes images of any size to squares of one side: `Resize(side)` and `CenterCrop(side)` of torchvision v2, bilinear
+//! with antialiasing, with libtorch's kernel for uint8.
 
-use super::Image;
+use super::rgb_image::RgbImage;
 use crate::error::Result;
 use crate::torch::tensor_over;
 
-/// The short side becomes `side`, the long one keeps the ratio; then a square is cut out of the middle.
-pub fn to_square(image: Image, side: usize) -> Result<Image> {
-    let Image { width, height, pixels } = image;
+/// Resizes the short side to `side` and keeps the ratio, then cuts a square of that side out of the middle.
+pub fn to_square(image: RgbImage, side: usize) -> Result<RgbImage> {
+    let RgbImage { width, height, pixels } = image;
     if (width, height) == (side, side) {
-        return Ok(Image { width, height, pixels });
+        return Ok(RgbImage { width, height, pixels });
     }
     let long = |own: usize, short: usize| (side as f64 * own as f64 / short as f64) as i64;
     let (to_width, to_height) = match width <= height {
@@ -25,5 +25,5 @@ pub fn to_square(image: Image, side: usize) -> Result<Image> {
         .f_narrow(3, margin(to_width), side as i64)?
         .f_contiguous()?
         .f_view([-1])?;
-    Ok(Image { width: side, height: side, pixels: Vec::<u8>::try_from(&square)? })
+    Ok(RgbImage { width: side, height: side, pixels: Vec::<u8>::try_from(&square)? })
 }

@@ -124,7 +124,7 @@ pub fn select(trainer: &Trainer<'_>, settings: &Settings, plan: &Plan, loader: &
     let mut total: Option<Tensor> = None;
     let mut last_loss = f64::NAN;
     for _ in 0..settings.prune_num {
-        let batch = loader.next(trainer.dataset, trainer.world, 0, 0)?;
+        let batch = loader.next_batch(trainer.dataset, trainer.world, 0, 0)?;
         let statistics = trainer.statistics(batch.global.len());
         let context = Forward::new(&weights, Mode::Train, statistics).drawing(batch.keys());
         let logits = trainer.model.forward(context, &batch.images)?;

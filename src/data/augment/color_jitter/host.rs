@@ -1,24 +1,25 @@
-//! Colour jitter in the host's memory: sample by sample, whose pixels stay in a core's cache from its first change to
-//! its last.
+//! Colour jitter in host memory, sample by sample: the pixels of a sample stay in a core's cache from its first change
+//! to its last.
 //!
-//! Each change is one pass over the three planes of a sample. Choices are written as selections, not branches, and what
-//! is the same for a whole sample is computed once: the compiler turns the passes into SIMD instructions.
+//! Each change is one pass over the three planes of a sample. The passes have selections instead of branches, and
+//! values that are the same for a whole sample are computed once, so the compiler turns the passes into SIMD
+//! instructions.
 
 use std::ops::{Add, Div, Mul, Sub};
 use std::thread;
 
 use tch::{Kind, Tensor};
 
-use super::{Change, Jitter};
+use super::change::{ColorChange, Jitter};
 use crate::data::augment::color::GREY;
 use crate::error::{Error, ErrorKind, Result};
 use crate::torch::{HostElement, host_slice_mut};
 
-/// Values that are worth a thread (libtorch's grain).
+/// Least number of values for one thread (libtorch's grain size).
 const VALUES_PER_THREAD: usize = 1 << 15;
 
-/// Changes float32 or float64 `images` [N, 3, H, W] in [0, 1] in the host's memory in place, on at most as many threads
-/// as libtorch may use. Nothing of a sample's result depends on the others or on the threads.
+/// Changes float32 or float64 `images` [N, 3, H, W] in [0, 1] in host memory, in place. Uses at most as many threads as
+/// libtorch may use. The result of a sample depends neither on the other samples nor on the number of threads.
 pub fn apply(images: &mut Tensor, jitters: &[Jitter]) -> Result<()> {
     if jitters.is_empty() || images.numel() == 0 {
         return Ok(());
@@ -40,7 +41,7 @@ pub fn apply(images: &mut Tensor, jitters: &[Jitter]) -> Result<()> {
     }
 }
 
-/// Each thread takes a run of samples, the calling one too.
+/// Each thread, including the calling one, takes a range of consecutive samples.
 fn in_parallel<T: Real>(values: &mut [T], pixels: usize, jitters: &[Jitter]) -> Result<()> {
     let threads = (tch::get_num_threads().max(1) as usize).min(values.len().div_ceil(VALUES_PER_THREAD));
     let samples = jitters.len().div_ceil(threads);
@@ -71,7 +72,7 @@ fn change_samples<T: Real>(values: &mut [T], pixels: usize, jitters: &[Jitter]) 
     }
 }
 
-/// A float type of the host.
+/// A float type in host memory.
 trait Real:
     HostElement
     + Copy
@@ -83,7 +84,7 @@ trait Real:
     + Mul<Output = Self>
     + Div<Output = Self>
 {
-    /// Rounds.
+    /// Rounds to this type.
     fn of(value: f64) -> Self;
 
     fn larger(self, other: Self) -> Self {
@@ -94,7 +95,7 @@ trait Real:
         if self < other { self } else { other }
     }
 
-    /// Into [0, 1].
+    /// Limits the value to [0, 1].
     fn clamped(self) -> Self {
         self.larger(Self::of(0.0)).smaller(Self::of(1.0))
     }
@@ -112,25 +113,25 @@ impl Real for f64 {
     }
 }
 
-/// Red, green, blue.
+/// Red, green and blue of one pixel.
 type Pixel<T> = [T; 3];
 
-fn change_sample<T: Real>(red: &mut [T], green: &mut [T], blue: &mut [T], change: Change) {
+fn change_sample<T: Real>(red: &mut [T], green: &mut [T], blue: &mut [T], change: ColorChange) {
     match change {
-        Change::Brightness(factor) => {
+        ColorChange::Brightness(factor) => {
             let factor = T::of(factor);
             each_pixel(red, green, blue, |pixel| pixel.map(|value| (value * factor).clamped()));
         }
-        Change::Contrast(factor) => {
+        ColorChange::Contrast(factor) => {
             let grey = mean_grey(red, green, blue);
             let (factor, rest) = (T::of(factor), T::of(1.0 - factor));
             each_pixel(red, green, blue, |pixel| blend(pixel, grey, factor, rest));
         }
-        Change::Saturation(factor) => {
+        ColorChange::Saturation(factor) => {
             let (factor, rest) = (T::of(factor), T::of(1.0 - factor));
             each_pixel(red, green, blue, |pixel| blend(pixel, grey(pixel), factor, rest));
         }
-        Change::Hue(turns) => {
+        ColorChange::Hue(turns) => {
             let sixths = T::of(6.0 * turns.rem_euclid(1.0));
             each_pixel(red, green, blue, |pixel| turn_hue(pixel, sixths));
         }
@@ -152,7 +153,7 @@ fn blend<T: Real>(pixel: Pixel<T>, other: T, factor: T, rest: T) -> Pixel<T> {
     pixel.map(|value| (factor * value + other).clamped())
 }
 
-/// Summed in a fixed order, in float64.
+/// Mean grey of a sample, summed in float64 in a fixed order.
 fn mean_grey<T: Real>(red: &[T], green: &[T], blue: &[T]) -> T {
     const LANES: usize = 8;
     let [(red_runs, red), (green_runs, green), (blue_runs, blue)] =
@@ -173,17 +174,18 @@ fn mean_grey<T: Real>(red: &[T], green: &[T], blue: &[T]) -> T {
 fn turn_hue<T: Real>([red, green, blue]: Pixel<T>, sixths: T) -> Pixel<T> {
     let value = red.larger(green).larger(blue);
     let range = value - red.smaller(green).smaller(blue);
-    // Sixths of a turn from red; the greatest channel says in which third, the first one where two are equal.
+    // The hue in sixths of a turn from red. The greatest channel gives the third of the circle (the first one if two
+    // are equal).
     let in_blue = (red - green, T::of(4.0));
     let in_green = if green == value { (blue - red, T::of(2.0)) } else { in_blue };
     let (ahead, third) = if red == value { (green - blue, T::of(0.0)) } else { in_green };
     // Grey has no hue: 0 / tiny.
-    let hue = ahead / range.larger(T::of(f32::MIN_POSITIVE.into())) + third + sixths; // In [-1, 11].
+    let hue = ahead / range.larger(T::of(f32::MIN_POSITIVE.into())) + third + sixths; // in [-1, 11]
     let hue = if hue < T::of(0.0) { hue + T::of(6.0) } else { hue };
     let hue = if hue > T::of(6.0) { hue - T::of(6.0) } else { hue };
-    // A channel lies below the greatest by a share of the range: a trapezium over the circle.
+    // Each channel lies below the greatest by a fraction of the range. The fraction is a trapezium over the circle.
     let distance = |peak: f64| (hue - T::of(peak)).larger(T::of(peak) - hue);
     let red = T::of(2.0) - distance(3.0);
     let [green, blue] = [2.0, 4.0].map(|peak| distance(peak) - T::of(1.0));
-    [red, green, blue].map(|share| value - share.clamped() * range)
+    [red, green, blue].map(|fraction| value - fraction.clamped() * range)
 }

@@ -1,0 +1,128 @@
+//! Reads the data set that `data.name` chooses into host memory.
+
+use std::path::Path;
+use std::time::Instant;
+
+use super::cifar::{self, CIFAR10, CIFAR100};
+use super::host_dataset::Dataset;
+use super::images::{Images, fingerprint};
+use super::listing::ImageListing;
+use super::pack::{self, PackOptions};
+use super::raw_dataset::RawDataset;
+use super::{digits, image_folder, tiny_imagenet};
+use crate::config::schema::{DataConfig, DatasetName};
+use crate::error::{Error, Result};
+
+/// Resources that loading may use.
+#[derive(Debug, Clone, Copy)]
+pub struct LoadOptions<'a> {
+    /// Folder for packs of images that cannot lie beside the images.
+    pub cache_dir: &'a Path,
+    /// Number of threads that decode images.
+    pub threads: usize,
+}
+
+/// Loads `data.name`, cut to `data.debug_subset_size`. Image files are packed first, all of them, unless there is a
+/// pack already.
+///
+/// # Errors
+/// `Missing` if files are absent or damaged, `Usage` if `data.num_classes` does not fit.
+pub fn load_dataset(data: &DataConfig, options: LoadOptions<'_>) -> Result<Dataset> {
+    let name = data.name.name();
+    if data.image_size.is_some() && !is_made_of_files(data.name) {
+        return Err(Error::usage(format!("data.image_size: the images of {name} have one size"))
+            .hint("use data.image_size=null"));
+    }
+    let began = Instant::now();
+    let RawDataset { mut train, mut test, class_names, fingerprint: known } = match data.name {
+        DatasetName::Digits => digits::load(),
+        DatasetName::Cifar10 => cifar::load(&data.data_dir, &CIFAR10, data.download)?,
+        DatasetName::Cifar100 => cifar::load(&data.data_dir, &CIFAR100, data.download)?,
+        DatasetName::TinyImagenet => packed(tiny_imagenet::list(&data.data_dir)?, data, options)?,
+        DatasetName::ImageFolder => packed(image_folder::list(&data.data_dir)?, data, options)?,
+    };
+    let whole = (train.len(), test.len());
+    let images = whole.0 + whole.1;
+    tracing::debug!("data read: {name}, {images} images, {:.3} s", began.elapsed().as_secs_f64());
+    if let Some(n) = data.debug_subset_size {
+        if n == 0 {
+            return Err(Error::usage("data.debug_subset_size is 0, wanted at least 1 image")
+                .hint("data.debug_subset_size=null uses all images"));
+        }
+        train.truncate(n);
+        test.truncate(n);
+    }
+    let num_classes = check_classes(data.num_classes, name, &train, &test)?;
+    let known = known.filter(|_| (train.len(), test.len()) == whole);
+    let fingerprint = fingerprint_of(name, known, &train, &test);
+    Ok(Dataset { name: name.to_string(), train, test, num_classes, fingerprint, class_names })
+}
+
+/// The fingerprint that reading has computed, or a new one. One line in the log says which.
+fn fingerprint_of(name: &str, known: Option<String>, train: &Images, test: &Images) -> String {
+    if let Some(known) = known {
+        tracing::debug!("data hashed: {name}, fingerprint {known}, known since its pack was verified");
+        return known;
+    }
+    let began = Instant::now();
+    let new = fingerprint(train, test);
+    tracing::debug!("data hashed: {name}, fingerprint {new}, {:.3} s", began.elapsed().as_secs_f64());
+    new
+}
+
+fn is_made_of_files(dataset: DatasetName) -> bool {
+    matches!(dataset, DatasetName::TinyImagenet | DatasetName::ImageFolder)
+}
+
+/// The images of a tree of files, through their pack. Their classes must be as many as `data.num_classes`.
+fn packed(listing: ImageListing, data: &DataConfig, options: LoadOptions<'_>) -> Result<RawDataset> {
+    let classes = listing.class_names.len();
+    if data.num_classes != classes as i64 {
+        return Err(Error::usage(format!(
+            "data.num_classes is {}, but there are {classes} class folders in {}",
+            data.num_classes,
+            listing.root.join("train").display()
+        ))
+        .hint(format!("set data.num_classes={classes}")));
+    }
+    let options = PackOptions {
+        name: data.name.name(),
+        image_size: data.image_size,
+        skip_corrupt: data.skip_corrupt,
+        cache_dir: options.cache_dir,
+        threads: options.threads,
+    };
+    pack::load(&listing, &options)
+}
+
+fn check_classes(num_classes: i64, name: &str, train: &Images, test: &Images) -> Result<usize> {
+    let largest = train.labels.iter().chain(&test.labels).copied().max().unwrap_or(0);
+    match usize::try_from(num_classes) {
+        Ok(count) if num_classes > largest => Ok(count),
+        _ => Err(Error::usage(format!(
+            "data.num_classes is {num_classes}, but the labels of {name} go up to {largest}: wanted at least {}",
+            largest + 1
+        ))
+        .hint("leave data.num_classes to the data group, or set it to the number of classes")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn images(labels: &[i64]) -> Images {
+        let pixels: Vec<u8> = labels.iter().flat_map(|&label| [label as u8, 1, 2, 3]).collect();
+        Images { pixels: pixels.into(), labels: labels.to_vec(), channels: 1, height: 2, width: 2 }
+    }
+
+    #[test]
+    fn num_classes_must_exceed_every_label() {
+        assert_eq!(check_classes(3, "x", &images(&[0, 1]), &images(&[2])).unwrap(), 3);
+        assert_eq!(check_classes(7, "x", &images(&[0, 1]), &images(&[2])).unwrap(), 7);
+        for too_few in [2, 0, -1] {
+            let error = check_classes(too_few, "x", &images(&[0, 1]), &images(&[2])).unwrap_err();
+            assert!(error.message().contains("at least 3"), "{error}");
+        }
+    }
+}

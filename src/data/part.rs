@@ -1,0 +1,30 @@
+//! The parts of a data set.
+
+/// A part of the data, named by its purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Part {
+    Retain,
+    Forget,
+    /// Retain and forget together: the training set of the base model.
+    Train,
+    /// As many retain samples as there are forget samples.
+    RetainSubset,
+    /// Disjoint from all training data: the reference images of ReGUn.
+    HeldOut,
+    Val,
+    Test,
+}
+
+impl Part {
+    pub fn name(self) -> &'static str {
+        match self {
+            Part::Retain => "retain",
+            Part::Forget => "forget",
+            Part::Train => "train",
+            Part::RetainSubset => "retain_subset",
+            Part::HeldOut => "heldout",
+            Part::Val => "val",
+            Part::Test => "test",
+        }
+    }
+}
