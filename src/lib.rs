@@ -13,7 +13,8 @@
 //! | [`optim`], [`models`], [`data`] | update rules, architectures, batches |
 //! | [`checkpoint`], [`names`] | model files and what they are called |
 //! | [`distributed`] | the ranks: shares, sums, who writes |
-//! | [`config`] | the Hydra tree, typed and checked |
+//! | [`config`] | the configuration: files, typed keys, checks |
+//! | [`hydra`] | Hydra's composition, overrides and interpolations |
 //! | [`torch`] | what tch lacks; the unsafe code, but for the map of a file in [`data::pixels`] |
 //! | [`random`] | keyed randomness, and CPython's |
 //! | [`fetch`] | files from elsewhere: downloads, archives |
@@ -31,6 +32,7 @@ pub mod error;
 pub mod eval;
 pub mod fetch;
 pub mod files;
+pub mod hydra;
 pub mod inference;
 pub mod log;
 pub mod memory;

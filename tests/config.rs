@@ -1,13 +1,14 @@
-//! The configuration against the Python program's: golden trees, Hydra's grammar, OmegaConf's scalars, error texts.
+//! The configuration compared with the Python program's: golden trees, Hydra's grammar, OmegaConf's scalars, messages.
 
 use std::env::VarError;
 use std::fs;
 use std::path::Path;
 
-use regun::config::overrides::{Override, sweep};
 use regun::config::schema::{OptimName, Precision, SchedulerName, Stem, UnlearnConfig};
-use regun::config::{Environment, Loaded, Node, Origin, Request, Value, builtin, compose_in, scalar, yaml};
+use regun::config::{Loaded, Request, builtin, compose_in};
 use regun::error::{Error, ErrorKind};
+use regun::hydra::overrides::{Override, sweep};
+use regun::hydra::{Environment, KeyMap, Node, Origin, Value, float_text, scalar, yaml};
 use serde_json::{Value as Json, json};
 
 const EMPTY: Environment = |_| Err(VarError::NotPresent);
@@ -16,7 +17,7 @@ fn load_from(dir: Option<&Path>, overrides: &[&str], environment: Environment) -
     let overrides: Vec<String> = overrides.iter().map(|text| text.to_string()).collect();
     let request =
         Request { config_dir: dir, overrides: &overrides, run_dir: Some(Path::new("RUN_DIR")), ..Request::default() };
-    compose_in(&request, environment)?.load()
+    Loaded::read(compose_in(&request, environment)?)
 }
 
 fn load(overrides: &[&str]) -> Result<Loaded, Error> {
@@ -383,7 +384,7 @@ fn floats_print_as_in_python_and_read_back() {
         (f64::INFINITY, "inf"),
     ];
     for (value, text) in cases {
-        assert_eq!(scalar::float_text(value), text);
+        assert_eq!(float_text(value), text);
         let printed = Node::new(Value::Float(value), Origin::Program).to_yaml();
         assert_eq!(scalar::yaml_scalar(printed.trim()), Value::Float(value), "{printed}");
     }
@@ -395,7 +396,7 @@ fn awkward_text_survives_printing() {
         "", " a", "a ", "yes", "1:30", "a: b", "a #b", "- a", "'q'", "a\nb", "\u{7}", "é", "{a}", "???", "null", "a:",
         "*x",
     ] {
-        let mut map = regun::config::Map::new();
+        let mut map = KeyMap::new();
         map.insert(text, Node::new(Value::Str(text.into()), Origin::Program));
         let tree = Node::new(Value::Map(map), Origin::Program);
         let printed = tree.to_yaml();
@@ -566,7 +567,7 @@ fn files_are_named_with_line_and_column() {
         let error = load_from(Some(folder.path()), &["data=mine"], EMPTY).expect_err(text).to_string();
         assert_says(&error, parts);
     }
-    let text = format!("{}\nbatch_sise: 3\n", builtin::text("data/digits.yaml").expect("it is built in"));
+    let text = format!("{}\nbatch_sise: 3\n", builtin::BUILTIN.text("data/digits.yaml").expect("it is built in"));
     let folder = folder(&[("data/mine.yaml", &text)]);
     let error = load_from(Some(folder.path()), &["data=mine"], EMPTY).expect_err("unknown key").to_string();
     let line = text.lines().count();

@@ -3,8 +3,7 @@
 use tch::{Kind, Tensor};
 
 use super::rows::{edit_rows, rows_with, upload};
-use crate::config::Value;
-use crate::config::schema;
+use crate::config::schema::{ErasingValue, RandomErasingConfig};
 use crate::error::Result;
 use crate::random::Draws;
 
@@ -36,15 +35,14 @@ pub struct RandomErasing {
 
 impl RandomErasing {
     /// None where the configuration has none. `image` is C, H, W at this point of the pipeline.
-    pub fn new(settings: Option<&schema::RandomErasingConfig>, image: [i64; 3]) -> Option<Self> {
+    pub fn new(settings: Option<&RandomErasingConfig>, image: [i64; 3]) -> Option<Self> {
         let settings = settings.filter(|settings| settings.enabled)?;
         let (&[least, most], &[flattest, steepest]) = (settings.scale.as_slice(), settings.ratio.as_slice()) else {
             return None; // Refused by the configuration's checks.
         };
-        let value = match settings.value.node().value {
-            Value::Int(value) => Some(value as f32),
-            Value::Float(value) => Some(value as f32),
-            _ => None,
+        let value = match settings.value {
+            ErasingValue::Number(value) => Some(value as f32),
+            ErasingValue::Random => None,
         };
         let log_ratio = (flattest.ln(), steepest.ln());
         Some(RandomErasing { probability: settings.p, scale: (least, most), log_ratio, value, image })

@@ -1,13 +1,18 @@
-//! `${eval:...}`: arithmetic on integers and floats with Python's rules, and nothing else.
+//! Arithmetic of `${eval:...}` on integers and floats, with Python's rules. Names and calls are errors.
 //!
 //! Operators, weakest first: `or`, `and`, `not`, comparisons, `+ -`, `* / // %`, unary `+ -`, `**` (right to left), and
 //! parentheses. `/` always gives a float, `//` and `%` round towards minus infinity, an integer power below zero gives a
-//! float. A Pratt parser: each operator has a binding power, and an operand is read until a weaker operator comes.
+//! float. The parser is a Pratt parser: each operator has a binding power, and an operand ends before a weaker operator.
 
-use super::{Value, scalar};
+use super::float_text::float_text;
+use super::node::Value;
+use super::scalar;
 
-/// The value of an expression, or what is wrong with it.
-pub fn evaluate(text: &str) -> Result<Value, String> {
+/// The value of an expression.
+///
+/// # Errors
+/// A message about the first fault in the text.
+pub(super) fn evaluate(text: &str) -> Result<Value, String> {
     let mut parser = Parser { tokens: tokens(text)?, pos: 0, depth: 0 };
     let value = parser.expression(0)?;
     match parser.next() {
@@ -61,7 +66,7 @@ impl Token {
             Token::Operator(text) => format!("`{text}`"),
             Token::Number(Number::Bool(value)) => format!("`{value}`"),
             Token::Number(Number::Int(value)) => format!("`{value}`"),
-            Token::Number(Number::Float(value)) => format!("`{}`", scalar::float_text(value)),
+            Token::Number(Number::Float(value)) => format!("`{}`", float_text(value)),
         }
     }
 }
