@@ -4,11 +4,11 @@
 //! serve as floats. Numbers serve as text. Integers, true and false serve as names of choices. No other type is converted.
 
 use serde::de::value::StrDeserializer;
-use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, Visitor};
-use serde::de::{Expected, IntoDeserializer, Unexpected, VariantAccess};
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, Visitor};
+use serde::de::{Expected, IntoDeserializer, VariantAccess};
 use std::cell::RefCell;
-use std::fmt;
 
+use super::decode_fault::DecodeFault;
 use super::node::{KeyMap, MANDATORY, Node, Origin, Value, join};
 use crate::error::{Error, did_you_mean};
 
@@ -33,51 +33,6 @@ pub(super) fn decode<T: DeserializeOwned>(
             None => error,
         }
     })
-}
-
-/// Why a value does not fit its type.
-#[derive(Debug)]
-struct DecodeFault {
-    message: String,
-    hint: Option<String>,
-    /// The message already names key and place.
-    placed: bool,
-}
-
-impl DecodeFault {
-    fn new(message: impl Into<String>) -> Self {
-        DecodeFault { message: message.into(), hint: None, placed: false }
-    }
-}
-
-impl fmt::Display for DecodeFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for DecodeFault {}
-
-impl de::Error for DecodeFault {
-    fn custom<T: fmt::Display>(message: T) -> Self {
-        DecodeFault::new(message.to_string())
-    }
-
-    fn invalid_type(_: Unexpected, wanted: &dyn Expected) -> Self {
-        DecodeFault::new(format!("wanted {wanted}"))
-    }
-
-    fn invalid_value(_: Unexpected, wanted: &dyn Expected) -> Self {
-        DecodeFault::new(format!("wanted {wanted}"))
-    }
-
-    fn invalid_length(_: usize, wanted: &dyn Expected) -> Self {
-        DecodeFault::new(format!("wanted {wanted}"))
-    }
-
-    fn missing_field(field: &'static str) -> Self {
-        DecodeFault::new(format!("the key `{field}` is missing"))
-    }
 }
 
 /// One value of the tree and its path.

@@ -14,13 +14,14 @@
 //! | `library`, `defaults` | the files that take part, in merge order |
 //! | `compose`, `apply`, `own_section` | files and overrides to one tree |
 //! | `interpolate`, `expression` | `${...}` |
-//! | `decode`, `section` | the tree, or a part of it, to typed structs |
+//! | `decode`, `decode_fault`, `section` | the tree, or a part of it, to typed structs |
 
 mod apply;
 mod cast;
 mod compose;
 mod composed;
 mod decode;
+mod decode_fault;
 mod defaults;
 mod emit;
 mod expression;

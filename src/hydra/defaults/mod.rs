@@ -5,5 +5,6 @@
 mod entry;
 mod expand;
 mod package;
+mod selection;
 
 pub(super) use expand::{PackagedConfig, expand};
