@@ -14,7 +14,7 @@ const SHARED_SECTIONS: [&str; 3] = ["data", "model", "trainer"];
 /// Edits the merged files before the overrides of keys are applied.
 ///
 /// # Errors
-/// None: `additions.yaml` is built in and a test reads it.
+/// `additions.yaml` is not valid YAML. It is built in, so the tests exclude this.
 pub(super) fn edit(root: &mut Node) -> Result<()> {
     apply_presets(root);
     let text = BUILTIN.text(ADDITIONS).unwrap_or_default();

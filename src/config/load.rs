@@ -13,11 +13,13 @@ use crate::hydra::{self, Composed, ConfigLibrary, Environment, Node, Section};
 /// A configuration ready for use.
 #[derive(Debug, Clone)]
 pub struct Loaded {
+    /// The typed configuration.
     pub config: Config,
     /// The same configuration as a tree in composition order. A run saves and prints it.
     pub tree: Node,
     /// Messages for the user, to be shown once.
     pub warnings: Vec<String>,
+    /// The run folder.
     pub run_dir: PathBuf,
 }
 
@@ -68,6 +70,7 @@ impl Loaded {
         Ok(Loaded { config, tree: root.into_node(), warnings, run_dir })
     }
 
+    /// The tree as YAML.
     pub fn to_yaml(&self) -> String {
         self.tree.to_yaml()
     }

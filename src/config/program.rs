@@ -3,6 +3,7 @@
 use super::additions;
 use crate::hydra::HydraProgram;
 
+/// The program as the Hydra module sees it.
 pub(super) const PROGRAM: HydraProgram = HydraProgram {
     hydra_section: HYDRA,
     edit: additions::edit,

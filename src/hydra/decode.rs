@@ -1,7 +1,8 @@
 //! A resolved tree to typed structs, with serde.
 //!
-//! Every error names the full key, the value found, the wanted value, and the place where the value was written. Integers
-//! serve as floats. Numbers serve as text. Integers, true and false serve as names of choices. No other type is converted.
+//! Every error names the full key, the value found, the wanted value, and the place where the value was written.
+//! Integers serve as floats. Numbers serve as text. Integers, true and false serve as names of choices. No other type
+//! is converted.
 
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, Visitor};
@@ -12,8 +13,8 @@ use super::decode_fault::DecodeFault;
 use super::node::{KeyMap, MANDATORY, Node, Origin, Value, join};
 use crate::error::{Error, did_you_mean};
 
-/// Reads `node`, found at `path`, without its keys in `ignored`. A key that `T` does not have is an error, or a warning in
-/// `warnings` if the user added it with `+`.
+/// Reads `node`, found at `path`, without its keys in `ignored`. A key that `T` does not have is an error, or a warning
+/// in `warnings` if the user added it with `+`.
 ///
 /// # Errors
 /// Wrong type, unknown choice, missing or unknown key.

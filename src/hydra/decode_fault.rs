@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::{self, Expected, Unexpected};
 
-/// Why a value does not fit its type.
+/// A value that does not fit its type.
 #[derive(Debug)]
 pub(super) struct DecodeFault {
     pub message: String,

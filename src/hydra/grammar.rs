@@ -318,7 +318,7 @@ impl<'a> ValueParser<'a> {
     }
 }
 
-/// Length of the interpolation that `text` starts with, nested ones and quotes included.
+/// Length of the interpolation at the start of `text`, with nested ones and quotes. None if its `}` is missing.
 pub(super) fn interpolation_end(text: &str) -> Option<usize> {
     let mut depth = 0;
     let mut quote = None;

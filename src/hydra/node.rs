@@ -66,6 +66,7 @@ impl Node {
         Node { value, origin }
     }
 
+    /// The keys and values. None if the value is not a map.
     pub fn as_map(&self) -> Option<&KeyMap> {
         match &self.value {
             Value::Map(map) => Some(map),
@@ -73,6 +74,7 @@ impl Node {
         }
     }
 
+    /// The keys and values, for changes.
     pub fn as_map_mut(&mut self) -> Option<&mut KeyMap> {
         match &mut self.value {
             Value::Map(map) => Some(map),
@@ -80,6 +82,7 @@ impl Node {
         }
     }
 
+    /// The text. None if the value is not text.
     pub fn as_str(&self) -> Option<&str> {
         match &self.value {
             Value::Str(text) => Some(text),
@@ -92,7 +95,7 @@ impl Node {
         path.split('.').try_fold(self, |node, key| node.child(key))
     }
 
-    /// As `get`, to change the value.
+    /// The value at `path`, for changes.
     pub(super) fn get_mut(&mut self, path: &str) -> Option<&mut Node> {
         path.split('.').try_fold(self, |node, key| node.child_mut(key))
     }
@@ -151,7 +154,7 @@ impl Value {
         }
     }
 
-    /// The value as an error message shows it, with its type where the text alone could mislead.
+    /// The value in an error message. Text has quotes, so that the text "1" and the number 1 differ.
     pub(super) fn described(&self) -> String {
         match self {
             Value::Null => "null".into(),

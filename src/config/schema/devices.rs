@@ -10,7 +10,7 @@ use serde::de::{Deserializer, Error, SeqAccess, Unexpected, Visitor};
 pub enum DevicesConfig {
     /// `auto`: all.
     Auto,
-    /// A number of GPUs. -1 stands for all; so does 1, the default, because the number of ranks decides then.
+    /// A number of GPUs. -1 stands for all, and so does the default 1, because then the number of ranks decides.
     Count(i64),
     /// Indices of GPUs, in order of use.
     These(Vec<usize>),

@@ -31,8 +31,8 @@ pub struct ModelConfig {
     pub image_size: Option<i64>,
 }
 
-/// First layers of a ResNet: those of the paper for ImageNet (`none`), or a 3x3 convolution without max-pool, of stride 1
-/// (`cifar`) or 2 (`tiny_imagenet`).
+/// First layers of a ResNet: those of the paper for ImageNet (`none`), or a 3x3 convolution without max-pool, of stride
+/// 1 (`cifar`) or 2 (`tiny_imagenet`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stem {

@@ -73,7 +73,7 @@ pub struct CheckpointConfig {
     pub mode: String,
 }
 
-/// Switches that bring back faults of the Python program. Without these faults its numbers would differ from ours.
+/// Switches that bring back faults of the Python program. Only faults that change numbers have a switch.
 #[derive(Debug, Clone, Deserialize)]
 pub struct CompatConfig {
     /// SCRUB's teacher follows the student into train mode from the second epoch on.

@@ -38,12 +38,13 @@ pub enum Accelerator {
 /// Whether training steps on a GPU are captured in CUDA graphs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub enum CudaGraphMode {
-    /// If it is possible.
+    /// Captured if possible.
     #[serde(rename = "auto")]
     Auto,
-    /// Yes. It is an error if it is not possible.
+    /// Captured. An error if that is not possible.
     #[serde(rename = "true")]
     On,
+    /// Never captured.
     #[serde(rename = "false")]
     Off,
 }
@@ -55,7 +56,7 @@ pub enum Precision {
     F32,
     #[serde(rename = "64", alias = "64-true")]
     F64,
-    /// float32 weights; bfloat16 for matrix products and convolutions of training steps on a GPU. On a CPU all is float32.
+    /// float32 weights; bfloat16 for matrix products and convolutions of training steps on a GPU. float32 on a CPU.
     #[serde(rename = "bf16-mixed", alias = "bf16")]
     Bf16Mixed,
     /// Like `bf16-mixed` with float16, and a loss scale so that gradients neither underflow nor overflow.

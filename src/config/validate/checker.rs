@@ -11,14 +11,17 @@ pub(super) struct ConfigChecker<'a> {
 }
 
 impl ConfigChecker<'_> {
+    /// Rejects the value at `key` unless `holds`.
     pub fn that(&self, holds: bool, key: &str, wanted: &str) -> Result<()> {
         if holds { Ok(()) } else { Err(self.root.reject(key, wanted)) }
     }
 
+    /// Rejects a number outside [0, 1].
     pub fn fraction(&self, value: f64, key: &str) -> Result<()> {
         self.that((0.0..=1.0).contains(&value), key, "a number from 0 to 1")
     }
 
+    /// Rejects an integer below `least`.
     pub fn at_least(&self, value: impl TryInto<i64>, least: i64, key: &str) -> Result<()> {
         // Only a number too large for i64 fails to convert.
         let holds = value.try_into().map_or(true, |value| value >= least);

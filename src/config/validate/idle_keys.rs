@@ -21,7 +21,7 @@ pub(super) fn note_idle_keys(config: &Config, root: &Section, warnings: &mut Vec
     }
 }
 
-/// Whether the user wrote the value, so it does not come from a built-in file.
+/// Whether the user wrote the value. If not, it comes from a built-in file.
 fn is_users(node: &Node) -> bool {
     !node.origin.file().is_some_and(|file| file.starts_with(PREFIX))
 }

@@ -1,7 +1,7 @@
 //! The expansion of defaults lists.
 //!
-//! The walk through the lists goes from the end to the start. So an `override` in a later file is known before the entry
-//! that it changes. A choice on the command line beats every `override`.
+//! The walk through the lists goes from the end to the start. So an `override` in a later file is known before the
+//! entry that it changes. A choice on the command line beats every `override`.
 
 use super::entry::{DefaultsEntry, DefaultsItem, EntryChoice, read_list};
 use super::package::{FilePlace, final_package, group_path, override_key, parent_group};

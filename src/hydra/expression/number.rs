@@ -9,6 +9,7 @@ pub(super) enum Number {
 }
 
 impl Number {
+    /// The value as a float; true is 1.
     pub fn float(self) -> f64 {
         match self {
             Number::Bool(value) => f64::from(u8::from(value)),
@@ -17,6 +18,7 @@ impl Number {
         }
     }
 
+    /// The value as an integer. None for floats.
     pub fn int(self) -> Option<i64> {
         match self {
             Number::Bool(value) => Some(value.into()),
@@ -25,12 +27,16 @@ impl Number {
         }
     }
 
+    /// Python's truth value.
     pub fn truth(self) -> bool {
         self.float() != 0.0
     }
 }
 
-/// An integer, or the error of one that does not fit.
+/// The integer `value`.
+///
+/// # Errors
+/// A message if it is None, the result of an overflow.
 pub(super) fn int(value: Option<i64>) -> Result<Number, String> {
     value.map(Number::Int).ok_or_else(|| "the result does not fit 64 bits".into())
 }

@@ -25,7 +25,7 @@ const UNARY_POWER: u8 = 12;
 const NOT_POWER: u8 = 5;
 const MAX_DEPTH: usize = 100;
 
-/// Left and right binding power; a right one below the left means right to left.
+/// Left and right binding power of an operator. If the right one is lower, the operator groups right to left.
 fn binding_power(operator: &str) -> Option<(u8, u8)> {
     Some(match operator {
         "or" => (1, 2),
