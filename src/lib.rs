@@ -13,7 +13,8 @@
 //! | [`optim`], [`models`], [`data`] | update rules, architectures, batches |
 //! | [`checkpoint`], [`names`] | model files and their file names |
 //! | [`distributed`] | the ranks: shards, collectives |
-//! | [`config`] | the Hydra tree, typed and checked |
+//! | [`config`] | the configuration: files, typed keys, checks |
+//! | [`hydra`] | Hydra's composition, overrides and interpolations |
 //! | [`torch`] | functions of libtorch that tch lacks; all unsafe code but NCCL's and the map in [`data::pixels`] |
 //! | [`random`] | random numbers by key, and CPython's generator |
 //! | [`fetch`] | downloads and archives |
@@ -31,6 +32,7 @@ pub mod error;
 pub mod eval;
 pub mod fetch;
 pub mod files;
+pub mod hydra;
 pub mod inference;
 pub mod log;
 pub mod memory;

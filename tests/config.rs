@@ -1,13 +1,14 @@
-//! The configuration against the Python program's: golden trees, Hydra's grammar, OmegaConf's scalars, error texts.
+//! The configuration compared with the Python program's: golden trees, Hydra's grammar, OmegaConf's scalars, messages.
 
 use std::env::VarError;
 use std::fs;
 use std::path::Path;
 
-use regun::config::overrides::{Override, sweep};
-use regun::config::schema::{OptimName, Precision, SchedulerName, Stem, UnlearnConfig};
-use regun::config::{Environment, Loaded, Node, Origin, Request, Value, builtin, compose_in, scalar, yaml};
+use regun::config::schema::{DevicesConfig, ErasingValue, OptimName, Precision, SchedulerName, Stem, UnlearnConfig};
+use regun::config::{Loaded, Request, builtin, compose_in};
 use regun::error::{Error, ErrorKind};
+use regun::hydra::overrides::{Override, sweep};
+use regun::hydra::{Environment, KeyMap, Node, Origin, Value, float_text, scalar, yaml};
 use serde_json::{Value as Json, json};
 
 const EMPTY: Environment = |_| Err(VarError::NotPresent);
@@ -16,14 +17,14 @@ fn load_from(dir: Option<&Path>, overrides: &[&str], environment: Environment) -
     let overrides: Vec<String> = overrides.iter().map(|text| text.to_string()).collect();
     let request =
         Request { config_dir: dir, overrides: &overrides, run_dir: Some(Path::new("RUN_DIR")), ..Request::default() };
-    compose_in(&request, environment)?.load()
+    Loaded::read(compose_in(&request, environment)?)
 }
 
 fn load(overrides: &[&str]) -> Result<Loaded, Error> {
     load_from(None, overrides, EMPTY)
 }
 
-/// Message and hint of the failure of these overrides.
+/// Message and hint of the error of these overrides.
 fn failure(overrides: &[&str]) -> String {
     let error = load(overrides).expect_err("must fail");
     assert_eq!(error.kind(), ErrorKind::Usage);
@@ -47,7 +48,7 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     folder
 }
 
-/// The resolved tree of a folder's `main.yaml`, without what every configuration gets.
+/// The resolved tree of a folder's `main.yaml`, without the sections that every configuration gets.
 fn resolve(files: &[(&str, &str)], overrides: &[&str]) -> Result<Json, Error> {
     let folder = folder(files);
     let overrides: Vec<String> = overrides.iter().map(|text| text.to_string()).collect();
@@ -94,7 +95,7 @@ fn fixture_environment(name: &str) -> Result<String, VarError> {
 }
 
 #[test]
-fn golden_trees() {
+fn trees_match_those_of_hydra() {
     let fixture = fixture();
     let cases = fixture["cases"].as_array().expect("cases");
     assert_eq!(cases.len(), 13);
@@ -113,7 +114,7 @@ fn golden_trees() {
 }
 
 #[test]
-fn golden_failures() {
+fn doubtful_overrides_fail_or_load_as_in_hydra() {
     let fixture = fixture();
     for case in fixture["failing_overrides"].as_array().expect("cases") {
         let result = load(&texts(&case["overrides"]));
@@ -127,7 +128,7 @@ fn golden_failures() {
     }
 }
 
-/// A tree of the Python program, with none of our keys, as a file of the user's.
+/// The user's file holds a tree of the Python program, with none of our keys.
 #[test]
 fn configurations_of_the_python_program_load() {
     for case in fixture()["cases"].as_array().expect("cases") {
@@ -150,7 +151,7 @@ fn flow_lists_may_close_at_the_parents_indent() {
 }
 
 #[test]
-fn typed_values() {
+fn values_are_read_into_typed_structs() {
     let loaded =
         load(&["unlearn=scrub", "data=tiny_imagenet", "model=vit", "trainer.precision=32", "data.batch_size=64"])
             .expect("a configuration");
@@ -165,6 +166,18 @@ fn typed_values() {
     let ssd = load(&["unlearn=ssd"]).expect("a configuration").config.unlearn.expect("a method");
     assert_eq!((ssd.max_epochs, ssd.optim.name, ssd.scheduler), (0, OptimName::None, None));
     assert!(load(&[]).expect("a configuration").config.unlearn.is_none());
+
+    let devices = |text: &str| load(&[&format!("trainer.devices={text}")]).expect("it loads").config.trainer.devices;
+    assert_eq!(
+        ["auto", "-1", "'2'"].map(devices),
+        [DevicesConfig::Auto, DevicesConfig::Count(-1), DevicesConfig::Count(2)]
+    );
+    assert_eq!(devices("[2,0]"), DevicesConfig::These(vec![2, 0]));
+    let fill = |text: &str| {
+        let loaded = load(&["data=tiny_imagenet", &format!("data.transforms.random_erasing.value={text}")]);
+        loaded.expect("it loads").config.data.transforms.random_erasing.map(|erasing| erasing.value)
+    };
+    assert_eq!(["random", "1"].map(fill), [Some(ErasingValue::Random), Some(ErasingValue::Number(1.0))]);
 }
 
 #[test]
@@ -224,7 +237,7 @@ fn every_file_is_compiled_in_and_loads() {
 }
 
 #[test]
-fn the_demo_overrides_what_it_says() {
+fn the_demo_sets_its_values_and_the_command_line_wins() {
     let config = load(&["experiment=demo", "trainer.max_epochs=2"]).expect("a configuration").config;
     assert_eq!((config.model.model.name.as_str(), config.data.num_classes), ("resnet20", 10));
     assert_eq!((config.split.forget_classes, config.trainer.max_epochs), (vec![3, 8], 2));
@@ -383,7 +396,7 @@ fn floats_print_as_in_python_and_read_back() {
         (f64::INFINITY, "inf"),
     ];
     for (value, text) in cases {
-        assert_eq!(scalar::float_text(value), text);
+        assert_eq!(float_text(value), text);
         let printed = Node::new(Value::Float(value), Origin::Program).to_yaml();
         assert_eq!(scalar::yaml_scalar(printed.trim()), Value::Float(value), "{printed}");
     }
@@ -395,7 +408,7 @@ fn awkward_text_survives_printing() {
         "", " a", "a ", "yes", "1:30", "a: b", "a #b", "- a", "'q'", "a\nb", "\u{7}", "é", "{a}", "???", "null", "a:",
         "*x",
     ] {
-        let mut map = regun::config::Map::new();
+        let mut map = KeyMap::new();
         map.insert(text, Node::new(Value::Str(text.into()), Origin::Program));
         let tree = Node::new(Value::Map(map), Origin::Program);
         let printed = tree.to_yaml();
@@ -404,7 +417,7 @@ fn awkward_text_survives_printing() {
 }
 
 #[test]
-fn sweeps_are_refused() {
+fn sweeps_are_refused_in_a_run_and_expanded_for_many() {
     for text in ["seed=1,2", "seed=choice(1,2)", "seed=range(3)"] {
         assert_says(&failure(&[text]), &[text, "sweeps are not supported"]);
     }
@@ -417,7 +430,7 @@ fn sweeps_are_refused() {
 }
 
 #[test]
-fn interpolations() {
+fn interpolations_resolve_as_in_omegaconf() {
     let main = r#"
 a: 1
 b: {c: 2.5, d: "${a}", e: {f: x, g: "${..d}", h: "${.f}", i: "${...a}"}}
@@ -484,7 +497,7 @@ fn endless_nesting_is_an_error() {
 }
 
 #[test]
-fn defaults_lists() {
+fn defaults_lists_compose_as_in_hydra() {
     let files: &[(&str, &str)] = &[
         (
             "main.yaml",
@@ -516,7 +529,7 @@ fn defaults_lists() {
 }
 
 #[test]
-fn errors_say_what_where_wanted_and_how() {
+fn errors_name_the_value_its_place_the_wanted_value_and_a_remedy() {
     let cases: &[(&[&str], &[&str])] = &[
         (
             &["data.batch_size=abc"],
@@ -536,7 +549,21 @@ fn errors_say_what_where_wanted_and_how() {
         (&["model.scheduler.t_max=0"], &["`model.scheduler.t_max` is 0"]),
         (&["data.transforms.normalize.std=[1,0,1]"], &["three numbers above 0"]),
         (&["data.download=yes"], &["`data.download` is the text \"yes\": wanted true or false"]),
-        (&["trainer.devices=some"], &["`trainer.devices`", "`auto`"]),
+        (
+            &["trainer.devices=some"],
+            &["override `trainer.devices=some`: `trainer.devices` is the text \"some\": wanted `auto`, -1, a number"],
+        ),
+        (&["trainer.devices=0"], &["`trainer.devices` is 0: wanted `auto`"]),
+        (&["trainer.devices=[]"], &["`trainer.devices` is a list of 0: wanted `auto`"]),
+        (&["trainer.devices=[0,-1]"], &["`trainer.devices.1` is -1: wanted an integer, at least 0"]),
+        (&["trainer.devices='???'"], &["`trainer.devices` must be given (`auto`, -1, a number"]),
+        (
+            &["data=tiny_imagenet", "data.transforms.random_erasing.value=noise"],
+            &["`data.transforms.random_erasing.value` is the text \"noise\": wanted a number or `random`"],
+        ),
+        (&["data=tiny_imagenet", "data.transforms.random_erasing.value=inf"], &["is inf: wanted a number or `random`"]),
+        (&["unlearn=regun", "unlearn.optim.lr=big"], &["`unlearn.optim.lr` is the text \"big\": wanted a number"]),
+        (&["unlearn=regun", "~unlearn.optim"], &["`unlearn`", "the key `optim` is missing"]),
         (&["unlearn=regun", "unlearn.trainer.max_epochs=0"], &["`unlearn.trainer.max_epochs` is 0"]),
         (&["mul_eval.mia_num_models=0"], &["`mul_eval.mia_num_models` is 0"]),
         (&["model.model.label_smoothing=1"], &["no key `model.model.label_smoothing`"]),
@@ -566,7 +593,7 @@ fn files_are_named_with_line_and_column() {
         let error = load_from(Some(folder.path()), &["data=mine"], EMPTY).expect_err(text).to_string();
         assert_says(&error, parts);
     }
-    let text = format!("{}\nbatch_sise: 3\n", builtin::text("data/digits.yaml").expect("it is built in"));
+    let text = format!("{}\nbatch_sise: 3\n", builtin::BUILTIN.text("data/digits.yaml").expect("it is built in"));
     let folder = folder(&[("data/mine.yaml", &text)]);
     let error = load_from(Some(folder.path()), &["data=mine"], EMPTY).expect_err("unknown key").to_string();
     let line = text.lines().count();
@@ -575,7 +602,7 @@ fn files_are_named_with_line_and_column() {
 }
 
 #[test]
-fn keys_without_effect_are_said_once() {
+fn keys_without_effect_give_warnings() {
     let idle = ["data.num_workers=8", "data.pin_memory=false", "trainer.enable_checkpointing=true"];
     let warnings = load(&[&["+foo=1", "+data.batch_sise=3"][..], &idle].concat()).expect("kept").warnings;
     let all = warnings.join("\n");

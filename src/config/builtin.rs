@@ -1,6 +1,8 @@
-//! The configuration files of `conf/`, compiled in so that the program needs no folder beside it.
+//! The configuration files of `conf/`. They are compiled in, so that the program needs no folder beside it.
 
-/// Before the path of a built-in file, wherever one is named.
+use crate::hydra::BuiltinFiles;
+
+/// Stands before the path of a built-in file in messages.
 pub const PREFIX: &str = "regun:conf/";
 
 macro_rules! conf {
@@ -33,7 +35,5 @@ pub const FILES: &[(&str, &str)] = conf![
     "unlearn/ssd.yaml",
 ];
 
-/// The text of a file, by its path below `conf/`.
-pub fn text(path: &str) -> Option<&'static str> {
-    FILES.iter().find(|(known, _)| *known == path).map(|(_, text)| *text)
-}
+/// The files with their prefix.
+pub const BUILTIN: BuiltinFiles = BuiltinFiles { prefix: PREFIX, files: FILES };

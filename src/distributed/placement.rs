@@ -13,8 +13,7 @@ use tch::Device;
 
 use super::nccl::Library;
 use super::{World, launch};
-use crate::config::schema::{Accelerator, Config};
-use crate::config::{Section, Value};
+use crate::config::schema::{Accelerator, Config, DevicesConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::torch::{self, Gpu};
 
@@ -121,21 +120,11 @@ fn gather_probes(world: &World, probe: &DeviceProbe) -> Result<Vec<DeviceProbe>>
 
 impl Bound {
     /// 1 is what nobody chose: the number of ranks rules then.
-    fn of(devices: &Section) -> Self {
-        let count = |count: i64| match count {
-            ..=1 => Bound::All,
-            count => Bound::First(count as usize),
-        };
-        match &devices.node().value {
-            Value::Int(number) => count(*number),
-            Value::Str(text) => text.parse().map_or(Bound::All, count),
-            Value::List(items) => Bound::These(
-                items
-                    .iter()
-                    .filter_map(|item| if let Value::Int(index) = item.value { Some(index as usize) } else { None })
-                    .collect(),
-            ),
-            _ => Bound::All,
+    fn of(devices: &DevicesConfig) -> Self {
+        match devices {
+            DevicesConfig::Auto | DevicesConfig::Count(..=1) => Bound::All,
+            DevicesConfig::Count(count) => Bound::First(*count as usize),
+            DevicesConfig::These(indices) => Bound::These(indices.clone()),
         }
     }
 

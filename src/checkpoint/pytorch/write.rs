@@ -14,9 +14,9 @@ use super::tensors::storage_of;
 use crate::checkpoint::bytes::TensorBytes;
 use crate::checkpoint::loaded::Checkpoint;
 use crate::checkpoint::manifest::Manifest;
-use crate::config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::write_atomic;
+use crate::hydra::yaml;
 use crate::pickle::PickleWriter;
 
 /// The name of the record with the manifest, JSON.
@@ -44,7 +44,7 @@ pub fn save_state_dict(path: &Path, checkpoint: &Checkpoint) -> Result<()> {
 pub fn save_lightning(path: &Path, checkpoint: &Checkpoint) -> Result<()> {
     let tensors = encode(checkpoint)?;
     let Manifest { config, epoch, .. } = &checkpoint.manifest;
-    let hyper_parameters = config::yaml::parse(config, "the configuration in the checkpoint")?.to_json();
+    let hyper_parameters = yaml::parse(config, "the configuration in the checkpoint")?.to_json();
     let mut writer = PickleWriter::default();
     writer.dict(|writer| {
         writer.text("epoch");

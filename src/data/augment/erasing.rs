@@ -3,8 +3,7 @@
 use tch::{Kind, Tensor};
 
 use super::rows::{edit_rows, rows_with, upload};
-use crate::config::Value;
-use crate::config::schema::RandomErasingConfig;
+use crate::config::schema::{ErasingValue, RandomErasingConfig};
 use crate::error::Result;
 use crate::random::Draws;
 
@@ -41,10 +40,9 @@ impl RandomErasing {
         let (&[least, most], &[flattest, steepest]) = (settings.scale.as_slice(), settings.ratio.as_slice()) else {
             return None; // the checks of the configuration refuse this
         };
-        let value = match settings.value.node().value {
-            Value::Int(value) => Some(value as f32),
-            Value::Float(value) => Some(value as f32),
-            _ => None,
+        let value = match settings.value {
+            ErasingValue::Number(value) => Some(value as f32),
+            ErasingValue::Random => None,
         };
         let log_ratio = (flattest.ln(), steepest.ln());
         Some(RandomErasing { probability: settings.p, scale: (least, most), log_ratio, value, image })

@@ -1,39 +1,44 @@
 //! Interpolations: `${a.b}`, `${.sibling}`, `${resolver:arguments}`, alone (the value keeps its type) or inside text.
 //!
-//! Each is resolved at the place where it stands, against the tree as composed, as OmegaConf does: a reference to a
-//! section copies it with its own interpolations resolved where they stand. What is being resolved is remembered, so
-//! that a cycle is named instead of followed.
+//! As in OmegaConf, an interpolation is resolved at its own place in the composed tree. A reference to a section copies
+//! the section, with its own interpolations resolved at their places. The resolver keeps the chain of values that it is
+//! resolving, so that an error can name a cycle.
 
 use std::borrow::Cow;
 use std::env::VarError;
 
 use jiff::Zoned;
 
-use super::compose::nearest;
-use super::grammar::{Cursor, Parsed, interpolation_end};
-use super::node::{MANDATORY, join};
-use super::{Environment, Node, Origin, Value, eval};
+use super::expression::evaluate;
+use super::grammar::{ParsedValue, ValueParser, interpolation_end};
+use super::nearest::nearest;
+use super::node::{KeyMap, MANDATORY, Node, Origin, Value, join};
 use crate::error::{Error, Result, did_you_mean};
 
 const RESOLVERS: &[&str] = &["oc.env", "oc.select", "oc.decode", "eval", "now", "hydra"];
 
-pub(super) struct Resolver<'a> {
+/// Looks up an environment variable.
+pub type Environment = fn(&str) -> Result<String, VarError>;
+
+/// Resolves the interpolations of one composed tree.
+pub(super) struct Interpolator<'a> {
     pub root: &'a Node,
-    /// One moment for all `${now:...}` of a run.
+    /// The time of all `${now:...}` of a run.
     pub now: &'a Zoned,
     pub environment: Environment,
 }
 
-/// The value that is being resolved: its path, its origin, and whose turn led here.
+/// The value that is being resolved.
 struct Site<'a> {
     path: &'a str,
     origin: &'a Origin,
+    /// The value whose interpolation refers to this one.
     caller: Option<&'a Site<'a>>,
-    /// How many texts are being resolved inside each other.
+    /// Number of texts that are being resolved inside each other.
     depth: usize,
 }
 
-/// More than any sensible configuration needs, and few enough for the stack.
+/// Limit of nested interpolations. It protects the stack; sensible configurations need far fewer.
 const MAX_DEPTH: usize = 100;
 
 impl Site<'_> {
@@ -41,7 +46,7 @@ impl Site<'_> {
         Error::usage(format!("{}: `{}`: {message}", self.origin, self.path))
     }
 
-    /// The chain from `path`, if it is being resolved, to here.
+    /// The chain of values from `path` to this one. None if `path` is not being resolved.
     fn cycle_from(&self, path: &str) -> Option<String> {
         let mut chain = vec![path.to_owned()];
         let mut site = Some(self);
@@ -56,7 +61,7 @@ impl Site<'_> {
     }
 }
 
-impl Resolver<'_> {
+impl Interpolator<'_> {
     /// The tree at `path` without interpolations.
     ///
     /// # Errors
@@ -80,7 +85,7 @@ impl Resolver<'_> {
                 Value::List(items.iter().enumerate().map(item).collect::<Result<_>>()?)
             }
             Value::Map(map) => {
-                let mut resolved = super::Map::new();
+                let mut resolved = KeyMap::new();
                 for (key, node) in map.iter() {
                     resolved.insert(key, self.node(node, &join(path, key), caller)?);
                 }
@@ -159,7 +164,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// The resolved value at a path, if there is one. Interpolations on the way are followed.
+    /// The resolved value at a path. None if there is none. Interpolations on the way are followed.
     fn select(&self, path: &str, site: &Site) -> Result<Option<Node>> {
         let mut node = Cow::Borrowed(self.root);
         let mut walked = String::new();
@@ -185,7 +190,7 @@ impl Resolver<'_> {
     fn call(&self, name: &str, arguments: &str, site: &Site) -> Result<Value> {
         let call = format!("${{{name}:{arguments}}}");
         let mut values = Vec::new();
-        let parsed = Cursor::in_resolver(arguments).arguments();
+        let parsed = ValueParser::in_resolver(arguments).arguments();
         for value in parsed.map_err(|syntax| site.fail(format!("`{call}`: {}", syntax.message)))? {
             let node = Node::new(value, site.origin.clone());
             values.push(self.argument(&node, site)?.value);
@@ -212,15 +217,15 @@ impl Resolver<'_> {
                 let missing = |value: &Value| matches!(value, Value::Str(text) if text == MANDATORY);
                 Ok(found.filter(|value| !missing(value)).or_else(|| rest.first().cloned()).unwrap_or(Value::Null))
             }
-            ("oc.decode", [Value::Str(text)]) => match Cursor::new(text).value() {
-                Ok(Parsed::Value(value)) => {
+            ("oc.decode", [Value::Str(text)]) => match ValueParser::new(text).value() {
+                Ok(ParsedValue::Value(value)) => {
                     self.argument(&Node::new(value, site.origin.clone()), site).map(|node| node.value)
                 }
-                Ok(Parsed::Sweep(_)) => Err(fail("a list needs brackets".into())),
+                Ok(ParsedValue::Sweep(_)) => Err(fail("a list needs brackets".into())),
                 Err(syntax) => Err(fail(syntax.message)),
             },
             ("oc.decode", [value]) => Ok(value.clone()),
-            ("eval", [Value::Str(expression)]) => eval::evaluate(expression).map_err(fail),
+            ("eval", [Value::Str(expression)]) => evaluate(expression).map_err(fail),
             ("eval", [number @ (Value::Int(_) | Value::Float(_) | Value::Bool(_))]) => Ok(number.clone()),
             ("now", []) => self.time("%Y-%m-%d_%H-%M-%S").map_err(fail),
             ("now", [format]) => self.time(&format.python_str()).map_err(fail),
@@ -238,7 +243,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// An argument with interpolations, which are relative to the value that holds the call.
+    /// An argument with its interpolations resolved. They are relative to the value that holds the call.
     fn argument(&self, node: &Node, site: &Site) -> Result<Node> {
         let value = match &node.value {
             Value::Str(text) if text.contains("${") => return self.text(text, site),
@@ -250,12 +255,12 @@ impl Resolver<'_> {
         Ok(Node::new(value, site.origin.clone()))
     }
 
-    fn time(&self, format: &str) -> std::result::Result<Value, String> {
+    fn time(&self, format: &str) -> Result<Value, String> {
         jiff::fmt::strtime::format(format, self.now).map(Value::Str).map_err(|error| error.to_string())
     }
 }
 
-/// `name:arguments`, where the text is a resolver's call rather than a key.
+/// Splits `name:arguments`. None if the text is a key, not a call of a resolver.
 fn resolver_name(inner: &str) -> Option<(&str, &str)> {
     let mut end = 0;
     while let Some(c) = inner[end..].chars().next() {
@@ -269,8 +274,8 @@ fn resolver_name(inner: &str) -> Option<(&str, &str)> {
     None
 }
 
-/// The absolute path of a key as it stands in the value at `site`: `.x` is a sibling, each further dot goes one section
-/// up, `a[b]` is `a.b`.
+/// The absolute path of a key in the value at `site`. `.x` is a sibling, each further dot goes one section up, `a[b]`
+/// is `a.b`.
 fn absolute(key: &str, site: &str) -> Option<String> {
     let name = key.trim_start_matches('.');
     let dots = key.len() - name.len();

@@ -1,10 +1,10 @@
-//! Text to value, twice: the types of plain YAML scalars and those of override values differ.
+//! Types of plain text: YAML scalars and override values follow different rules.
 //!
-//! YAML follows PyYAML (YAML 1.1) with OmegaConf's additions: `yes` is a bool, `017` is octal, `1:30` counts in sixties,
-//! `inf` is text, `1e5` is a float, dates stay text. Overrides follow Hydra's grammar: `yes`, `017` and `1:30` are text,
-//! `inf` and `nan` are floats. An integer that does not fit 64 bits stays text, so that the error which follows shows it.
+//! YAML follows PyYAML (YAML 1.1) with OmegaConf's additions: `yes` is a bool, `017` is octal, `1:30` is 90 (base 60),
+//! `inf` is text, `1e5` is a float, dates stay text. Overrides follow Hydra's grammar: `yes`, `017` and `1:30` are
+//! text, `inf` and `nan` are floats. An integer that does not fit 64 bits stays text, so that a later error shows it.
 
-use super::Value;
+use super::node::Value;
 
 /// The value of a plain (unquoted) YAML scalar.
 pub fn yaml_scalar(text: &str) -> Value {
@@ -49,24 +49,6 @@ pub fn override_scalar(text: &str) -> Value {
     match is_override_float(unsigned).then(|| lower.replace('_', "").parse()) {
         Some(Ok(value)) => Value::Float(value),
         _ => Value::Str(text.into()),
-    }
-}
-
-/// A float as Python prints it: the shortest digits that read back equal, an exponent below 1e-4 and from 1e16 on.
-pub fn float_text(value: f64) -> String {
-    if value.is_nan() {
-        return "nan".into();
-    }
-    if value.is_infinite() {
-        return if value > 0.0 { "inf".into() } else { "-inf".into() };
-    }
-    let scientific = format!("{value:e}");
-    let Some((mantissa, exponent)) = scientific.split_once('e') else { return scientific };
-    match exponent.parse::<i32>() {
-        Ok(exponent) if !(-4..16).contains(&exponent) => {
-            format!("{mantissa}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs())
-        }
-        _ => format!("{value:?}"),
     }
 }
 
@@ -134,7 +116,7 @@ fn yaml_float(text: &str, sign: f64, unsigned: &str) -> Option<f64> {
         return None;
     }
     let matches = match mantissa.split_once('.') {
-        // Without a digit before the point there may be no sign, and an exponent must have one.
+        // PyYAML: a number that starts with its point has no sign, but its exponent must have one.
         Some(("", fraction)) => {
             is_loose_digits(fraction)
                 && text.starts_with('.')
@@ -172,7 +154,7 @@ fn yaml_int(sign: f64, unsigned: &str) -> Option<i64> {
     i64::try_from(if sign < 0.0 { -magnitude } else { magnitude }).ok()
 }
 
-/// `12:30:05`: places of sixty. The places after the first are one or two digits below 60.
+/// A base-60 number such as `12:30:05`. The places after the first have one or two digits and are below 60.
 fn sexagesimal(text: &str) -> Option<i128> {
     let (first, rest) = text.split_once(':')?;
     if !is_loose_digits(first) {

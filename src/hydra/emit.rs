@@ -1,9 +1,11 @@
-//! A tree as YAML text and as JSON. Both read back to the same values: floats keep a point or an exponent, text that
-//! would read as something else is quoted.
+//! A tree as YAML text and as JSON. Both read back to the same values: floats keep a point or an exponent, and text
+//! that YAML would read as another type is quoted.
 
 use std::fmt::Write;
 
-use super::{Node, Value, scalar};
+use super::float_text::float_text;
+use super::node::{Node, Value};
+use super::scalar;
 
 impl Node {
     /// Block-style YAML, two spaces per level, keys in their order.
@@ -29,7 +31,7 @@ impl Node {
             Value::Int(value) => Json::from(*value),
             Value::Float(value) => match serde_json::Number::from_f64(*value) {
                 Some(number) => Json::Number(number),
-                None => Json::String(scalar::float_text(*value)),
+                None => Json::String(float_text(*value)),
             },
             Value::Str(text) => Json::String(text.clone()),
             Value::List(items) => Json::Array(items.iter().map(Node::to_json).collect()),
@@ -56,7 +58,7 @@ fn block(node: &Node, indent: usize, out: &mut String) {
     }
 }
 
-/// What follows a `key:` or a `-`: on the same line, or a block below it.
+/// The value after `key:` or `-`: on the same line, or as a block below it.
 fn below(node: &Node, indent: usize, out: &mut String) {
     let nested = match &node.value {
         Value::Map(map) => !map.is_empty(),
@@ -79,7 +81,7 @@ fn inline(value: &Value) -> String {
         Value::Float(value) if value.is_nan() => ".nan".into(),
         Value::Float(value) if value.is_infinite() => if *value > 0.0 { ".inf" } else { "-.inf" }.into(),
         Value::Float(value) => {
-            let text = scalar::float_text(*value);
+            let text = float_text(*value);
             // Plain YAML 1.1 readers want a point in a float with an exponent.
             match text.split_once('e') {
                 Some((mantissa, exponent)) if !mantissa.contains('.') => format!("{mantissa}.0e{exponent}"),

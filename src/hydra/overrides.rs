@@ -2,41 +2,45 @@
 
 use std::sync::Arc;
 
-use super::grammar::{Cursor, Parsed, Syntax};
-use super::{Node, Origin, Value};
+use super::grammar::{ParsedValue, SyntaxFault, ValueParser};
+use super::node::{Node, Origin, Value};
 use crate::error::{Error, Result};
 
+/// The change that an override makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
+pub enum OverrideAction {
     /// `key=value`: the key must exist.
     Change,
     /// `+key=value`: the key must not exist.
     Add,
-    /// `++key=value`: either.
+    /// `++key=value`: the key may exist.
     ForceAdd,
     /// `~key` or `~key=value`.
     Delete,
 }
 
+/// One override of a key or of a group's choice.
 #[derive(Debug, Clone)]
 pub struct Override {
-    pub action: Action,
+    pub action: OverrideAction,
     /// `a.b.c` or `group/subgroup`.
     pub key: String,
-    /// What follows `@` in `group@package=choice`.
+    /// The package in `group@package=choice`.
     pub package: Option<String>,
-    /// Absent for a deletion without a value.
+    /// None for a deletion without a value.
     pub value: Option<Node>,
-    /// As typed.
+    /// The override as typed.
     pub text: Arc<str>,
 }
 
 impl Override {
+    /// Reads one override.
+    ///
     /// # Errors
     /// The text is not in the grammar, or it is a sweep (`a=1,2`): one run has one value.
     pub fn parse(text: &str) -> Result<Self> {
-        match Line::parse(text)? {
-            Line { sweep: Some(values), .. } => Err(Error::usage(format!(
+        match OverrideLine::parse(text)? {
+            OverrideLine { sweep: Some(values), .. } => Err(Error::usage(format!(
                 "override `{text}`: several values ({}), but a run has one; sweeps are not supported by this version",
                 values.join(", ")
             ))
@@ -58,14 +62,15 @@ impl Override {
     }
 }
 
-/// The jobs of a multirun: every combination of the swept values, the last key fastest. Without a sweep, one job.
+/// The jobs of a multirun: every combination of the swept values; the last key changes fastest. Without a sweep there
+/// is one job.
 ///
 /// # Errors
-/// As [`Override::parse`], sweeps apart.
+/// The errors of [`Override::parse`], except that sweeps are allowed.
 pub fn sweep(overrides: &[String]) -> Result<Vec<Vec<String>>> {
     let mut jobs = vec![Vec::new()];
     for text in overrides {
-        let choices = match Line::parse(text)?.sweep {
+        let choices = match OverrideLine::parse(text)?.sweep {
             Some(values) => {
                 let key = text.split('=').next().unwrap_or(text);
                 values.iter().map(|value| format!("{key}={value}")).collect()
@@ -80,25 +85,26 @@ pub fn sweep(overrides: &[String]) -> Result<Vec<Vec<String>>> {
     Ok(jobs)
 }
 
-struct Line {
+/// An override whose value may be a sweep.
+struct OverrideLine {
     override_: Override,
     sweep: Option<Vec<String>>,
 }
 
-impl Line {
+impl OverrideLine {
     fn parse(text: &str) -> Result<Self> {
         let (action, rest) = if let Some(rest) = text.strip_prefix("++") {
-            (Action::ForceAdd, rest)
+            (OverrideAction::ForceAdd, rest)
         } else if let Some(rest) = text.strip_prefix('+') {
-            (Action::Add, rest)
+            (OverrideAction::Add, rest)
         } else if let Some(rest) = text.strip_prefix('~') {
-            (Action::Delete, rest)
+            (OverrideAction::Delete, rest)
         } else {
-            (Action::Change, text)
+            (OverrideAction::Change, text)
         };
         let (name, value) = match rest.split_once('=') {
             Some((name, value)) => (name, Some(value)),
-            None if action == Action::Delete => (rest, None),
+            None if action == OverrideAction::Delete => (rest, None),
             None => {
                 return Err(Error::usage(format!("`{text}` is not an override")).hint("write `key=value` or `~key`"));
             }
@@ -115,13 +121,13 @@ impl Line {
         let mut sweep = None;
         let value = match value {
             Some(value) if value.trim_matches([' ', '\t']).is_empty() => Some(Value::Str(String::new())),
-            Some(value) => match Cursor::new(value).value() {
-                Ok(Parsed::Value(value)) => Some(value),
-                Ok(Parsed::Sweep(values)) => {
+            Some(value) => match ValueParser::new(value).value() {
+                Ok(ParsedValue::Value(value)) => Some(value),
+                Ok(ParsedValue::Sweep(values)) => {
                     sweep = Some(values);
                     None
                 }
-                Err(Syntax { at, message }) => {
+                Err(SyntaxFault { at, message }) => {
                     let before = text.len() - value.len() + at;
                     let column = text.get(..before).map_or(before, |text| text.chars().count()) + 1;
                     return Err(Error::usage(format!("override `{text}`, character {column}: {message}")));
@@ -136,7 +142,7 @@ impl Line {
         });
         let override_ =
             Override { action, key: key.into(), package: package.map(String::from), value, text: text.into() };
-        Ok(Line { override_, sweep })
+        Ok(OverrideLine { override_, sweep })
     }
 }
 

@@ -1,21 +1,22 @@
-//! YAML text to a [`Node`] tree, read as PyYAML reads it, with line and column of every key.
+//! YAML text to a [`Node`] tree by PyYAML's rules, with line and column of every key.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use granit_parser::{Event, Parser, ScalarStyle, Span, options};
 
-use super::{Map, Node, Origin, Value, scalar};
+use super::node::{KeyMap, Node, Origin, Value};
+use super::scalar;
 use crate::error::{Error, Result};
 
-/// Reads one YAML document; `file` is the name that errors and origins show. An empty document is an empty map.
+/// Reads one YAML document. `file` is the name in errors and origins. An empty document is an empty map.
 ///
 /// # Errors
 /// Broken YAML, a key given twice, merge keys (`<<`), more than one document, an unknown tag.
 pub fn parse(text: &str, file: &str) -> Result<Node> {
     let options = options! { emit_comments: false };
-    let mut reader =
-        Reader { parser: Parser::new_from_str_with_options(text, options), file: file.into(), anchors: HashMap::new() };
+    let parser = Parser::new_from_str_with_options(text, options);
+    let mut reader = YamlReader { parser, file: file.into(), anchors: HashMap::new() };
     let mut root = None;
     loop {
         match reader.next()? {
@@ -31,17 +32,17 @@ pub fn parse(text: &str, file: &str) -> Result<Node> {
             (_, span) => return Err(Error::usage(format!("{}: unexpected content", reader.origin(&span)))),
         }
     }
-    let empty = || Node::new(Value::Map(Map::new()), Origin::File { file: file.into(), line: 1, column: 1 });
+    let empty = || Node::new(Value::Map(KeyMap::new()), Origin::File { file: file.into(), line: 1, column: 1 });
     Ok(root.filter(|node| node.value != Value::Null).unwrap_or_else(empty))
 }
 
-struct Reader<'a> {
+struct YamlReader<'a> {
     parser: Parser<'a, granit_parser::StrInput<'a>>,
     file: Arc<str>,
     anchors: HashMap<usize, Node>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> YamlReader<'a> {
     fn origin(&self, span: &Span) -> Origin {
         Origin::File { file: self.file.clone(), line: span.start.line(), column: span.start.col() + 1 }
     }
@@ -94,8 +95,8 @@ impl<'a> Reader<'a> {
         Ok(node)
     }
 
-    fn map(&mut self) -> Result<Map> {
-        let mut map = Map::new();
+    fn map(&mut self) -> Result<KeyMap> {
+        let mut map = KeyMap::new();
         loop {
             let (key, key_origin) = match self.next()? {
                 (Event::MappingEnd, _) => return Ok(map),

@@ -1,26 +1,31 @@
-//! The configuration tree: values as YAML and overrides give them, each with the place where it was written.
+//! The configuration tree: values of YAML files and overrides, each with the place where it was written.
 //!
-//! Strings may still hold interpolations (`${...}`); `interpolate` replaces them. Keys keep their order, as the order of
-//! composition is what users see.
+//! Strings may hold interpolations (`${...}`); `interpolate` replaces them. Keys keep the order of composition, because
+//! users see the tree in that order.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// Where a value was written.
+use super::float_text::float_text;
+
+/// The place where a value was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// Line and column count from 1.
     File { file: Arc<str>, line: usize, column: usize },
-    /// A command-line override; `added` where it made a key that was not there (`+key=value`).
+    /// A command-line override; `added` if it made a new key (`+key=value`).
     Override { text: Arc<str>, added: bool },
     /// The program itself.
     Program,
 }
 
 impl Origin {
-    /// Whether it stands in a file that is compiled in: the user did not write it.
-    pub fn is_builtin(&self) -> bool {
-        matches!(self, Origin::File { file, .. } if file.starts_with(super::builtin::PREFIX))
+    /// The name of the file that holds the value. None for overrides and values of the program.
+    pub fn file(&self) -> Option<&str> {
+        match self {
+            Origin::File { file, .. } => Some(file),
+            _ => None,
+        }
     }
 }
 
@@ -34,13 +39,14 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A value with its origin: of the key where it has one, else of the value.
+/// A value with its origin: the place of its key if it has one, else of the value itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
     pub value: Value,
     pub origin: Origin,
 }
 
+/// The types of YAML values. Integers and floats are kept apart.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     Null,
@@ -49,10 +55,10 @@ pub enum Value {
     Float(f64),
     Str(String),
     List(Vec<Node>),
-    Map(Map),
+    Map(KeyMap),
 }
 
-/// The text of a value that must be given before the program can run.
+/// OmegaConf's text for a value that the user must give.
 pub(super) const MANDATORY: &str = "???";
 
 impl Node {
@@ -60,20 +66,23 @@ impl Node {
         Node { value, origin }
     }
 
-    pub fn as_map(&self) -> Option<&Map> {
+    /// The keys and values. None if the value is not a map.
+    pub fn as_map(&self) -> Option<&KeyMap> {
         match &self.value {
             Value::Map(map) => Some(map),
             _ => None,
         }
     }
 
-    pub(super) fn as_map_mut(&mut self) -> Option<&mut Map> {
+    /// The keys and values, for changes.
+    pub fn as_map_mut(&mut self) -> Option<&mut KeyMap> {
         match &mut self.value {
             Value::Map(map) => Some(map),
             _ => None,
         }
     }
 
+    /// The text. None if the value is not text.
     pub fn as_str(&self) -> Option<&str> {
         match &self.value {
             Value::Str(text) => Some(text),
@@ -81,9 +90,14 @@ impl Node {
         }
     }
 
-    /// The value below this one named by keys joined with dots; list items are named by their index.
+    /// The value at `path` below this one: keys joined with dots, list items by index.
     pub fn get(&self, path: &str) -> Option<&Node> {
         path.split('.').try_fold(self, |node, key| node.child(key))
+    }
+
+    /// The value at `path`, for changes.
+    pub(super) fn get_mut(&mut self, path: &str) -> Option<&mut Node> {
+        path.split('.').try_fold(self, |node, key| node.child_mut(key))
     }
 
     pub(super) fn child(&self, key: &str) -> Option<&Node> {
@@ -114,7 +128,7 @@ impl Node {
 }
 
 impl Value {
-    /// The text Python's `str` gives: what an interpolation inside a longer string becomes (`None`, `True`, `1e-05`).
+    /// The text of Python's `str` (`None`, `True`, `1e-05`). An interpolation inside a longer string becomes this text.
     pub fn python_str(&self) -> String {
         match self {
             Value::Str(text) => text.clone(),
@@ -128,7 +142,7 @@ impl Value {
             Value::Bool(true) => "True".into(),
             Value::Bool(false) => "False".into(),
             Value::Int(value) => value.to_string(),
-            Value::Float(value) => super::scalar::float_text(*value),
+            Value::Float(value) => float_text(*value),
             Value::Str(text) => format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'")),
             Value::List(items) => {
                 format!("[{}]", items.iter().map(|item| item.value.python_repr()).collect::<Vec<_>>().join(", "))
@@ -140,13 +154,13 @@ impl Value {
         }
     }
 
-    /// The value as an error message shows it, with its type where the text alone could mislead.
+    /// The value in an error message. Text has quotes, so that the text "1" and the number 1 differ.
     pub(super) fn described(&self) -> String {
         match self {
             Value::Null => "null".into(),
             Value::Bool(value) => value.to_string(),
             Value::Int(value) => value.to_string(),
-            Value::Float(value) => super::scalar::float_text(*value),
+            Value::Float(value) => float_text(*value),
             Value::Str(text) => format!("the text \"{text}\""),
             Value::List(items) => format!("a list of {}", items.len()),
             Value::Map(map) => match map.keys().take(4).collect::<Vec<_>>() {
@@ -157,13 +171,13 @@ impl Value {
     }
 }
 
-/// Keys and values in the order in which they were set. Maps here have tens of keys at most, so lookup is a scan.
+/// Keys and values in the order in which they were set. Lookup scans them, because a map has tens of keys at most.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Map(Vec<(String, Node)>);
+pub struct KeyMap(Vec<(String, Node)>);
 
-impl Map {
+impl KeyMap {
     pub fn new() -> Self {
-        Map::default()
+        KeyMap::default()
     }
 
     pub fn len(&self) -> usize {
@@ -182,7 +196,7 @@ impl Map {
         self.0.iter_mut().find(|(known, _)| known == key).map(|(_, node)| node)
     }
 
-    /// Sets `key`; a new key goes to the end, a known one keeps its place.
+    /// Sets `key`. A new key goes to the end, a known key keeps its position.
     pub fn insert(&mut self, key: impl Into<String>, node: Node) {
         let key = key.into();
         match self.get_mut(&key) {
@@ -209,7 +223,7 @@ impl Map {
     }
 }
 
-impl IntoIterator for Map {
+impl IntoIterator for KeyMap {
     type Item = (String, Node);
     type IntoIter = std::vec::IntoIter<(String, Node)>;
 
@@ -219,6 +233,6 @@ impl IntoIterator for Map {
 }
 
 /// `parent.key`, or `key` at the root.
-pub(super) fn join(parent: &str, key: &str) -> String {
+pub fn join(parent: &str, key: &str) -> String {
     if parent.is_empty() { key.into() } else { format!("{parent}.{key}") }
 }

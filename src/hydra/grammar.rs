@@ -1,29 +1,35 @@
 //! The value grammar of Hydra's overrides: numbers, words, quotes, lists, dictionaries, casts and sweeps. The arguments
-//! of an interpolation's resolver (`${eval:1 - ${.x}}`) are read by the same rules, with more characters allowed bare.
+//! of a resolver (`${eval:1 - ${.x}}`) follow the same rules, with more characters allowed without quotes.
 //!
-//! Interpolations stay text here. Unlike Hydra's lexer, which ends one at the first `}`, nested ones are read whole.
+//! Interpolations stay text here. Hydra's lexer ends one at the first `}`; this parser reads nested ones whole.
 
-use super::{Map, Node, Origin, Value, scalar};
+use super::cast::Cast;
+use super::node::{KeyMap, Node, Origin, Value};
+use super::scalar;
+use super::sweep_range::sweep_range;
 
-/// What is wrong with a text, and where (byte offset).
+/// A fault in a text.
 #[derive(Debug)]
-pub(super) struct Syntax {
+pub(super) struct SyntaxFault {
+    /// Byte offset.
     pub at: usize,
     pub message: String,
 }
 
-pub(super) enum Parsed {
+/// The value of an override, or the values of a sweep.
+pub(super) enum ParsedValue {
     Value(Value),
-    /// The values of a sweep, as written.
+    /// The values as written.
     Sweep(Vec<String>),
 }
 
-pub(super) struct Cursor<'a> {
+/// A parser and its position in the text.
+pub(super) struct ValueParser<'a> {
     text: &'a str,
     pos: usize,
-    /// Reading the arguments of a resolver, inside `${...}`.
+    /// The text is the arguments of a resolver, inside `${...}`.
     in_resolver: bool,
-    /// Brackets that are open.
+    /// Number of open brackets.
     depth: usize,
 }
 
@@ -34,17 +40,17 @@ const ESCAPABLE: &[char] = &['\\', '(', ')', '[', ']', '{', '}', ':', '=', ',', 
 
 const SWEEPS: &[&str] = &["choice", "range", "interval", "glob", "sort", "shuffle", "tag"];
 
-impl<'a> Cursor<'a> {
+impl<'a> ValueParser<'a> {
     pub fn new(text: &'a str) -> Self {
-        Cursor { text, pos: 0, in_resolver: false, depth: 0 }
+        ValueParser { text, pos: 0, in_resolver: false, depth: 0 }
     }
 
     pub fn in_resolver(text: &'a str) -> Self {
-        Cursor { text, pos: 0, in_resolver: true, depth: 0 }
+        ValueParser { text, pos: 0, in_resolver: true, depth: 0 }
     }
 
-    /// The whole text as one value, or as a sweep where it has commas outside brackets or is a sweep function.
-    pub fn value(mut self) -> Result<Parsed, Syntax> {
+    /// The whole text as one value. Commas outside brackets and sweep functions make it a sweep.
+    pub fn value(mut self) -> Result<ParsedValue, SyntaxFault> {
         let mut elements = Vec::new();
         loop {
             let start = self.pos;
@@ -58,13 +64,13 @@ impl<'a> Cursor<'a> {
             }
         }
         if elements.len() > 1 {
-            return Ok(Parsed::Sweep(elements.into_iter().map(|(_, text)| text).collect()));
+            return Ok(ParsedValue::Sweep(elements.into_iter().map(|(_, text)| text).collect()));
         }
-        elements.pop().map(|(parsed, _)| parsed).ok_or(Syntax { at: 0, message: "a value is missing".into() })
+        elements.pop().map(|(parsed, _)| parsed).ok_or(SyntaxFault { at: 0, message: "a value is missing".into() })
     }
 
-    /// Values separated by commas, to the end of the text; an empty text has none, a missing value is empty text.
-    pub fn arguments(mut self) -> Result<Vec<Value>, Syntax> {
+    /// Values separated by commas, to the end of the text. An empty text has none. A missing value is empty text.
+    pub fn arguments(mut self) -> Result<Vec<Value>, SyntaxFault> {
         let mut values = Vec::new();
         self.skip_blanks();
         if self.peek().is_none() {
@@ -95,48 +101,50 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn error<T>(&self, message: impl Into<String>) -> Result<T, Syntax> {
-        Err(Syntax { at: self.pos, message: message.into() })
+    fn error<T>(&self, message: impl Into<String>) -> Result<T, SyntaxFault> {
+        Err(SyntaxFault { at: self.pos, message: message.into() })
     }
 
-    fn unexpected(&self, found: char) -> Syntax {
+    fn unexpected(&self, found: char) -> SyntaxFault {
         let message = match found {
             '=' | '(' | ')' | '[' | ']' | '{' | '}' | ',' | ':' => {
                 format!("`{found}` is not expected here; put the value in quotes or write `\\{found}`")
             }
             _ => format!("`{found}` is not expected here; put the value in quotes"),
         };
-        Syntax { at: self.pos, message }
+        SyntaxFault { at: self.pos, message }
     }
 
-    fn element(&mut self) -> Result<Parsed, Syntax> {
+    fn element(&mut self) -> Result<ParsedValue, SyntaxFault> {
         if self.depth == MAX_DEPTH {
             return self.error("brackets are nested too deeply");
         }
         self.depth += 1;
         self.skip_blanks();
         let parsed = match self.peek() {
-            Some('[') => self.list().map(Parsed::Value),
-            Some('{') => self.dictionary().map(Parsed::Value),
-            Some('"' | '\'') => self.quoted().map(Parsed::Value),
+            Some('[') => self.list().map(ParsedValue::Value),
+            Some('{') => self.dictionary().map(ParsedValue::Value),
+            Some('"' | '\'') => self.quoted().map(ParsedValue::Value),
             _ => match self.function_name() {
                 Some(name) => self.function(name),
-                None => self.primitive(false).map(Parsed::Value),
+                None => self.primitive(false).map(ParsedValue::Value),
             },
         };
         self.depth -= 1;
         parsed
     }
 
-    fn plain_element(&mut self) -> Result<Value, Syntax> {
+    fn plain_element(&mut self) -> Result<Value, SyntaxFault> {
         let start = self.pos;
         match self.element()? {
-            Parsed::Value(value) => Ok(value),
-            Parsed::Sweep(_) => Err(Syntax { at: start, message: "a sweep cannot be part of a value".into() }),
+            ParsedValue::Value(value) => Ok(value),
+            ParsedValue::Sweep(_) => {
+                Err(SyntaxFault { at: start, message: "a sweep cannot be part of a value".into() })
+            }
         }
     }
 
-    fn list(&mut self) -> Result<Value, Syntax> {
+    fn list(&mut self) -> Result<Value, SyntaxFault> {
         self.pos += 1;
         let mut items = Vec::new();
         self.skip_blanks();
@@ -148,9 +156,9 @@ impl<'a> Cursor<'a> {
         Ok(Value::List(items))
     }
 
-    fn dictionary(&mut self) -> Result<Value, Syntax> {
+    fn dictionary(&mut self) -> Result<Value, SyntaxFault> {
         self.pos += 1;
-        let mut map = Map::new();
+        let mut map = KeyMap::new();
         self.skip_blanks();
         while self.peek() != Some('}') {
             let at = self.pos;
@@ -161,7 +169,7 @@ impl<'a> Cursor<'a> {
             self.pos += 1;
             let value = Node::new(self.plain_element()?, Origin::Program);
             if map.get(&key).is_some() {
-                return Err(Syntax { at, message: format!("`{key}` is given twice") });
+                return Err(SyntaxFault { at, message: format!("`{key}` is given twice") });
             }
             map.insert(key, value);
             self.next_or_close('}')?;
@@ -170,8 +178,8 @@ impl<'a> Cursor<'a> {
         Ok(Value::Map(map))
     }
 
-    /// After an item: eats a comma, or stops before `close`.
-    fn next_or_close(&mut self, close: char) -> Result<(), Syntax> {
+    /// Reads the comma after an item, or stops before `close`.
+    fn next_or_close(&mut self, close: char) -> Result<(), SyntaxFault> {
         self.skip_blanks();
         match self.peek() {
             Some(',') => {
@@ -185,8 +193,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Text in quotes. Backslashes count only in front of the quote character, where each pair is one.
-    fn quoted(&mut self) -> Result<Value, Syntax> {
+    /// Text in quotes. Backslashes are special only before the quote character; each pair there is one backslash.
+    fn quoted(&mut self) -> Result<Value, SyntaxFault> {
         let start = self.pos;
         let quote = self.text.as_bytes()[start];
         let mut text = String::new();
@@ -205,11 +213,11 @@ impl<'a> Cursor<'a> {
             backslashes = 0;
             text.push(c);
         }
-        Err(Syntax { at: start, message: "the closing quote is missing".into() })
+        Err(SyntaxFault { at: start, message: "the closing quote is missing".into() })
     }
 
-    /// A run of bare characters: one token is typed (`3`, `1e-3`, `true`, `null`), several are text.
-    fn primitive(&mut self, is_key: bool) -> Result<Value, Syntax> {
+    /// Characters without quotes. One token has a type (`3`, `1e-3`, `true`, `null`), several are text.
+    fn primitive(&mut self, is_key: bool) -> Result<Value, SyntaxFault> {
         self.skip_blanks();
         let mut text = String::new();
         let mut blanks = 0; // trailing ones, dropped at the end
@@ -274,7 +282,7 @@ impl<'a> Cursor<'a> {
         (follows.starts_with('(') && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')).then_some(name)
     }
 
-    fn function(&mut self, name: &str) -> Result<Parsed, Syntax> {
+    fn function(&mut self, name: &str) -> Result<ParsedValue, SyntaxFault> {
         let start = self.pos;
         self.pos += name.len();
         self.skip_blanks();
@@ -288,18 +296,20 @@ impl<'a> Cursor<'a> {
             self.next_or_close(')')?;
         }
         self.pos += 1;
-        let fault = |message: String| Syntax { at: start, message };
+        let fault = |message: String| SyntaxFault { at: start, message };
         if let Some(cast) = Cast::named(name) {
             let [(value, _)] = arguments.as_slice() else {
                 return Err(fault(format!("`{name}(...)` takes one value")));
             };
-            return cast.apply(value).map(Parsed::Value).map_err(fault);
+            return cast.apply(value).map(ParsedValue::Value).map_err(fault);
         }
         match name {
             "choice" if !arguments.is_empty() => {
-                Ok(Parsed::Sweep(arguments.into_iter().map(|(_, text)| text).collect()))
+                Ok(ParsedValue::Sweep(arguments.into_iter().map(|(_, text)| text).collect()))
             }
-            "range" => range(arguments.into_iter().map(|(value, _)| value).collect()).map(Parsed::Sweep).map_err(fault),
+            "range" => sweep_range(arguments.into_iter().map(|(value, _)| value).collect())
+                .map(ParsedValue::Sweep)
+                .map_err(fault),
             _ if SWEEPS.contains(&name) => Err(fault(format!("the sweep `{name}(...)` is not supported"))),
             _ => {
                 Err(fault(format!("unknown function `{name}`; known: int, float, str, bool, json_str, choice, range")))
@@ -308,7 +318,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Length of the interpolation that `text` starts with, nested ones and quotes included.
+/// Length of the interpolation at the start of `text`, with nested ones and quotes. None if its `}` is missing.
 pub(super) fn interpolation_end(text: &str) -> Option<usize> {
     let mut depth = 0;
     let mut quote = None;
@@ -329,88 +339,4 @@ pub(super) fn interpolation_end(text: &str) -> Option<usize> {
         previous = c;
     }
     None
-}
-
-#[derive(Clone, Copy)]
-enum Cast {
-    Int,
-    Float,
-    Str,
-    Bool,
-    Json,
-}
-
-impl Cast {
-    fn named(name: &str) -> Option<Self> {
-        Some(match name {
-            "int" => Cast::Int,
-            "float" => Cast::Float,
-            "str" => Cast::Str,
-            "bool" => Cast::Bool,
-            "json_str" => Cast::Json,
-            _ => return None,
-        })
-    }
-
-    fn apply(self, value: &Value) -> Result<Value, String> {
-        let each = |node: &Node| Ok(Node::new(self.apply(&node.value)?, Origin::Program));
-        match (self, value) {
-            (Cast::Json, value) => Ok(Value::Str(Node::new(value.clone(), Origin::Program).to_json().to_string())),
-            (_, Value::List(items)) => Ok(Value::List(items.iter().map(each).collect::<Result<_, String>>()?)),
-            (_, Value::Map(map)) => {
-                let mut cast = Map::new();
-                for (key, node) in map.iter() {
-                    cast.insert(key, each(node)?);
-                }
-                Ok(Value::Map(cast))
-            }
-            (Cast::Str, Value::Null) => Ok(Value::Str("null".into())),
-            (Cast::Str, Value::Bool(value)) => Ok(Value::Str(value.to_string())),
-            (Cast::Str, value) => Ok(Value::Str(value.python_str())),
-            (Cast::Int, Value::Float(value)) if value.abs() < i64::MAX as f64 => Ok(Value::Int(value.trunc() as i64)),
-            (Cast::Int, Value::Int(_)) | (Cast::Float, Value::Float(_)) | (Cast::Bool, Value::Bool(_)) => {
-                Ok(value.clone())
-            }
-            (Cast::Int, Value::Bool(value)) => Ok(Value::Int((*value).into())),
-            (Cast::Float, Value::Bool(value)) => Ok(Value::Float(f64::from(u8::from(*value)))),
-            (Cast::Float, Value::Int(value)) => Ok(Value::Float(*value as f64)),
-            (Cast::Bool, Value::Int(value)) => Ok(Value::Bool(*value != 0)),
-            (Cast::Bool, Value::Float(value)) => Ok(Value::Bool(*value != 0.0)),
-            (cast, Value::Str(text)) => match (cast, scalar::override_scalar(text)) {
-                (Cast::Int, number @ Value::Int(_)) | (Cast::Float, number @ Value::Float(_)) => Ok(number),
-                (Cast::Float, Value::Int(number)) => Ok(Value::Float(number as f64)),
-                (Cast::Bool, truth @ Value::Bool(_)) => Ok(truth),
-                _ => Err(format!("\"{text}\" cannot be cast")),
-            },
-            (_, value) => Err(format!("{} cannot be cast", value.described())),
-        }
-    }
-}
-
-/// `range(stop)`, `range(start, stop)`, `range(start, stop, step)`: the stop is left out, as in Python.
-fn range(arguments: Vec<Value>) -> Result<Vec<String>, String> {
-    const MOST: usize = 100_000;
-    let wrong = || "wanted range(stop), range(start, stop) or range(start, stop, step) with numbers".to_owned();
-    let number = |value: &Value| match value {
-        Value::Int(value) => Some(*value as f64),
-        Value::Float(value) if value.is_finite() => Some(*value),
-        _ => None,
-    };
-    let is_whole = arguments.iter().all(|value| matches!(value, Value::Int(_)));
-    let numbers: Vec<f64> = arguments.iter().map(number).collect::<Option<_>>().ok_or_else(wrong)?;
-    let (start, stop, step) = match numbers[..] {
-        [stop] => (0.0, stop, 1.0),
-        [start, stop] => (start, stop, 1.0),
-        [start, stop, step] if step != 0.0 => (start, stop, step),
-        _ => return Err(wrong()),
-    };
-    let inside = |value: f64| if step > 0.0 { value < stop } else { value > stop };
-    let values = (0..=MOST).map(|index| start + index as f64 * step).take_while(|value| inside(*value));
-    let texts: Vec<String> =
-        values.map(|value| if is_whole { (value as i64).to_string() } else { scalar::float_text(value) }).collect();
-    match texts.len() {
-        0 => Err("the range is empty".into()),
-        count if count > MOST => Err(format!("the range has more than {MOST} values")),
-        _ => Ok(texts),
-    }
 }

@@ -1,0 +1,77 @@
+//! From a request to a typed and checked configuration.
+
+use std::path::PathBuf;
+
+use super::builtin::BUILTIN;
+use super::program::PROGRAM;
+use super::request::Request;
+use super::schema::{Config, UnlearnConfig};
+use super::validate::validate;
+use crate::error::Result;
+use crate::hydra::{self, Composed, ConfigLibrary, Environment, Node, Section};
+
+/// A configuration ready for use.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The typed configuration.
+    pub config: Config,
+    /// The same configuration as a tree in composition order. A run saves and prints it.
+    pub tree: Node,
+    /// Messages for the user, to be shown once.
+    pub warnings: Vec<String>,
+    /// The run folder.
+    pub run_dir: PathBuf,
+}
+
+/// Composes, resolves, reads and checks a configuration.
+///
+/// # Errors
+/// Usage errors with key, value, wanted value, and file and line (or override); unreadable files.
+pub fn load(request: &Request) -> Result<Loaded> {
+    Loaded::read(compose(request)?)
+}
+
+/// Composes the files and overrides of a request. `${oc.env:NAME}` reads the process's environment.
+///
+/// # Errors
+/// A file, group choice or key that does not exist; text that is not YAML or not in the override grammar.
+pub fn compose(request: &Request) -> Result<Composed> {
+    compose_in(request, |name| std::env::var(name))
+}
+
+/// Like [`compose`], with the given environment.
+///
+/// # Errors
+/// The errors of [`compose`].
+pub fn compose_in(request: &Request, environment: Environment) -> Result<Composed> {
+    let library = ConfigLibrary::open(BUILTIN, request.config_dir)?;
+    let name = request.config_name.strip_suffix(".yaml").unwrap_or(request.config_name);
+    let mut composed = hydra::compose(&PROGRAM, &library, name, request.overrides, environment)?;
+    if let Some(run_dir) = request.run_dir {
+        composed.set_run_dir(run_dir);
+    }
+    Ok(composed)
+}
+
+impl Loaded {
+    /// Resolves, reads and checks a composed tree.
+    ///
+    /// # Errors
+    /// The errors of [`load`].
+    pub fn read(composed: Composed) -> Result<Self> {
+        let run_dir = composed.run_dir()?;
+        let tree = composed.resolve()?;
+        let mut warnings = composed.warnings;
+        let root = Section::new("", tree);
+        let mut config: Config = root.decode_collecting(&["unlearn"], &mut warnings)?;
+        config.unlearn =
+            root.section("unlearn").map(|method| UnlearnConfig::read(method, &mut warnings)).transpose()?;
+        validate(&config, &root, &mut warnings)?;
+        Ok(Loaded { config, tree: root.into_node(), warnings, run_dir })
+    }
+
+    /// The tree as YAML.
+    pub fn to_yaml(&self) -> String {
+        self.tree.to_yaml()
+    }
+}

@@ -1,0 +1,57 @@
+//! `trainer.devices`: the GPUs of a machine that a run may use.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, SeqAccess, Unexpected, Visitor};
+
+/// The GPUs of each machine that a run may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DevicesConfig {
+    /// `auto`: all.
+    Auto,
+    /// A number of GPUs. -1 stands for all, and so does the default 1, because then the number of ranks decides.
+    Count(i64),
+    /// Indices of GPUs, in order of use.
+    These(Vec<usize>),
+}
+
+impl<'de> Deserialize<'de> for DevicesConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(DevicesVisitor)
+    }
+}
+
+struct DevicesVisitor;
+
+impl<'de> Visitor<'de> for DevicesVisitor {
+    type Value = DevicesConfig;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("`auto`, -1, a number of GPUs, or a list of their indices")
+    }
+
+    fn visit_i64<E: Error>(self, count: i64) -> Result<DevicesConfig, E> {
+        match count {
+            -1 | 1.. => Ok(DevicesConfig::Count(count)),
+            _ => Err(E::invalid_value(Unexpected::Signed(count), &self)),
+        }
+    }
+
+    /// Quoted numbers are allowed, as in Lightning.
+    fn visit_str<E: Error>(self, text: &str) -> Result<DevicesConfig, E> {
+        match (text, text.parse()) {
+            ("auto", _) => Ok(DevicesConfig::Auto),
+            (_, Ok(count)) => self.visit_i64(count),
+            _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<DevicesConfig, A::Error> {
+        let mut indices = Vec::new();
+        while let Some(index) = items.next_element()? {
+            indices.push(index);
+        }
+        if indices.is_empty() { Err(A::Error::invalid_length(0, &self)) } else { Ok(DevicesConfig::These(indices)) }
+    }
+}

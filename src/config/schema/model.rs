@@ -1,0 +1,42 @@
+//! `model`: the network and its training.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::optim::{OptimConfig, SchedulerConfig};
+
+/// The network, its optimizer and its schedule.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ModelGroup {
+    pub model: ModelConfig,
+    pub optim: OptimConfig,
+    pub scheduler: SchedulerConfig,
+}
+
+/// `model.model`: the network.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ModelConfig {
+    /// A name of `models::REGISTRY`.
+    pub name: String,
+    pub num_classes: i64,
+    /// Training starts from ImageNet weights.
+    pub pretrained: bool,
+    /// The file of these weights: a checkpoint of torchvision.
+    pub pretrained_path: Option<PathBuf>,
+    pub stem: Option<Stem>,
+    pub freeze_backbone: bool,
+    pub label_smoothing: Option<f64>,
+    /// Side of the input in pixels (Swin, ViT).
+    pub image_size: Option<i64>,
+}
+
+/// First layers of a ResNet: those of the paper for ImageNet (`none`), or a 3x3 convolution without max-pool, of stride
+/// 1 (`cifar`) or 2 (`tiny_imagenet`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stem {
+    None,
+    Cifar,
+    TinyImagenet,
+}

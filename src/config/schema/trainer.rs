@@ -1,0 +1,65 @@
+//! `trainer`: training settings shared by all models and methods.
+
+use serde::Deserialize;
+
+use super::devices::DevicesConfig;
+
+/// Training settings shared by all models and methods.
+#[derive(Debug, Clone, Deserialize)]
+pub struct TrainerConfig {
+    pub max_epochs: usize,
+    pub accelerator: Accelerator,
+    pub devices: DevicesConfig,
+    pub precision: Precision,
+    pub log_every_n_steps: usize,
+    pub enable_checkpointing: bool,
+    pub enable_progress_bar: bool,
+    pub accumulate_grad_batches: usize,
+    /// Largest L2 norm of the gradient of all parameters together (null: no clipping).
+    pub gradient_clip_val: Option<f64>,
+    pub sync_batchnorm: bool,
+    pub deterministic: bool,
+    /// TF32 for float32 matrix products on a GPU.
+    pub allow_tf32: bool,
+    /// Capture of training steps in CUDA graphs.
+    pub cuda_graph: CudaGraphMode,
+    /// CPU threads of one rank (null: cores of the machine / its ranks).
+    pub threads: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Accelerator {
+    Auto,
+    Gpu,
+    Cpu,
+}
+
+/// Whether training steps on a GPU are captured in CUDA graphs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum CudaGraphMode {
+    /// Captured if possible.
+    #[serde(rename = "auto")]
+    Auto,
+    /// Captured. An error if that is not possible.
+    #[serde(rename = "true")]
+    On,
+    /// Never captured.
+    #[serde(rename = "false")]
+    Off,
+}
+
+/// The dtypes of training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum Precision {
+    #[serde(rename = "32", alias = "32-true")]
+    F32,
+    #[serde(rename = "64", alias = "64-true")]
+    F64,
+    /// float32 weights; bfloat16 for matrix products and convolutions of training steps on a GPU. float32 on a CPU.
+    #[serde(rename = "bf16-mixed", alias = "bf16")]
+    Bf16Mixed,
+    /// Like `bf16-mixed` with float16, and a loss scale so that gradients neither underflow nor overflow.
+    #[serde(rename = "16-mixed", alias = "16")]
+    F16Mixed,
+}
