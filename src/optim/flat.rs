@@ -13,7 +13,7 @@ use super::groups::Groups;
 use crate::config::schema::BucketOrder;
 use crate::error::Result;
 use crate::models::{Slot, State};
-use crate::torch::{self, GradSums};
+use crate::torch::{self, GradAccumulator};
 
 /// Parameters start at multiples of so many elements (64 bytes of float32): kernels read aligned memory. The gaps hold
 /// zeros, in gradients and moments too, and no update changes them.
@@ -183,7 +183,7 @@ pub struct FlatParams {
     layout: Arc<FlatLayout>,
     groups: Vec<Group>,
     /// Of the parameters in each bucket.
-    grads: Vec<GradSums>,
+    grads: Vec<GradAccumulator>,
 }
 
 impl FlatParams {
@@ -218,7 +218,7 @@ impl FlatParams {
         let buffers = layout.buffers.iter().zip(layout.zeros(options)?.into_iter().zip(layout.zeros(options)?));
         let groups: Vec<Group> =
             buffers.map(|(&(weight_decay, _), (values, grads))| Group { weight_decay, values, grads }).collect();
-        let mut sums: Vec<GradSums> = layout.buckets.iter().map(|_| GradSums::default()).collect();
+        let mut sums: Vec<GradAccumulator> = layout.buckets.iter().map(|_| GradAccumulator::default()).collect();
         for param in &layout.params {
             let Group { values, grads, .. } = &groups[param.group];
             let mut leaf = param.view(values)?.f_detach()?;
@@ -244,11 +244,11 @@ impl FlatParams {
 
     /// Adds the gradients that backward passes have left at the parameters to the buffers.
     pub fn accumulate(&mut self) -> Result<()> {
-        self.grads.iter().try_for_each(GradSums::add)
+        self.grads.iter().try_for_each(GradAccumulator::add)
     }
 
     /// The same for the parameters of each bucket, in the order of [`FlatLayout::buckets`].
-    pub fn grad_sums(&self) -> &[GradSums] {
+    pub fn grad_sums(&self) -> &[GradAccumulator] {
         &self.grads
     }
 
