@@ -14,8 +14,8 @@ use fake_nccl::{build, calls, run_over_fake};
 use mpirun::said;
 use regun::config::{Request, load};
 use regun::data::{DeviceDataset, source, split};
-use regun::distributed::nccl::Library;
-use regun::distributed::{World, launch};
+use regun::distributed::nccl::NcclLibrary;
+use regun::distributed::{World, launch, process};
 use regun::error::{ErrorKind, Result};
 use regun::models::Model;
 use regun::models::build as build_model;
@@ -27,7 +27,7 @@ const RETRY: Duration = Duration::from_secs(60);
 
 /// Joins the ranks over MPI.
 fn join(retry: Duration) -> World {
-    launch::end_on_panic();
+    process::end_on_panic();
     let world = launch::start().unwrap();
     regun::log::init(0, world.is_root());
     world.configure(retry, false);
@@ -37,7 +37,7 @@ fn join(retry: Duration) -> World {
 
 /// From here on host tensors travel through the stand-in.
 fn use_nccl(world: &World) -> Result<()> {
-    world.use_nccl(&Arc::new(Library::find()?), Device::Cpu)
+    world.use_nccl(&Arc::new(NcclLibrary::find()?), Device::Cpu)
 }
 
 /// Values that differ between ranks, and whose sums are rounded.
@@ -106,7 +106,7 @@ fn rank_collectives() {
         }
     }
     let error = world.all_reduce(&mut Tensor::zeros([2], (Kind::Bool, Device::Cpu))).unwrap_err();
-    assert!(error.message().contains("no NCCL sum of Bool"), "{error}");
+    assert!(error.message().contains("NCCL cannot all-reduce Bool tensors"), "{error}");
     world.barrier().unwrap();
 }
 
@@ -180,7 +180,7 @@ fn rank_training() {
     let (compressed_losses, compressed) = unlearn(&world, "launch.compress_gradients=bf16");
     use_nccl(&world).unwrap();
     assert!(world.overlap().unwrap().is_none(), "nobody asked for it");
-    assert!(world.trace_sums());
+    assert!(world.trace_all_reduces());
     let collectives = world.traffic().collectives;
     let (losses_over_nccl, over_nccl) = unlearn(&world, "");
     let overlap = world.overlap().unwrap().unwrap();
@@ -214,7 +214,7 @@ fn training_is_that_over_mpi() {
 fn rank_summing() {
     let Some(_) = rank_folder() else { return };
     let world = join(Duration::from_secs(2));
-    world.enter_step("base, epoch 3, step 7".into());
+    world.set_current_step("base, epoch 3, step 7".into());
     let failed = use_nccl(&world).and_then(|()| {
         // Long after a failure: the watching thread is to find it, while sums go on.
         for _ in 0..2000 {
@@ -224,7 +224,7 @@ fn rank_summing() {
         Ok(())
     });
     if let Err(error) = failed {
-        launch::fail(&error);
+        process::fail(&error);
     }
 }
 
@@ -243,7 +243,7 @@ fn fails_with(fault: &str, wanted: &[&str]) {
 
 #[test]
 fn a_rank_that_never_joins_ends_the_start() {
-    fails_with("init_hangs:1", &["NCCL's start did not come to its end within 2.0 s", "NCCL_DEBUG"]);
+    fails_with("init_hangs:1", &["NCCL did not start within 2.0 s", "NCCL_DEBUG"]);
 }
 
 #[test]
@@ -292,7 +292,7 @@ fn a_killed_rank_takes_the_others_along() {
 fn libraries_that_do_not_fit_are_refused_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let refused = |path: &OsStr, wanted: &str| {
-        let error = Library::open(path).unwrap_err();
+        let error = NcclLibrary::open(path).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Missing);
         assert!(error.message().contains(wanted), "no `{wanted}` in {error}");
         assert!(error.hint_text().is_some_and(|hint| hint.contains("REGUN_NCCL_LIB")), "{error}");
@@ -305,7 +305,7 @@ fn libraries_that_do_not_fit_are_refused_with_the_reason() {
     refused(old.as_os_str(), "it is version 2.7.8");
     let ours = build(folder.path(), &[]);
     // The same name as before: the first one is forgotten by now.
-    assert_eq!(Library::open(ours.as_os_str()).unwrap().version().to_string(), "2.28.9");
+    assert_eq!(NcclLibrary::open(ours.as_os_str()).unwrap().version().to_string(), "2.28.9");
 }
 
 /// In the layout of the Python wheels NCCL lies beside libtorch: no variable is needed.
@@ -313,7 +313,7 @@ fn libraries_that_do_not_fit_are_refused_with_the_reason() {
 fn the_library_beside_libtorch_is_found() {
     let beside = regun::torch::libtorch_folder().unwrap().join("../../nvidia/nccl/lib/libnccl.so.2");
     if std::env::var_os("REGUN_NCCL_LIB").is_none() && beside.exists() {
-        let version = Library::find().unwrap().version().to_string();
+        let version = NcclLibrary::find().unwrap().version().to_string();
         assert!(version.starts_with("2."), "{version}");
     }
 }
@@ -322,7 +322,7 @@ fn the_library_beside_libtorch_is_found() {
 fn rank_without_a_library() {
     let Some(_) = rank_folder() else { return };
     let _world = join(RETRY);
-    launch::fail(&Library::open(OsStr::new("/nowhere/libnccl.so.2")).unwrap_err());
+    process::fail(&NcclLibrary::open(OsStr::new("/nowhere/libnccl.so.2")).unwrap_err());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use as_ranks::{rank_folder, run_as_ranks};
 use mpirun::{finish, mpirun, said};
-use regun::distributed::launch;
+use regun::distributed::{launch, process};
 
 /// Far less than any timeout of ours: what ends sooner was ended by the failure itself.
 const SOON: Duration = Duration::from_secs(30);
@@ -21,7 +21,7 @@ fn regun() -> &'static str {
 #[test]
 fn rank_panicking() {
     let Some(_) = rank_folder() else { return };
-    launch::end_on_panic();
+    process::end_on_panic();
     let world = launch::start().unwrap();
     if world.rank() == 1 {
         panic!("this rank has a bug");
@@ -46,7 +46,7 @@ fn rank_failing() {
     let world = launch::start().unwrap();
     regun::log::init(0, world.is_root());
     if world.rank() == 2 {
-        launch::fail(&regun::error::Error::missing("data file x is gone"));
+        process::fail(&regun::error::Error::missing("data file x is gone"));
     }
     world.barrier().unwrap();
 }
@@ -94,7 +94,7 @@ fn rank_going_its_own_way() {
         0 => world.barrier(),
         _ => world.all_reduce(&mut tch::Tensor::from_slice(&[1.0f64])),
     };
-    launch::fail(&failed.expect_err("different calls must not pass for the same"));
+    process::fail(&failed.expect_err("different calls must not pass for the same"));
 }
 
 #[test]

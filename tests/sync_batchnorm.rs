@@ -16,7 +16,7 @@ use regun::config::{Request, load};
 use regun::data::device_dataset::DeviceImages;
 use regun::data::split::SplitIndices;
 use regun::data::{DeviceDataset, Part};
-use regun::distributed::{World, launch};
+use regun::distributed::{World, launch, process};
 use regun::error::{Error, ErrorKind, Result};
 use regun::models::layout::{Builder, Layout, TensorRole};
 use regun::models::norm::BatchNorm;
@@ -38,7 +38,7 @@ const BATCHES: [i64; 5] = [8, 5, 3, 2, 1];
 
 /// Joins the ranks, with the order of collectives checked. A failed assertion ends all of them.
 fn join() -> World {
-    launch::end_on_panic();
+    process::end_on_panic();
     let world = launch::start().unwrap();
     world.configure(RETRY, true);
     tch::set_num_threads(1);

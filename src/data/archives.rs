@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{cifar, tiny_imagenet};
 use crate::config::schema::{DataConfig, DatasetName};
-use crate::distributed::launch;
+use crate::distributed::process;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fetch::unpack::{Contents, Format, unpack};
 use crate::fetch::{Checksum, Lock, Remote, RetryPolicy, fetch_locked};
@@ -103,7 +103,7 @@ impl Archive<'_> {
                 "rank 0 has put {} in {}, but {} does not see it there",
                 self.name,
                 data_dir.display(),
-                launch::host()
+                process::host()
             ))
             .hint("data.data_dir must be a folder that all machines share; one of their own needs the data on each"));
         }

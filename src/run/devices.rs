@@ -1,0 +1,48 @@
+//! The device of this rank, from the configuration.
+
+use tch::Device;
+
+use crate::config::schema::{Accelerator, Config};
+use crate::config::{Section, Value};
+use crate::distributed::World;
+use crate::distributed::placement::{self, AcceleratorRequest, DeviceBound, DeviceRequest};
+use crate::error::Result;
+
+/// Chooses the device of this rank, see [`placement::choose`]. A collective call.
+pub fn choose_device(world: &World, config: &Config) -> Result<Device> {
+    placement::choose(world, &device_request(config))
+}
+
+/// The devices that the configuration asks for.
+fn device_request(config: &Config) -> DeviceRequest {
+    DeviceRequest {
+        accelerator: match config.trainer.accelerator {
+            Accelerator::Auto => AcceleratorRequest::Auto,
+            Accelerator::Cpu => AcceleratorRequest::Cpu,
+            Accelerator::Gpu => AcceleratorRequest::Gpu,
+        },
+        devices: device_bound(&config.trainer.devices),
+        share_gpus: config.launch.share_gpus,
+        deterministic: config.trainer.deterministic,
+    }
+}
+
+/// `auto`, -1 or 1 allow all GPUs. 1 is the default of the configuration, so it is no choice of the user: then the number
+/// of ranks decides.
+fn device_bound(devices: &Section) -> DeviceBound {
+    let count = |count: i64| match count {
+        ..=1 => DeviceBound::All,
+        count => DeviceBound::First(count as usize),
+    };
+    match &devices.node().value {
+        Value::Int(number) => count(*number),
+        Value::Str(text) => text.parse().map_or(DeviceBound::All, count),
+        Value::List(items) => DeviceBound::These(
+            items
+                .iter()
+                .filter_map(|item| if let Value::Int(index) = item.value { Some(index as usize) } else { None })
+                .collect(),
+        ),
+        _ => DeviceBound::All,
+    }
+}
