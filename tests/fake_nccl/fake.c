@@ -1,13 +1,15 @@
 // A stand-in for libnccl.so.2 in tests: the functions of nccl.h that regun calls, on host memory, between processes of
 // one machine. Ranks meet in a file of $FAKE_NCCL_DIR that is mapped into all of them; the unique id is its name.
 //
-// As with the real one's blocking=1, start and end return when all ranks have come there. Collectives are done when
+// As with the real library's blocking=1, start and end return when all ranks have called them. Collectives are done when
 // they return. Sums of 16-bit floats run in float32 in rank order and are rounded once.
 //
-// Each call is noted in $FAKE_NCCL_DIR/calls.<pid>. What goes wrong is told by $FAKE_NCCL_FAULT:
-//   init_hangs:R      rank R never joins          async_error:N     fails some time after the N-th collective (from 1)
-//   stuck:N           the N-th collective is never done             call_error:N   the N-th collective is refused
-// Compiled with -DWITHOUT_FINALIZE it lacks a function, with -DVERSION=... it is another version.
+// Each call is logged in $FAKE_NCCL_DIR/calls.<pid>. $FAKE_NCCL_FAULT chooses a fault:
+//   init_hangs:R      rank R never joins
+//   async_error:N     an error some time after the N-th collective (from 1)
+//   stuck:N           the N-th collective never returns
+//   call_error:N      the N-th collective returns an error
+// -DWITHOUT_FINALIZE leaves a function out, -DVERSION=... changes the version.
 
 #include <fcntl.h>
 #include <sched.h>
@@ -109,7 +111,7 @@ int ncclCommGetAsyncError(Comm *comm, int *state) {
   *state = SUCCESS;
   static struct timespec failed;
   if (fault("async_error") > 0 && comm->collectives >= fault("async_error")) {
-    // Not at once: the call that fails has returned by then.
+    // Some time later, when the failing call has returned.
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     if (failed.tv_sec == 0)
@@ -214,7 +216,7 @@ static int collective(Comm *comm, const char *name) {
   return fault("call_error") == comm->collectives ? INTERNAL : SUCCESS;
 }
 
-// All ranks show a piece of theirs, then take what they need of the pieces.
+// All ranks copy a chunk of their data into their slots, then read the slots.
 #define IN_PIECES(size, STEPS)                                                                                         \
   for (size_t done = 0, piece; done < (size); done += piece) {                                                         \
     piece = (size) - done < SLOT ? (size) - done : SLOT;                                                               \
