@@ -40,7 +40,7 @@ fn use_nccl(world: &World) -> Result<()> {
     world.use_nccl(&Arc::new(NcclLibrary::find()?), Device::Cpu)
 }
 
-/// Values that differ between ranks, and whose sums are rounded.
+/// Values that differ between ranks, with sums that must be rounded.
 fn numbers(world: &World, kind: Kind) -> Tensor {
     let line = Tensor::arange(3000, (Kind::Double, Device::Cpu)) * 0.37 - 500.0;
     (line * (1.0 + 0.1 * world.rank() as f64)).to_kind(kind).view([300, 10])

@@ -44,7 +44,7 @@ pub enum AcceleratorRequest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeviceBound {
     All,
-    /// At most this many, from index 0.
+    /// At most this many, from index 0. At least 1.
     First(usize),
     /// GPUs with these indices, in this order. Not empty.
     These(Vec<usize>),

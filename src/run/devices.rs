@@ -46,3 +46,22 @@ fn device_bound(devices: &Section) -> DeviceBound {
         _ => DeviceBound::All,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Request, load};
+
+    #[test]
+    fn trainer_devices_become_a_bound() {
+        let bound = |devices: &str| {
+            let overrides = ["data=digits", "model=resnet20", &format!("trainer.devices={devices}")].map(String::from);
+            device_request(&load(&Request { overrides: &overrides, ..Request::default() }).unwrap().config).devices
+        };
+        for all in ["1", "-1", "auto"] {
+            assert_eq!(bound(all), DeviceBound::All, "{all}");
+        }
+        assert_eq!(bound("4"), DeviceBound::First(4));
+        assert_eq!(bound("[2,0]"), DeviceBound::These(vec![2, 0]));
+    }
+}

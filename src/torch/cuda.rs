@@ -26,7 +26,7 @@ pub fn load_cuda() -> Result<(), String> {
                 folder.display()
             ));
         }
-        // SAFETY: a part of the libtorch that this process runs, made to be loaded beside it.
+        // SAFETY: a part of the libtorch that this process runs, built for loading at run time.
         let library = unsafe { Library::open(Some(&path), RTLD_LAZY | RTLD_GLOBAL) };
         // It is never unloaded: libtorch keeps pointers into it.
         let unloadable = |error| format!("libtorch_cuda.so cannot be loaded: {}", reason(&error));

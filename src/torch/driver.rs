@@ -46,7 +46,7 @@ const RELAXED: c_int = 2;
 fn driver() -> Option<&'static DriverTable> {
     static DRIVER: OnceLock<Option<DriverTable>> = OnceLock::new();
     let open = || {
-        // SAFETY: the driver's initialisers are made to be run by any program.
+        // SAFETY: the driver's initialisers may run in any program.
         let library = unsafe { libloading::Library::new("libcuda.so.1") }.ok()?;
         // SAFETY: signatures as in cuda.h of CUDA 12 and 13.
         unsafe { DriverTable::load(library) }.ok()
@@ -73,7 +73,7 @@ pub fn gpus() -> Result<Vec<Gpu>, String> {
     let gpu = |index: c_int| {
         let (mut device, mut memory_bytes) = (0, 0usize);
         let (mut name, mut bus_id) = ([0; 128], [0; 32]);
-        // SAFETY: every pointer is to a local of the size that is given, and `device` is one that the driver gave.
+        // SAFETY: every pointer is to a local of the given size, and `device` comes from the driver.
         unsafe {
             done("cuDeviceGet", (driver.device)(&mut device, index))?;
             done("cuDeviceGetName", (driver.device_name)(name.as_mut_ptr(), name.len() as c_int - 1, device))?;
@@ -87,7 +87,7 @@ pub fn gpus() -> Result<Vec<Gpu>, String> {
 
 /// The text of a buffer whose last byte is 0.
 fn text(buffer: &[c_char]) -> String {
-    // SAFETY: the last byte was 0 and the driver was told of a buffer without it.
+    // SAFETY: the last byte is still 0: the driver gets a buffer that is shorter by one byte.
     unsafe { CStr::from_ptr(buffer.as_ptr()) }.to_string_lossy().into_owned()
 }
 

@@ -25,7 +25,10 @@ impl HostElement for i64 {
 /// any in-place operation.
 pub fn host_slice_mut<T: HostElement>(tensor: &mut Tensor) -> Result<&mut [T]> {
     if tensor.f_kind()? != T::KIND {
-        return Err(Error::new(ErrorKind::Bug, format!("a {:?} slice of a {:?} tensor", T::KIND, tensor.f_kind()?)));
+        return Err(Error::new(
+            ErrorKind::Bug,
+            format!("wanted a {:?} slice, got a {:?} tensor", T::KIND, tensor.f_kind()?),
+        ));
     }
     let (start, count) = host_memory(tensor)?;
     // SAFETY: the tensor keeps `count` dense elements of T alive at `start` for as long as it is borrowed; libtorch
@@ -45,7 +48,7 @@ pub fn host_bytes_mut(tensor: &mut Tensor) -> Result<&mut [u8]> {
 fn host_memory(tensor: &Tensor) -> Result<(*mut u8, usize)> {
     match tensor.device() {
         Device::Cpu => dense_memory(tensor),
-        device => Err(Error::new(ErrorKind::Bug, format!("a slice of a tensor on {device:?}"))),
+        device => Err(Error::new(ErrorKind::Bug, format!("wanted host memory, got a tensor on {device:?}"))),
     }
 }
 
@@ -53,7 +56,10 @@ fn host_memory(tensor: &Tensor) -> Result<(*mut u8, usize)> {
 pub fn dense_memory(tensor: &Tensor) -> Result<(*mut u8, usize)> {
     if !is_dense(tensor) {
         let (size, stride) = (tensor.size(), tensor.stride());
-        return Err(Error::new(ErrorKind::Bug, format!("the memory of a tensor of size {size:?}, strides {stride:?}")));
+        return Err(Error::new(
+            ErrorKind::Bug,
+            format!("wanted a dense tensor, got size {size:?}, strides {stride:?}"),
+        ));
     }
     let start = match tensor.numel() {
         0 => std::ptr::NonNull::<f64>::dangling().as_ptr().cast(),

@@ -18,13 +18,16 @@ use crate::error::{Error, ErrorKind, Result};
 pub fn tensor_over<T: Deref<Target = [u8]> + Send + 'static>(owner: T, size: &[i64]) -> Result<Tensor> {
     let wanted = size.iter().try_fold(1_i64, |product, &n| product.checked_mul(n));
     if wanted.is_none_or(|wanted| usize::try_from(wanted) != Ok(owner.len())) {
-        return Err(Error::new(ErrorKind::Bug, format!("a tensor of shape {size:?} over {} bytes", owner.len())));
+        return Err(Error::new(
+            ErrorKind::Bug,
+            format!("a tensor of shape {size:?} over {} bytes: the sizes differ", owner.len()),
+        ));
     }
     let owner = Box::new(owner);
     let data = owner.as_ptr().cast_mut().cast::<c_void>();
     let context = Box::into_raw(owner).cast::<c_void>();
     let mut result = ptr::null_mut();
-    // SAFETY: the owner stays where it is, in its box, until the shim's only call of `drop_owner::<T>`, so `data` holds
+    // SAFETY: the owner does not move, in its box, until the shim's only call of `drop_owner::<T>`, so `data` holds
     // as many bytes as `size` says for as long as a tensor can read them; the caller promises that no tensor over
     // them is written. `size` is read during the call only.
     check(unsafe { ffi::regun_tensor_over(&mut result, data, size.as_ptr(), size.len(), drop_owner::<T>, context) })?;

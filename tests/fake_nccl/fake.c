@@ -50,14 +50,14 @@ static const char *environment(const char *name, const char *otherwise) {
   return value ? value : otherwise;
 }
 
-// Returns when all ranks have come.
-static void meet(atomic_int *come, int ranks) {
-  atomic_fetch_add(come, 1);
-  while (atomic_load(come) < ranks)
+// Returns when all ranks have called it.
+static void meet(atomic_int *arrived, int ranks) {
+  atomic_fetch_add(arrived, 1);
+  while (atomic_load(arrived) < ranks)
     sched_yield();
 }
 
-static void note(const char *call) {
+static void log_call(const char *call) {
   char path[4096], line[256];
   snprintf(path, sizeof path, "%s/calls.%d", environment("FAKE_NCCL_DIR", "."), (int)getpid());
   int file = open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
@@ -66,11 +66,11 @@ static void note(const char *call) {
   close(file);
 }
 
-// The number that belongs to this fault; -1 where another one is asked for, or none.
+// The number of this fault in $FAKE_NCCL_FAULT; -1 if that holds another fault or none.
 static int fault(const char *name) {
-  const char *asked = environment("FAKE_NCCL_FAULT", "");
+  const char *chosen = environment("FAKE_NCCL_FAULT", "");
   size_t length = strlen(name);
-  return strncmp(asked, name, length) == 0 && asked[length] == ':' ? atoi(asked + length + 1) : -1;
+  return strncmp(chosen, name, length) == 0 && chosen[length] == ':' ? atoi(chosen + length + 1) : -1;
 }
 
 int ncclGetVersion(int *version) {
@@ -79,15 +79,15 @@ int ncclGetVersion(int *version) {
 }
 
 int ncclGetUniqueId(UniqueId *id) {
-  note("ncclGetUniqueId");
-  static int made;
+  log_call("ncclGetUniqueId");
+  static int count;
   memset(id, 0, sizeof *id);
-  snprintf(id->name, sizeof id->name, "nccl.%d.%d", (int)getpid(), made++);
+  snprintf(id->name, sizeof id->name, "nccl.%d.%d", (int)getpid(), count++);
   return SUCCESS;
 }
 
 int ncclCommInitRankConfig(Comm **result, int ranks, UniqueId id, int rank, Config *config) {
-  note("ncclCommInitRankConfig");
+  log_call("ncclCommInitRankConfig");
   if (config->magic != 0xcafebeef || config->size != sizeof(Config) || config->blocking != 1 || ranks > MAX_RANKS)
     return INVALID_ARGUMENT;
   char path[4096];
@@ -124,7 +124,7 @@ int ncclCommGetAsyncError(Comm *comm, int *state) {
 
 #ifndef WITHOUT_FINALIZE
 int ncclCommFinalize(Comm *comm) {
-  note("ncclCommFinalize");
+  log_call("ncclCommFinalize");
   meet(&comm->shared->left, comm->ranks);
   comm->finalized = true;
   return SUCCESS;
@@ -132,7 +132,7 @@ int ncclCommFinalize(Comm *comm) {
 #endif
 
 int ncclCommDestroy(Comm *comm) {
-  note("ncclCommDestroy");
+  log_call("ncclCommDestroy");
   if (!comm->finalized)
     return INVALID_USAGE;
   munmap(comm->shared, sizeof(Shared));
@@ -207,7 +207,7 @@ static void sum_slots(Comm *comm, int dtype, void *to, size_t count) {
 }
 
 static int collective(Comm *comm, const char *name) {
-  note(name);
+  log_call(name);
   if (comm->finalized)
     return INVALID_USAGE;
   comm->collectives++;

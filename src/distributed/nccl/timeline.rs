@@ -2,8 +2,8 @@
 //!
 //! Started all-reduces run in parallel to the rest of the current stream's work, the backward pass. When the current
 //! stream waits for them, at the end of the pass or for another all-reduce (which comes after all earlier ones), the
-//! rest of their time is not hidden. Events on both streams mark the begin and end of each all-reduce and the start of
-//! the wait. They are read after the device has passed them, so tracing makes neither host nor device wait.
+//! rest of their time is not hidden. Events on both streams give the times of the begin and end of each all-reduce and
+//! of the start of the wait. They are read after the device has passed them, so tracing makes neither host nor device wait.
 
 use std::collections::VecDeque;
 
