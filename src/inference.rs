@@ -25,7 +25,7 @@ pub fn local_rows(
         if world.owns_batch(number, batches) {
             let (images, labels) = dataset.load_batch(part, batch, None)?;
             rows.push(no_grad(|| compute(&images, &labels))?);
-            world.tally(&format!("{what}/{}", part.name()), batch.len());
+            world.count_images(&format!("{what}/{}", part.name()), batch.len());
         }
     }
     if rows.is_empty() {

@@ -4,18 +4,18 @@ use std::rc::Rc;
 
 use clap::Parser;
 use regun::cli::Cli;
-use regun::distributed::launch;
+use regun::distributed::{launch, process};
 use regun::run::{Options, run};
 
 fn main() {
     regun::torch::keep_freed_memory();
     let cli = Cli::parse();
-    launch::end_on_panic();
+    process::end_on_panic();
     let world = match launch::start() {
         Ok(world) => Rc::new(world),
         Err(error) => {
             regun::log::init(cli.verbose, true);
-            launch::fail(&error);
+            process::fail(&error);
         }
     };
     regun::log::init(cli.verbose, world.is_root());
@@ -29,6 +29,6 @@ fn main() {
     // The world is alive here: to fail is to end all ranks, which MPI allows only before it is finalized.
     // Rank 0 may still be writing when others are done: the job is done when all are.
     if let Err(error) = run(&cli.command, &options).and_then(|()| world.barrier()) {
-        launch::fail(&error);
+        process::fail(&error);
     }
 }

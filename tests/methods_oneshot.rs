@@ -323,7 +323,7 @@ fn run_amun(config: &Config, dataset: &DeviceDataset, model_seed: u64) -> AmunRu
     Trainer { world: &world, dataset, model: &mut model, settings }.run(&mut method, &mut ()).unwrap();
     let set = method.adversarial().unwrap();
     let set = amun::AdversarialSet { images: set.images.shallow_clone(), labels: set.labels.shallow_clone() };
-    AmunRun { model, set, attacked: world.work().contains_key("unlearn/amun/attack/forget") }
+    AmunRun { model, set, attacked: world.image_counts().contains_key("unlearn/amun/attack/forget") }
 }
 
 const SHARED: &[&str] = regun::config::schema::UnlearnConfig::SHARED_KEYS;

@@ -10,7 +10,7 @@ use as_ranks::{rank_folder, run_as_ranks};
 use mpirun::said;
 use regun::config::{Config, Request, load};
 use regun::data::{DeviceDataset, LoadOptions, load_dataset, split};
-use regun::distributed::{World, launch};
+use regun::distributed::{World, launch, process};
 use regun::error::{ErrorKind, Result};
 use regun::models::{Model, build};
 use regun::optim::FlatParams;
@@ -210,7 +210,7 @@ fn rank_in_mixed_precision() {
     if rank_folder().is_none() {
         return;
     }
-    launch::end_on_panic();
+    process::end_on_panic();
     let world = launch::start().unwrap();
     tch::set_num_threads(1);
     let config = configure("");

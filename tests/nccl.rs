@@ -1,5 +1,5 @@
-//! The NCCL transport over a stand-in for the library that works on host memory (`fake_nccl`): the same sums as MPI's,
-//! the order of calls, and what happens when something fails. No GPU is needed; none is tested.
+//! The NCCL transport over a stand-in for the library that works on host memory (`fake_nccl`): the same results as over
+//! MPI, the order of calls, and failures. These tests need no GPU and test none.
 
 mod as_ranks;
 mod fake_nccl;
@@ -14,8 +14,8 @@ use fake_nccl::{build, calls, run_over_fake};
 use mpirun::said;
 use regun::config::{Request, load};
 use regun::data::{DeviceDataset, LoadOptions, load_dataset, split};
-use regun::distributed::nccl::Library;
-use regun::distributed::{World, launch};
+use regun::distributed::nccl::NcclLibrary;
+use regun::distributed::{World, launch, process};
 use regun::error::{ErrorKind, Result};
 use regun::models::Model;
 use regun::models::build as build_model;
@@ -23,78 +23,78 @@ use regun::train::{Observer, Settings, StepReport, Trainer};
 use regun::unlearn;
 use tch::{Device, Kind, Tensor};
 
-const RETRY: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Joins the ranks over MPI.
-fn join(retry: Duration) -> World {
-    launch::end_on_panic();
+fn join(limit: Duration) -> World {
+    process::end_on_panic();
     let world = launch::start().unwrap();
     regun::log::init(0, world.is_root());
-    world.configure(retry, false);
+    world.configure(limit, false);
     tch::set_num_threads(1);
     world
 }
 
-/// From here on host tensors travel through the stand-in.
+/// From here on the stand-in carries host tensors.
 fn use_nccl(world: &World) -> Result<()> {
-    world.use_nccl(&Arc::new(Library::find()?), Device::Cpu)
+    world.use_nccl(&Arc::new(NcclLibrary::find()?), Device::Cpu)
 }
 
-/// Values that differ between ranks, and whose sums are rounded.
+/// Values that differ between ranks, with sums that must be rounded.
 fn numbers(world: &World, kind: Kind) -> Tensor {
     let line = Tensor::arange(3000, (Kind::Double, Device::Cpu)) * 0.37 - 500.0;
     (line * (1.0 + 0.1 * world.rank() as f64)).to_kind(kind).view([300, 10])
 }
 
-/// What each collective makes of these, one after the other.
+/// The results of all collectives on these values.
 fn all_collectives(world: &World) -> Vec<(String, Tensor)> {
     let mut results = Vec::new();
     for kind in [Kind::Float, Kind::Double, Kind::Half, Kind::BFloat16, Kind::Int64] {
-        let mut keep = |what: &str, tensor: &Tensor| results.push((format!("{what} of {kind:?}"), tensor.copy()));
+        let mut keep = |call: &str, tensor: &Tensor| results.push((format!("{call} of {kind:?}"), tensor.copy()));
         let mut sum = numbers(world, kind);
         world.all_reduce(&mut sum).unwrap();
-        keep("sum", &sum);
+        keep("all-reduce", &sum);
         let [mut first, mut second] = [numbers(world, kind), numbers(world, kind).neg()];
         world.start_all_reduce(&mut first).unwrap();
         world.start_all_reduce(&mut second).unwrap();
         world.finish_all_reduces().unwrap();
-        keep("sums that were begun", &(first - second));
+        keep("started all-reduces", &(first - second));
         let mut at_root = numbers(world, kind);
         world.reduce(&mut at_root).unwrap();
-        keep("sum at the root", &at_root);
+        keep("reduce", &at_root);
         let mut broadcast = numbers(world, kind);
         world.broadcast(&mut broadcast).unwrap();
         keep("broadcast", &broadcast);
         // Rank 0 has no row, the others more and more.
         let rows = numbers(world, kind).narrow(0, 0, 3 * world.rank() as i64);
-        keep("all rows", &world.all_gather_rows(&rows).unwrap());
+        keep("all-gather of rows", &world.all_gather_rows(&rows).unwrap());
         if let Some(rows) = world.gather_rows(&rows).unwrap() {
-            keep("rows at the root", &rows);
+            keep("gather of rows", &rows);
         }
     }
     let mut large = Tensor::arange(700_000, (Kind::Double, Device::Cpu)) * (world.rank() as f64 + 0.1);
     world.all_reduce(&mut large).unwrap();
-    results.push(("a sum in pieces".into(), large));
+    results.push(("a large all-reduce".into(), large));
     let mut nothing = Tensor::zeros([0, 4], (Kind::Float, Device::Cpu));
     world.all_reduce(&mut nothing).unwrap();
     world.broadcast(&mut nothing).unwrap();
-    results.push(("nothing".into(), world.all_gather_rows(&nothing).unwrap()));
+    results.push(("empty rows".into(), world.all_gather_rows(&nothing).unwrap()));
     results
 }
 
 #[test]
 fn rank_collectives() {
     let Some(_) = rank_folder() else { return };
-    let world = join(RETRY);
+    let world = join(LIMIT);
     let over_mpi = all_collectives(&world);
     assert_eq!(world.backend(), "mpi");
     use_nccl(&world).unwrap();
     assert_eq!(world.backend(), "nccl");
-    use_nccl(&world).unwrap(); // nothing to do any more
-    for ((what, got), (_, wanted)) in all_collectives(&world).iter().zip(&over_mpi) {
-        assert_eq!((got.size(), got.kind()), (wanted.size(), wanted.kind()), "{what}");
+    use_nccl(&world).unwrap(); // does nothing
+    for ((call, got), (_, wanted)) in all_collectives(&world).iter().zip(&over_mpi) {
+        assert_eq!((got.size(), got.kind()), (wanted.size(), wanted.kind()), "{call}");
         if got.numel() > 0 {
-            // Order of summation: one unit in the last place; 16-bit sums are rounded once on both ways.
+            // The order of summation changes one unit in the last place. Both transports round 16-bit sums once.
             let tolerance = match got.kind() {
                 Kind::Float => 2e-7,
                 Kind::Double => 4e-16,
@@ -102,16 +102,16 @@ fn rank_collectives() {
             };
             let [got, wanted] = [got, wanted].map(|tensor| tensor.to_kind(Kind::Double));
             let distance = ((&got - &wanted).abs() / wanted.abs().clamp_min(1.0)).max().double_value(&[]);
-            assert!(distance <= tolerance, "{what}: {distance:e} apart");
+            assert!(distance <= tolerance, "{call}: {distance:e} apart");
         }
     }
     let error = world.all_reduce(&mut Tensor::zeros([2], (Kind::Bool, Device::Cpu))).unwrap_err();
-    assert!(error.message().contains("no NCCL sum of Bool"), "{error}");
+    assert!(error.message().contains("NCCL cannot all-reduce Bool tensors"), "{error}");
     world.barrier().unwrap();
 }
 
 #[test]
-fn collectives_are_those_of_mpi_and_calls_come_in_their_order() {
+fn collectives_give_the_results_of_mpi_in_a_fixed_order_of_calls() {
     for n in [2, 4] {
         let folder = tempfile::tempdir().unwrap();
         let output = run_over_fake("rank_collectives", n, folder.path(), "");
@@ -119,7 +119,7 @@ fn collectives_are_those_of_mpi_and_calls_come_in_their_order() {
         let calls = calls(folder.path());
         assert_eq!(calls.len(), n);
         let with_id = calls.iter().filter(|calls| calls[0] == "ncclGetUniqueId").count();
-        assert_eq!(with_id, 1, "one rank makes the identity");
+        assert_eq!(with_id, 1, "one rank makes the unique id");
         for calls in &calls {
             let calls: Vec<&str> = calls.iter().map(String::as_str).filter(|call| *call != "ncclGetUniqueId").collect();
             let [first, middle @ .., before_last, last] = &calls[..] else { panic!("{calls:?}") };
@@ -128,7 +128,7 @@ fn collectives_are_those_of_mpi_and_calls_come_in_their_order() {
                 ["ncclCommInitRankConfig", "ncclCommFinalize", "ncclCommDestroy"]
             );
             let count = |name: &str| middle.iter().filter(|call| **call == name).count();
-            // Of each dtype three sums; besides a large one, and one of nothing that is not launched.
+            // Three all-reduces for each dtype, and a large one. The empty one is not launched.
             assert_eq!([count("ncclAllReduce"), count("ncclReduce"), count("ncclBroadcast")], [16, 5, 5]);
             assert_eq!((count("ncclAllGather"), middle.len()), (5, 31));
         }
@@ -145,7 +145,7 @@ impl Observer for Losses<'_> {
     }
 }
 
-/// A short ReGUn run: SyncBatchNorm, gradients summed during backward, the distribution over all ranks.
+/// A short ReGUn run: SyncBatchNorm, gradients all-reduced during the backward pass, the distribution over all ranks.
 fn unlearn(world: &World, more: &str) -> (Vec<f64>, Tensor) {
     let setup = "data=digits model=resnet20 unlearn=regun unlearn.trainer.max_epochs=2 trainer.precision=64 \
         unlearn.regun.fixed_reference=false data.debug_subset_size=200 data.batch_size=15 split.forget_frac=0.2 \
@@ -172,25 +172,25 @@ fn distance(a: &Tensor, b: &Tensor) -> f64 {
 #[test]
 fn rank_training() {
     let Some(_) = rank_folder() else { return };
-    let world = join(RETRY);
+    let world = join(LIMIT);
     let (losses, weights) = unlearn(&world, "");
     let (_, reordered) = unlearn(&world, "launch.bucket_order=layout launch.bucket_mib=25");
-    assert_eq!(distance(&reordered, &weights), 0.0, "buckets are no part of the result");
+    assert_eq!(distance(&reordered, &weights), 0.0, "buckets do not change the result");
     let (compressed_losses, compressed) = unlearn(&world, "launch.compress_gradients=bf16");
     use_nccl(&world).unwrap();
-    assert!(world.overlap().unwrap().is_none(), "nobody asked for it");
-    assert!(world.trace_sums());
+    assert!(world.overlap().unwrap().is_none(), "not traced yet");
+    assert!(world.trace_all_reduces());
     let collectives = world.traffic().collectives;
     let (losses_over_nccl, over_nccl) = unlearn(&world, "");
     let overlap = world.overlap().unwrap().unwrap();
-    // Of all collectives those that are begun: the buckets, and no others.
+    // Only started all-reduces count: the buckets.
     assert!(overlap.sums > 0 && overlap.sums < world.traffic().collectives - collectives, "{overlap:?}");
     assert!(overlap.seconds > 0.0 && overlap.hidden_seconds <= overlap.seconds, "{overlap:?}");
     for (got, wanted) in losses_over_nccl.iter().zip(&losses) {
         assert!((got - wanted).abs() <= 1e-12 * wanted.abs(), "loss {got}, wanted {wanted}");
     }
     assert!(distance(&over_nccl, &weights) < 1e-11);
-    // Compressed gradients are rounded, alike on both ways: an effect, but a small one.
+    // Both transports round compressed gradients in the same way. The effect is there, but small.
     let (_, compressed_over_nccl) = unlearn(&world, "launch.compress_gradients=bf16");
     assert!(distance(&compressed_over_nccl, &compressed) < 1e-11);
     let moved = distance(&compressed, &weights);
@@ -202,20 +202,20 @@ fn rank_training() {
 }
 
 #[test]
-fn training_is_that_over_mpi() {
+fn training_gives_the_results_of_mpi() {
     let folder = tempfile::tempdir().unwrap();
     let output = run_over_fake("rank_training", 2, folder.path(), "");
     assert!(output.status.success(), "{}", said(&output));
 }
 
-/// Sums until something happens, as a training does.
+/// Makes all-reduces until one fails, as a training does.
 #[test]
 fn rank_summing() {
     let Some(_) = rank_folder() else { return };
     let world = join(Duration::from_secs(2));
-    world.enter_step("base, epoch 3, step 7".into());
+    world.set_current_step("base, epoch 3, step 7".into());
     let failed = use_nccl(&world).and_then(|()| {
-        // Long after a failure: the watching thread is to find it, while sums go on.
+        // Far more calls than until the failure: the monitor thread must find it while all-reduces go on.
         for _ in 0..2000 {
             world.all_reduce(&mut Tensor::from_slice(&[1.0f64, 2.0]))?;
             std::thread::sleep(Duration::from_millis(10));
@@ -223,7 +223,7 @@ fn rank_summing() {
         Ok(())
     });
     if let Err(error) = failed {
-        launch::fail(&error);
+        process::fail(&error);
     }
 }
 
@@ -237,16 +237,16 @@ fn fails_with(fault: &str, wanted: &[&str]) {
     for part in wanted.iter().chain(&[" of 2 on "]) {
         assert!(text.contains(part), "{fault}: no `{part}` in {text}");
     }
-    assert!(clock.elapsed() < Duration::from_secs(15), "{fault}: what ends later was ended by something else");
+    assert!(clock.elapsed() < Duration::from_secs(15), "{fault}: ended too late, by something else");
 }
 
 #[test]
 fn a_rank_that_never_joins_ends_the_start() {
-    fails_with("init_hangs:1", &["NCCL's start did not come to its end within 2.0 s", "NCCL_DEBUG"]);
+    fails_with("init_hangs:1", &["NCCL did not start within 2.0 s", "NCCL_DEBUG"]);
 }
 
 #[test]
-fn an_error_that_comes_later_ends_the_job_and_names_the_collective_and_the_step() {
+fn an_asynchronous_error_ends_the_job_and_names_the_collective_and_the_step() {
     let wanted = [
         "remote process exited (code 6); the fake was told to fail",
         "all-reduce of [2] Double",
@@ -256,7 +256,7 @@ fn an_error_that_comes_later_ends_the_job_and_names_the_collective_and_the_step(
 }
 
 #[test]
-fn a_collective_that_is_never_done_ends_the_job() {
+fn an_unfinished_collective_ends_the_job() {
     fails_with("stuck:3", &["waited 2.0 s in collective", "all-reduce of [2] Double (base, epoch 3, step 7)"]);
 }
 
@@ -268,7 +268,7 @@ fn a_refused_call_ends_the_job() {
 #[test]
 fn rank_dying() {
     let Some(_) = rank_folder() else { return };
-    let world = join(RETRY);
+    let world = join(LIMIT);
     use_nccl(&world).unwrap();
     if world.rank() == 1 {
         let _ = std::process::Command::new("kill").args(["-KILL", &std::process::id().to_string()]).status();
@@ -279,7 +279,7 @@ fn rank_dying() {
 }
 
 #[test]
-fn a_killed_rank_takes_the_others_along() {
+fn a_killed_rank_ends_the_others() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Instant::now();
     let output = run_over_fake("rank_dying", 3, folder.path(), "");
@@ -291,7 +291,7 @@ fn a_killed_rank_takes_the_others_along() {
 fn libraries_that_do_not_fit_are_refused_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let refused = |path: &OsStr, wanted: &str| {
-        let error = Library::open(path).unwrap_err();
+        let error = NcclLibrary::open(path).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Missing);
         assert!(error.message().contains(wanted), "no `{wanted}` in {error}");
         assert!(error.hint_text().is_some_and(|hint| hint.contains("REGUN_NCCL_LIB")), "{error}");
@@ -303,16 +303,16 @@ fn libraries_that_do_not_fit_are_refused_with_the_reason() {
     let old = build(&folder.path().join("old"), &["-DVERSION=2708"]);
     refused(old.as_os_str(), "it is version 2.7.8");
     let ours = build(folder.path(), &[]);
-    // The same name as before: the first one is forgotten by now.
-    assert_eq!(Library::open(ours.as_os_str()).unwrap().version().to_string(), "2.28.9");
+    // The same path as the incomplete library, which is closed by now.
+    assert_eq!(NcclLibrary::open(ours.as_os_str()).unwrap().version().to_string(), "2.28.9");
 }
 
-/// In the layout of the Python wheels NCCL lies beside libtorch: no variable is needed.
+/// In the layout of the Python wheels NCCL lies beside libtorch, and needs no variable.
 #[test]
 fn the_library_beside_libtorch_is_found() {
     let beside = regun::torch::libtorch_folder().unwrap().join("../../nvidia/nccl/lib/libnccl.so.2");
     if std::env::var_os("REGUN_NCCL_LIB").is_none() && beside.exists() {
-        let version = Library::find().unwrap().version().to_string();
+        let version = NcclLibrary::find().unwrap().version().to_string();
         assert!(version.starts_with("2."), "{version}");
     }
 }
@@ -320,12 +320,12 @@ fn the_library_beside_libtorch_is_found() {
 #[test]
 fn rank_without_a_library() {
     let Some(_) = rank_folder() else { return };
-    let _world = join(RETRY);
-    launch::fail(&Library::open(OsStr::new("/nowhere/libnccl.so.2")).unwrap_err());
+    let _world = join(LIMIT);
+    process::fail(&NcclLibrary::open(OsStr::new("/nowhere/libnccl.so.2")).unwrap_err());
 }
 
 #[test]
-fn an_absent_library_is_told_with_what_to_do() {
+fn a_missing_library_is_reported_with_a_hint() {
     let folder = tempfile::tempdir().unwrap();
     let output = run_as_ranks("rank_without_a_library", 2, folder.path());
     let text = said(&output);
@@ -333,11 +333,11 @@ fn an_absent_library_is_told_with_what_to_do() {
     assert!(text.contains("NCCL cannot be opened") && text.contains("REGUN_NCCL_LIB chooses the file"), "{text}");
 }
 
-/// One rank is no special case: nothing is launched.
+/// A single rank launches nothing.
 #[test]
 fn rank_alone() {
     let Some(_) = rank_folder() else { return };
-    let world = join(RETRY);
+    let world = join(LIMIT);
     use_nccl(&world).unwrap();
     assert_eq!((world.size(), world.backend()), (1, "solo"));
     let mut tensor = Tensor::from_slice(&[1.0f64]);

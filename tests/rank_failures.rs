@@ -1,5 +1,5 @@
-//! Ranks fail together: whatever happens to one of them, all end within seconds, with the right exit code and a
-//! message that names the rank.
+//! Ranks fail together. When one of them fails, all end within seconds, with the right exit code and a message that names
+//! the rank.
 
 mod as_ranks;
 mod mpirun;
@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use as_ranks::{rank_folder, run_as_ranks};
 use mpirun::{finish, mpirun, said};
-use regun::distributed::launch;
+use regun::distributed::{launch, process};
 
-/// Far less than any timeout of ours: what ends sooner was ended by the failure itself.
+/// Far less than our timeouts: a job that ends sooner was ended by the failure itself.
 const SOON: Duration = Duration::from_secs(30);
 
 fn regun() -> &'static str {
@@ -21,7 +21,7 @@ fn regun() -> &'static str {
 #[test]
 fn rank_panicking() {
     let Some(_) = rank_folder() else { return };
-    launch::end_on_panic();
+    process::end_on_panic();
     let world = launch::start().unwrap();
     if world.rank() == 1 {
         panic!("this rank has a bug");
@@ -46,7 +46,7 @@ fn rank_failing() {
     let world = launch::start().unwrap();
     regun::log::init(0, world.is_root());
     if world.rank() == 2 {
-        launch::fail(&regun::error::Error::missing("data file x is gone"));
+        process::fail(&regun::error::Error::missing("data file x is gone"));
     }
     world.barrier().unwrap();
 }
@@ -74,7 +74,7 @@ fn rank_stuck() {
 }
 
 #[test]
-fn a_stuck_rank_ends_the_job_with_71_and_names_what_was_waited_for() {
+fn a_stuck_rank_ends_the_job_with_71_and_names_the_collective() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Instant::now();
     let output = run_as_ranks("rank_stuck", 2, folder.path());
@@ -85,7 +85,7 @@ fn a_stuck_rank_ends_the_job_with_71_and_names_what_was_waited_for() {
 }
 
 #[test]
-fn rank_going_its_own_way() {
+fn rank_with_another_call() {
     let Some(_) = rank_folder() else { return };
     let world = launch::start().unwrap();
     regun::log::init(0, world.is_root());
@@ -94,20 +94,20 @@ fn rank_going_its_own_way() {
         0 => world.barrier(),
         _ => world.all_reduce(&mut tch::Tensor::from_slice(&[1.0f64])),
     };
-    launch::fail(&failed.expect_err("different calls must not pass for the same"));
+    process::fail(&failed.expect_err("different calls must be an error"));
 }
 
 #[test]
-fn different_collectives_are_named_instead_of_mixed() {
+fn different_collectives_are_an_error_that_names_both() {
     let folder = tempfile::tempdir().unwrap();
-    let output = run_as_ranks("rank_going_its_own_way", 2, folder.path());
+    let output = run_as_ranks("rank_with_another_call", 2, folder.path());
     assert_eq!(output.status.code(), Some(71), "{}", said(&output));
     let text = said(&output);
     assert!(text.contains("barrier") && text.contains("all-reduce of [1] Double"), "{text}");
 }
 
 #[test]
-fn a_killed_rank_takes_the_others_along() {
+fn a_killed_rank_ends_the_others() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = mpirun(2);
     command
@@ -148,7 +148,7 @@ fn ranks_with_different_settings_stop_before_the_first_step() {
 }
 
 #[test]
-fn processes_that_each_believe_to_be_alone_are_noticed() {
+fn processes_that_each_believe_to_be_alone_are_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(regun());
     command

@@ -16,7 +16,7 @@ use mpirun::said;
 use regun::checkpoint::{self, Manifest};
 use regun::config::{Config, Request, load};
 use regun::data::{DeviceDataset, LoadOptions, load_dataset, split};
-use regun::distributed::{World, launch};
+use regun::distributed::{World, launch, process};
 use regun::error::Result;
 use regun::models::swin::{Swin, SwinVariant};
 use regun::models::{Architecture, Model, build};
@@ -140,14 +140,14 @@ fn train(world: &World, name: &str, config: &Config, folder: &Path) -> Vec<f64> 
 #[test]
 fn rank_training() {
     let Some(folder) = rank_folder() else { return };
-    launch::end_on_panic();
+    process::end_on_panic();
     let world = launch::start().unwrap();
     tch::set_num_threads(1);
     let mut losses = BTreeMap::new();
     for (name, variant) in VARIANTS {
         losses.insert(*name, train(&world, name, &configure(variant), &folder));
     }
-    let work = world.all_gather(&json!(world.work()).to_string()).unwrap();
+    let work = world.all_gather(&json!(world.image_counts()).to_string()).unwrap();
     if world.is_root() {
         let work: Vec<Value> = work.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
         let report = json!({ "ranks": world.size(), "losses": losses, "work": work });

@@ -16,7 +16,7 @@ use regun::config::{Request, load};
 use regun::data::device_images::DeviceImages;
 use regun::data::split::SplitIndices;
 use regun::data::{DeviceDataset, Part};
-use regun::distributed::{World, launch};
+use regun::distributed::{World, launch, process};
 use regun::error::{Error, ErrorKind, Result};
 use regun::models::batch_norm::BatchNorm;
 use regun::models::layout::{LayoutBuilder, StateLayout, TensorRole};
@@ -38,7 +38,7 @@ const BATCHES: [i64; 5] = [8, 5, 3, 2, 1];
 
 /// Joins the ranks, with checks of the order of collectives. A failed assertion ends all ranks.
 fn join() -> World {
-    launch::end_on_panic();
+    process::end_on_panic();
     let world = launch::start().unwrap();
     world.configure(TIMEOUT, true);
     tch::set_num_threads(1);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::cifar;
 use super::tiny_imagenet;
 use crate::config::schema::{DataConfig, DatasetName};
-use crate::distributed::launch;
+use crate::distributed::process;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fetch::unpack::{ArchiveContents, ArchiveFormat, unpack};
 use crate::fetch::{Checksum, FileLock, Remote, RetryPolicy, fetch_locked};
@@ -104,7 +104,7 @@ impl Archive<'_> {
                 "rank 0 has put {} in {}, but {} does not see it there",
                 self.name,
                 data_dir.display(),
-                launch::host()
+                process::host()
             ))
             .hint("data.data_dir must be a folder that all machines share, or the data must be on each machine"));
         }

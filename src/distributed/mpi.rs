@@ -1,7 +1,7 @@
 //! The MPI transport: blocking collectives on host memory (MPI standard, chapter 6).
 //!
-//! MPI counts are 32-bit: long tensors go in pieces of [`MAX_BYTES`]. A call that fails inside MPI ends the
-//! job there (MPI's default error handler), so what returns here has worked.
+//! MPI counts are 32-bit: long tensors travel in chunks of [`MAX_BYTES`]. A call that fails inside MPI ends the job there
+//! (MPI's default error handler), so every call that returns has succeeded.
 
 use ::mpi::Threading;
 use ::mpi::collective::SystemOperation;
@@ -11,19 +11,20 @@ use ::mpi::topology::SimpleCommunicator;
 use ::mpi::traits::{Communicator, CommunicatorCollectives, Destination, Root, Source};
 use tch::{Kind, Tensor};
 
-use super::Transport;
+use super::transport::Transport;
 use crate::error::{Error, ErrorKind, Result};
 use crate::torch::{self, HostElement};
 
-/// Bytes of one MPI call.
+/// Largest number of bytes of one MPI call.
 const MAX_BYTES: usize = 1 << 30;
 
+/// All ranks of `MPI_COMM_WORLD`.
 pub struct Mpi {
     rank: usize,
     size: usize,
     local_rank: usize,
     local_size: usize,
-    /// Finalizes MPI when it goes.
+    /// Finalizes MPI when dropped.
     _universe: Universe,
 }
 
@@ -46,7 +47,7 @@ impl Mpi {
     }
 }
 
-/// All ranks. Not kept in [`Mpi`]: rsmpi's communicators are bound to a thread.
+/// The communicator of all ranks. Not stored in [`Mpi`]: rsmpi's communicators are bound to a thread.
 fn world() -> SimpleCommunicator {
     SimpleCommunicator::world()
 }
@@ -56,7 +57,7 @@ pub fn abort(code: i32) -> ! {
     world().abort(code)
 }
 
-/// Name and version of the library: the first line of what it says, which can be long.
+/// Name and version of the library: the first line of its description, which can be long.
 pub fn version() -> String {
     let text = ::mpi::environment::library_version().unwrap_or_default();
     text.lines().next().unwrap_or_default().split(", package").next().unwrap_or_default().to_owned()
@@ -89,7 +90,7 @@ impl Transport for Mpi {
             Kind::Double => self.all_reduce_typed::<f64>(tensor),
             Kind::Int64 => self.all_reduce_typed::<i64>(tensor),
             Kind::Half | Kind::BFloat16 => self.all_reduce_narrow(tensor),
-            other => Err(Error::new(ErrorKind::Bug, format!("no MPI sum of {other:?} tensors"))),
+            other => Err(Error::new(ErrorKind::Bug, format!("MPI cannot all-reduce {other:?} tensors"))),
         }
     }
 
@@ -124,12 +125,12 @@ impl Transport for Mpi {
         let all = Tensor::f_empty(&size, (rows.f_kind()?, rows.device()))?;
         let mut start = 0;
         for (rank, &count) in counts.iter().enumerate() {
-            let mut place = all.f_narrow(0, start, count)?;
+            let mut slot = all.f_narrow(0, start, count)?;
             if rank == self.rank() {
-                place.f_copy_(rows)?;
+                slot.f_copy_(rows)?;
             }
             let sender = world.process_at_rank(rank as i32);
-            torch::host_bytes_mut(&mut place)?.chunks_mut(MAX_BYTES).for_each(|chunk| sender.broadcast_into(chunk));
+            torch::host_bytes_mut(&mut slot)?.chunks_mut(MAX_BYTES).for_each(|chunk| sender.broadcast_into(chunk));
             start += count;
         }
         Ok(all)
@@ -152,9 +153,9 @@ impl Transport for Mpi {
         all.f_narrow(0, 0, size[0])?.f_copy_(&rows)?;
         let mut start = size[0];
         for (rank, &count) in counts.iter().enumerate().skip(1) {
-            let mut place = all.f_narrow(0, start, count)?;
+            let mut slot = all.f_narrow(0, start, count)?;
             let sender = world.process_at_rank(rank as i32);
-            for chunk in torch::host_bytes_mut(&mut place)?.chunks_mut(MAX_BYTES) {
+            for chunk in torch::host_bytes_mut(&mut slot)?.chunks_mut(MAX_BYTES) {
                 let _status = sender.receive_into(chunk);
             }
             start += count;
@@ -214,7 +215,7 @@ impl Mpi {
         Ok(())
     }
 
-    /// MPI knows no 16-bit floats: every rank gets all, adds them in float32 in the order of ranks, and rounds once.
+    /// MPI has no 16-bit floats: every rank gathers all tensors, adds them in float32 in rank order, and rounds once.
     fn all_reduce_narrow(&self, tensor: &mut Tensor) -> Result<()> {
         let all = self.all_gather_rows(&tensor.f_detach()?.f_reshape([1, -1])?)?.f_to_kind(Kind::Float)?;
         let sum = all.f_narrow(0, 0, 1)?.f_detach_copy()?;
@@ -226,7 +227,7 @@ impl Mpi {
     }
 }
 
-/// Rows of each rank.
+/// Row counts of all ranks, in rank order.
 fn row_counts(world: &SimpleCommunicator, ranks: usize, rows: i64) -> Vec<i64> {
     let mut counts = vec![0; ranks];
     world.all_gather_into(&rows, &mut counts[..]);

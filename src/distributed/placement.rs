@@ -1,9 +1,10 @@
-//! Which device is whose.
+//! Assigns a device to each rank.
 //!
-//! Every rank says what it sees; all make the same decision from all of that. A rank takes GPU number `local rank` of
-//! those that it may use, counted round where there are fewer: a launcher that shows each rank one GPU of its own and
-//! one that shows all GPUs to all ranks come to the same. Local ranks are MPI's (shared memory), not a launcher's
-//! variables. Two ranks on one GPU are refused unless `launch.share_gpus` allows it, and so is half a CPU run.
+//! The ranks all-gather the GPUs that each of them sees, and all make the same decision from that. A rank takes the GPU
+//! with the index `local rank` among those that it may use, modulo their number. So a launcher that shows each rank one
+//! GPU of its own and one that shows all GPUs to all ranks lead to the same placement. Local ranks come from MPI (shared
+//! memory), not from a launcher's variables. Two ranks on one GPU are an error unless the request allows it. Either all
+//! ranks run on GPUs or none does.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -11,59 +12,84 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
-use super::nccl::Library;
-use super::{World, launch};
-use crate::config::schema::{Accelerator, Config, DevicesConfig};
+use super::nccl::NcclLibrary;
+use super::process;
+use super::world::World;
 use crate::error::{Error, ErrorKind, Result};
 use crate::torch::{self, Gpu};
 
-/// What a rank tells the others.
+/// The devices that a run asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceRequest {
+    /// `trainer.accelerator`.
+    pub accelerator: AcceleratorRequest,
+    /// `trainer.devices`.
+    pub devices: DeviceBound,
+    /// Whether several ranks may use one GPU: `launch.share_gpus`.
+    pub share_gpus: bool,
+    /// Whether all-reduces must give the same bits each time: `trainer.deterministic`.
+    pub deterministic: bool,
+}
+
+/// The type of device that a run asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AcceleratorRequest {
+    /// GPUs if all ranks have one, otherwise CPUs.
+    Auto,
+    Cpu,
+    Gpu,
+}
+
+/// The GPUs of each machine that a run may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeviceBound {
+    All,
+    /// At most this many, from index 0. At least 1.
+    First(usize),
+    /// GPUs with these indices, in this order. Not empty.
+    These(Vec<usize>),
+}
+
+/// The GPUs and the NCCL of one rank, for the all-gather.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct DeviceProbe {
     host: String,
-    /// The boot of its kernel: other for machines of one name, the same for containers with names of their own.
+    /// Id of the boot of its kernel. It differs between machines of the same name, and is the same for containers with
+    /// different names on one machine.
     machine: String,
     local_rank: usize,
-    /// GPUs that the driver shows.
+    /// Number of GPUs that the driver shows.
     visible: usize,
-    /// Those that it may use, in order; or why there is none.
+    /// The GPUs that the rank can use, in order; or the reason why there is none.
     gpus: Result<Vec<Gpu>, String>,
-    /// NCCL's version; or why it cannot be used, and what to do. None where nobody needs it.
+    /// NCCL's version; or the message and the hint of the error. None if the run does not need NCCL.
     nccl: Option<Result<String, (String, Option<String>)>>,
 }
 
-/// What all ranks run on.
+/// The devices of all ranks.
 #[derive(Debug, Clone, PartialEq)]
-enum Decision {
-    /// And why, where GPUs were to be expected.
+enum DevicePlacement {
+    /// With the reason, if some rank sees a GPU.
     Cpu(Option<String>),
     /// For each rank the index of its GPU.
     Gpus(Vec<usize>),
 }
 
-/// Which GPUs of a machine a run may use: `trainer.devices`.
-#[derive(Debug, Clone, PartialEq)]
-enum Bound {
-    All,
-    First(usize),
-    These(Vec<usize>),
-}
-
-/// Decides what this rank runs on, and lets the tensors of GPUs travel through NCCL. A collective call.
+/// Chooses the device of this rank. If the run has several ranks on GPUs, NCCL carries their tensors from now on. A
+/// collective call.
 ///
 /// # Errors
 /// The same on all ranks: `trainer.accelerator=gpu` and a rank has no GPU or no NCCL; ranks would share a GPU; ranks
 /// have different versions of NCCL.
-pub fn choose(world: &World, config: &Config) -> Result<Device> {
-    let wanted = config.trainer.accelerator;
-    if wanted == Accelerator::Cpu {
+pub fn choose(world: &World, request: &DeviceRequest) -> Result<Device> {
+    if request.accelerator == AcceleratorRequest::Cpu {
         return Ok(Device::Cpu);
     }
-    let (visible, gpus) = look();
-    let library = (world.size() > 1 && gpus.is_ok()).then(Library::find);
+    let (visible, gpus) = probe_gpus();
+    let library = (world.size() > 1 && gpus.is_ok()).then(NcclLibrary::find);
     let probe = DeviceProbe {
-        host: launch::host(),
-        machine: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_else(|_| launch::host()),
+        host: process::host(),
+        machine: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_else(|_| process::host()),
         local_rank: world.local_rank(),
         visible,
         gpus,
@@ -73,21 +99,21 @@ pub fn choose(world: &World, config: &Config) -> Result<Device> {
         }),
     };
     let probes = gather_probes(world, &probe)?;
-    match decide(&probes, wanted, &Bound::of(&config.trainer.devices), config.launch.share_gpus)? {
-        Decision::Cpu(reason) => {
+    match decide(&probes, request)? {
+        DevicePlacement::Cpu(reason) => {
             if let Some(reason) = reason.filter(|_| world.is_root()) {
                 tracing::warn!("{reason}: this run uses CPUs");
             }
             Ok(Device::Cpu)
         }
-        Decision::Gpus(indices) => {
+        DevicePlacement::Gpus(indices) => {
             tracing::debug!("{}", table(&probes, &indices));
             let device = Device::Cuda(indices[world.rank()]);
             torch::set_device(device)?;
             if let Some(library) = library.transpose()? {
                 tracing::debug!("{library:?}");
-                if config.trainer.deterministic {
-                    // Sums that NVLink switches make are not the same each time (Hopper); all other ways are.
+                if request.deterministic {
+                    // Sums inside NVLink switches (Hopper) differ from run to run; all other algorithms repeat theirs.
                     torch::default_environment(c"NCCL_NVLS_ENABLE", c"0")?;
                 }
                 world.use_nccl(&Arc::new(library), device)?;
@@ -97,8 +123,8 @@ pub fn choose(world: &World, config: &Config) -> Result<Device> {
     }
 }
 
-/// How many GPUs the driver shows, and they themselves where libtorch can use them.
-fn look() -> (usize, Result<Vec<Gpu>, String>) {
+/// The number of GPUs that the driver shows, and the GPUs if libtorch can use all of them.
+fn probe_gpus() -> (usize, Result<Vec<Gpu>, String>) {
     let gpus = match torch::gpus() {
         Ok(gpus) if gpus.is_empty() => return (0, Err("the NVIDIA driver shows none".into())),
         Ok(gpus) => gpus,
@@ -112,28 +138,20 @@ fn look() -> (usize, Result<Vec<Gpu>, String>) {
     (visible, usable)
 }
 
+/// The probes of all ranks, in rank order. A collective call.
 fn gather_probes(world: &World, probe: &DeviceProbe) -> Result<Vec<DeviceProbe>> {
-    let bug = |error: serde_json::Error| Error::new(ErrorKind::Bug, format!("what a rank sees of its GPUs: {error}"));
+    let bug = |error: serde_json::Error| Error::new(ErrorKind::Bug, format!("the GPUs of a rank as JSON: {error}"));
     let all = world.all_gather(&serde_json::to_string(probe).map_err(bug)?)?;
     all.iter().map(|text| serde_json::from_str(text).map_err(bug)).collect()
 }
 
-impl Bound {
-    /// 1 is what nobody chose: the number of ranks rules then.
-    fn of(devices: &DevicesConfig) -> Self {
-        match devices {
-            DevicesConfig::Auto | DevicesConfig::Count(..=1) => Bound::All,
-            DevicesConfig::Count(count) => Bound::First(*count as usize),
-            DevicesConfig::These(indices) => Bound::These(indices.clone()),
-        }
-    }
-
-    /// The indices that it leaves of `visible` GPUs; the first that is not there is the error.
+impl DeviceBound {
+    /// The indices of the GPUs that a run may use out of `visible` ones. The error is the first index that does not exist.
     fn pool(&self, visible: usize) -> Result<Vec<usize>, usize> {
         match self {
-            Bound::All => Ok((0..visible).collect()),
-            Bound::First(count) => Ok((0..visible.min(*count)).collect()),
-            Bound::These(indices) => match indices.iter().find(|&&index| index >= visible) {
+            DeviceBound::All => Ok((0..visible).collect()),
+            DeviceBound::First(count) => Ok((0..visible.min(*count)).collect()),
+            DeviceBound::These(indices) => match indices.iter().find(|&&index| index >= visible) {
                 Some(&index) => Err(index),
                 None => Ok(indices.clone()),
             },
@@ -141,21 +159,21 @@ impl Bound {
     }
 }
 
-/// What follows from all that the ranks see, in rank order.
-fn decide(probes: &[DeviceProbe], wanted: Accelerator, bound: &Bound, share: bool) -> Result<Decision> {
+/// The placement that follows from the probes of all ranks, in rank order.
+fn decide(probes: &[DeviceProbe], request: &DeviceRequest) -> Result<DevicePlacement> {
     if let Some(error) = missing(probes) {
-        let somebody = probes.iter().any(|probe| probe.visible > 0);
-        return match wanted {
-            Accelerator::Gpu => Err(error.context("trainer.accelerator=gpu")),
-            // A machine without GPUs is nothing to talk about.
-            _ => Ok(Decision::Cpu(somebody.then(|| error.message().to_owned()))),
+        let gpu_visible = probes.iter().any(|probe| probe.visible > 0);
+        return match request.accelerator {
+            AcceleratorRequest::Gpu => Err(error.context("trainer.accelerator=gpu")),
+            // Without any GPU a CPU run needs no explanation.
+            _ => Ok(DevicePlacement::Cpu(gpu_visible.then(|| error.message().to_owned()))),
         };
     }
     let mut indices = Vec::with_capacity(probes.len());
     let mut owners: Vec<(&str, &str, usize)> = Vec::with_capacity(probes.len());
     for (rank, probe) in probes.iter().enumerate() {
         let gpus = probe.gpus.as_deref().unwrap_or_default();
-        let pool = bound.pool(gpus.len()).map_err(|index| {
+        let pool = request.devices.pool(gpus.len()).map_err(|index| {
             Error::usage(format!(
                 "trainer.devices: rank {rank} on {} has no GPU {index}, it sees {} (0 to {})",
                 probe.host,
@@ -165,8 +183,10 @@ fn decide(probes: &[DeviceProbe], wanted: Accelerator, bound: &Bound, share: boo
         })?;
         let index = pool[probe.local_rank % pool.len()];
         let bus_id = gpus[index].bus_id.as_str();
-        if let Some((.., other)) =
-            owners.iter().find(|(machine, bus, _)| (*machine, *bus) == (&probe.machine, bus_id)).filter(|_| !share)
+        if let Some((.., other)) = owners
+            .iter()
+            .find(|(machine, bus, _)| (*machine, *bus) == (&probe.machine, bus_id))
+            .filter(|_| !request.share_gpus)
         {
             return Err(Error::usage(format!(
                 "ranks {other} and {rank} would share GPU {bus_id} on {}: it has {} GPU(s) for its ranks",
@@ -175,31 +195,31 @@ fn decide(probes: &[DeviceProbe], wanted: Accelerator, bound: &Bound, share: boo
             ))
             .hint(
                 "start as many ranks on a machine as it has GPUs (look at CUDA_VISIBLE_DEVICES and trainer.devices); \
-                 trainer.accelerator=cpu leaves GPUs alone, launch.share_gpus=true allows it",
+                 trainer.accelerator=cpu uses CPUs, launch.share_gpus=true allows shared GPUs",
             ));
         }
         owners.push((&probe.machine, bus_id, rank));
         indices.push(index);
     }
-    Ok(Decision::Gpus(indices))
+    Ok(DevicePlacement::Gpus(indices))
 }
 
-/// Why these ranks cannot all run on GPUs.
+/// The first reason why these ranks cannot all run on GPUs; none if they can.
 fn missing(probes: &[DeviceProbe]) -> Option<Error> {
     for (rank, probe) in probes.iter().enumerate() {
-        let place = if probes.len() == 1 { String::new() } else { format!("rank {rank} on {}: ", probe.host) };
+        let whose = if probes.len() == 1 { String::new() } else { format!("rank {rank} on {}: ", probe.host) };
         if let Err(reason) = &probe.gpus {
-            return Some(Error::missing(format!("{place}no GPU: {reason}")).hint("see what `nvidia-smi` says there"));
+            return Some(Error::missing(format!("{whose}no GPU: {reason}")).hint("run `nvidia-smi` on that machine"));
         }
         if let Some(Err((message, hint))) = &probe.nccl {
-            let error = Error::missing(format!("{place}{message}"));
+            let error = Error::missing(format!("{whose}{message}"));
             return Some(hint.iter().fold(error, |error, hint| error.hint(hint)));
         }
         let version = |probe: &DeviceProbe| probe.nccl.clone().and_then(Result::ok);
         if version(probe) != version(&probes[0]) {
             let [here, there] = [probe, &probes[0]].map(|probe| version(probe).unwrap_or_default());
             return Some(
-                Error::missing(format!("{place}NCCL {here}, but rank 0 has {there}: all ranks need the same"))
+                Error::missing(format!("{whose}NCCL {here}, but rank 0 has {there}: all ranks need the same"))
                     .hint("REGUN_NCCL_LIB chooses the library"),
             );
         }
@@ -207,7 +227,7 @@ fn missing(probes: &[DeviceProbe]) -> Option<Error> {
     None
 }
 
-/// One line for each rank.
+/// A table of ranks and their GPUs, for the log.
 fn table(probes: &[DeviceProbe], indices: &[usize]) -> String {
     let width = probes.iter().map(|probe| probe.host.len()).max().unwrap_or(0).max("host".len());
     let mut text = format!("rank  {:width$}  GPU  bus address   memory  name", "host");
@@ -241,21 +261,26 @@ mod tests {
         }
     }
 
+    /// A rank without a driver.
     fn blind(host: &str, local_rank: usize) -> DeviceProbe {
         DeviceProbe { gpus: Err("there is no NVIDIA driver".into()), nccl: None, ..rank(host, local_rank, &[]) }
     }
 
-    fn auto(probes: &[DeviceProbe]) -> Result<Decision> {
-        decide(probes, Accelerator::Auto, &Bound::All, false)
+    fn request(accelerator: AcceleratorRequest, devices: DeviceBound) -> DeviceRequest {
+        DeviceRequest { accelerator, devices, share_gpus: false, deterministic: false }
+    }
+
+    fn auto(probes: &[DeviceProbe]) -> Result<DevicePlacement> {
+        decide(probes, &request(AcceleratorRequest::Auto, DeviceBound::All))
     }
 
     #[test]
     fn local_ranks_count_the_gpus_of_their_machine() {
         let probes = [rank("a", 0, &[1, 2]), rank("a", 1, &[1, 2]), rank("b", 0, &[1, 2]), rank("b", 1, &[1, 2])];
-        assert_eq!(auto(&probes).unwrap(), Decision::Gpus(vec![0, 1, 0, 1]));
-        // A launcher that shows each rank its own.
+        assert_eq!(auto(&probes).unwrap(), DevicePlacement::Gpus(vec![0, 1, 0, 1]));
+        // A launcher that shows each rank one GPU of its own.
         let probes = [rank("a", 0, &[1]), rank("a", 1, &[2])];
-        assert_eq!(auto(&probes).unwrap(), Decision::Gpus(vec![0, 0]));
+        assert_eq!(auto(&probes).unwrap(), DevicePlacement::Gpus(vec![0, 0]));
     }
 
     #[test]
@@ -268,40 +293,43 @@ mod tests {
         let contained = DeviceProbe { machine: "a".into(), ..rank("c", 0, &[7]) };
         assert!(auto(&[rank("a", 0, &[7]), contained]).unwrap_err().message().contains("ranks 0 and 1"));
         let other = DeviceProbe { machine: "b".into(), ..rank("a", 0, &[7]) };
-        assert_eq!(auto(&[rank("a", 0, &[7]), other]).unwrap(), Decision::Gpus(vec![0, 0]));
-        let shared = decide(&probes, Accelerator::Auto, &Bound::All, true).unwrap();
-        assert_eq!(shared, Decision::Gpus(vec![0, 0, 0]));
+        assert_eq!(auto(&[rank("a", 0, &[7]), other]).unwrap(), DevicePlacement::Gpus(vec![0, 0]));
+        let shared = DeviceRequest { share_gpus: true, ..request(AcceleratorRequest::Auto, DeviceBound::All) };
+        let shared = decide(&probes, &shared).unwrap();
+        assert_eq!(shared, DevicePlacement::Gpus(vec![0, 0, 0]));
     }
 
     #[test]
-    fn devices_bound_what_a_machine_gives() {
+    fn devices_bound_the_gpus_of_each_machine() {
         let probes = [rank("a", 0, &[1, 2, 3]), rank("a", 1, &[1, 2, 3])];
-        let with = |bound| decide(&probes, Accelerator::Gpu, &bound, false);
-        assert_eq!(with(Bound::These(vec![2, 0])).unwrap(), Decision::Gpus(vec![2, 0]));
-        assert_eq!(with(Bound::First(8)).unwrap(), Decision::Gpus(vec![0, 1]));
-        assert!(with(Bound::These(vec![1])).unwrap_err().message().contains("share"));
-        assert!(with(Bound::These(vec![1, 3])).unwrap_err().message().contains("no GPU 3, it sees 3 (0 to 2)"));
+        let with = |bound| decide(&probes, &request(AcceleratorRequest::Gpu, bound));
+        assert_eq!(with(DeviceBound::These(vec![2, 0])).unwrap(), DevicePlacement::Gpus(vec![2, 0]));
+        assert_eq!(with(DeviceBound::First(8)).unwrap(), DevicePlacement::Gpus(vec![0, 1]));
+        assert!(with(DeviceBound::These(vec![1])).unwrap_err().message().contains("share"));
+        assert!(with(DeviceBound::These(vec![1, 3])).unwrap_err().message().contains("no GPU 3, it sees 3 (0 to 2)"));
     }
 
     #[test]
-    fn what_lacks_is_an_error_only_where_a_gpu_is_asked_for() {
+    fn a_missing_gpu_is_an_error_only_if_the_request_is_for_gpus() {
         let probes = [rank("a", 0, &[1]), blind("b", 0)];
-        let error = decide(&probes, Accelerator::Gpu, &Bound::All, false).unwrap_err();
+        let error = decide(&probes, &request(AcceleratorRequest::Gpu, DeviceBound::All)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Missing);
         assert!(error.message().contains("rank 1 on b: no GPU: there is no NVIDIA driver"), "{error}");
-        assert!(matches!(auto(&probes).unwrap(), Decision::Cpu(Some(reason)) if reason.contains("rank 1 on b")));
-        // No rank has one: nothing to wonder about.
-        assert_eq!(auto(&[blind("a", 0), blind("a", 1)]).unwrap(), Decision::Cpu(None));
+        assert!(matches!(auto(&probes).unwrap(), DevicePlacement::Cpu(Some(reason)) if reason.contains("rank 1 on b")));
+        // No rank has one: no reason is given.
+        assert_eq!(auto(&[blind("a", 0), blind("a", 1)]).unwrap(), DevicePlacement::Cpu(None));
         let unusable = DeviceProbe { visible: 1, gpus: Err("libtorch is built for CPUs only".into()), ..blind("a", 0) };
         let reason = "no GPU: libtorch is built for CPUs only".to_owned();
-        assert_eq!(auto(&[unusable]).unwrap(), Decision::Cpu(Some(reason)));
+        assert_eq!(auto(&[unusable]).unwrap(), DevicePlacement::Cpu(Some(reason)));
 
         let mut without_nccl = [rank("a", 0, &[1, 2]), rank("a", 1, &[1, 2])];
         without_nccl[1].nccl = Some(Err(("there is no NCCL".into(), Some("install it".into()))));
-        let error = decide(&without_nccl, Accelerator::Gpu, &Bound::All, false).unwrap_err();
+        let error = decide(&without_nccl, &request(AcceleratorRequest::Gpu, DeviceBound::All)).unwrap_err();
         assert_eq!((error.kind(), error.hint_text()), (ErrorKind::Missing, Some("install it")));
         without_nccl[1].nccl = Some(Ok("2.27.3".into()));
-        assert!(matches!(auto(&without_nccl).unwrap(), Decision::Cpu(Some(reason)) if reason.contains("NCCL 2.27.3")));
+        assert!(
+            matches!(auto(&without_nccl).unwrap(), DevicePlacement::Cpu(Some(reason)) if reason.contains("NCCL 2.27.3"))
+        );
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! The transport of a single process: every sum is its own value.
+//! The transport of a single process: collectives leave tensors as they are.
 
 use tch::Tensor;
 
-use super::Transport;
+use super::transport::Transport;
 use crate::error::Result;
 
+/// The only rank of a run.
 pub struct Solo;
 
 impl Transport for Solo {
@@ -28,7 +29,7 @@ impl Transport for Solo {
         1
     }
 
-    fn is_queued(&self) -> bool {
+    fn is_asynchronous(&self) -> bool {
         true
     }
 

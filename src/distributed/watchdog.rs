@@ -1,35 +1,34 @@
 //! Ends the job when this rank waits too long for the others.
 //!
-//! Nobody else would: a stopped or vanished rank leaves its peers spinning inside MPI for ever, and no launcher
-//! notices. The watchdog is a thread of its own that reads atomics only, so a main thread stuck in a collective cannot
-//! hold it up.
+//! MPI has no timeout. If one rank dies the others spin forever, so each rank runs a watchdog. It is a thread of its own
+//! that only reads two clocks, so a main thread that is stuck in a collective does not stop it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Mutex, Once, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::launch;
+use super::process;
 use crate::error::ErrorKind;
 
-/// What this process waits for, and since when.
-struct Clock {
-    /// Milliseconds since the first look; 0 while it waits for nothing.
+/// A call that this process waits for, and the start of the wait.
+struct WaitClock {
+    /// Start in milliseconds, see [`now`]; 0 while the process does not wait.
     since: AtomicU64,
-    what: Mutex<String>,
+    call: Mutex<String>,
 }
 
-impl Clock {
+impl WaitClock {
     const fn new() -> Self {
-        Clock { since: AtomicU64::new(0), what: Mutex::new(String::new()) }
+        WaitClock { since: AtomicU64::new(0), call: Mutex::new(String::new()) }
     }
 
-    fn start(&self, what: String) {
+    fn start(&self, call: String) {
         START.call_once(|| {
             now();
-            // Without the thread only the detection of hangs is lost.
+            // If the thread does not start, only the detection of hangs is lost.
             let _ = std::thread::Builder::new().name("watchdog".into()).spawn(watch);
         });
-        *self.what.lock().unwrap_or_else(PoisonError::into_inner) = what;
+        *self.call.lock().unwrap_or_else(PoisonError::into_inner) = call;
         self.since.store(now().max(1), Ordering::Release);
     }
 
@@ -37,95 +36,95 @@ impl Clock {
         self.since.store(0, Ordering::Release);
     }
 
-    fn what(&self) -> String {
-        self.what.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn call(&self) -> String {
+        self.call.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 /// The collective call that this process is in.
-static CALL: Clock = Clock::new();
-/// The collective that the GPU has not finished.
-static DEVICE: Clock = Clock::new();
-/// Where the training is, for messages.
-static PLACE: Mutex<String> = Mutex::new(String::new());
+static HOST: WaitClock = WaitClock::new();
+/// The oldest collective that the GPU has not finished.
+static DEVICE: WaitClock = WaitClock::new();
+/// The current training step, for messages.
+static STEP: Mutex<String> = Mutex::new(String::new());
 /// Longest wait in milliseconds.
 static LIMIT: AtomicU64 = AtomicU64::new(DEFAULT_LIMIT.as_millis() as u64);
 static START: Once = Once::new();
 
-/// Before the configuration is known.
+/// Limit until the configuration is known.
 const DEFAULT_LIMIT: Duration = Duration::from_secs(600);
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
-/// From now on a collective may take this long.
+/// Sets the longest time that a collective may take.
 pub fn set_limit(limit: Duration) {
     LIMIT.store(limit.as_millis().max(1) as u64, Ordering::Relaxed);
 }
 
-/// How long a collective may take.
+/// The longest time that a collective may take.
 pub fn limit() -> Duration {
     Duration::from_millis(LIMIT.load(Ordering::Relaxed))
 }
 
-/// Where the training is from now on: "base, epoch 3, step 12".
-pub fn set_place(place: String) {
-    *PLACE.lock().unwrap_or_else(PoisonError::into_inner) = place;
+/// Sets the current training step for messages: "base, epoch 3, step 12".
+pub fn set_step(step: String) {
+    *STEP.lock().unwrap_or_else(PoisonError::into_inner) = step;
 }
 
-/// While it lives, the clock of one collective runs.
+/// The clock of a collective call runs while this value lives.
 pub struct Waiting(());
 
-/// Enters a collective. `what` reads like "collective 12, all-reduce of [4096] Float".
-pub fn enter(what: &str) -> Waiting {
-    CALL.start(in_place(what));
+/// Starts the clock of a collective call. `call` reads like "collective 12, all-reduce of [4096] Float".
+pub fn enter(call: &str) -> Waiting {
+    HOST.start(with_step(call));
     Waiting(())
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        CALL.stop();
+        HOST.stop();
     }
 }
 
-/// The collective that this process entered last, and where the training is.
-pub fn current_call() -> String {
-    CALL.what()
+/// The last collective call that this process entered, with the training step.
+pub fn last_call() -> String {
+    HOST.call()
 }
 
-/// `what`, and where the training is.
-pub fn in_place(what: &str) -> String {
-    let place = PLACE.lock().unwrap_or_else(PoisonError::into_inner);
-    if place.is_empty() { what.to_owned() } else { format!("{what} ({place})") }
+/// `call` with the current training step in parentheses.
+pub fn with_step(call: &str) -> String {
+    let step = STEP.lock().unwrap_or_else(PoisonError::into_inner);
+    if step.is_empty() { call.to_owned() } else { format!("{call} ({step})") }
 }
 
-/// The GPU's oldest unfinished collective is this one, from now on; or there is none.
-pub fn device_waits_for(what: Option<String>) {
-    match what {
-        Some(what) => DEVICE.start(what),
+/// Starts the clock of the GPU's oldest unfinished collective; `None` stops it.
+pub fn set_device_call(call: Option<String>) {
+    match call {
+        Some(call) => DEVICE.start(call),
         None => DEVICE.stop(),
     }
 }
 
 /// Milliseconds since the first call.
 fn now() -> u64 {
-    static FIRST: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    static FIRST: OnceLock<Instant> = OnceLock::new();
     FIRST.get_or_init(Instant::now).elapsed().as_millis() as u64
 }
 
 fn watch() {
     loop {
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::sleep(CHECK_INTERVAL);
         let limit = LIMIT.load(Ordering::Relaxed);
-        for clock in [&CALL, &DEVICE] {
+        for clock in [&HOST, &DEVICE] {
             let since = clock.since.load(Ordering::Acquire);
             if since != 0 && now().saturating_sub(since) > limit {
                 eprintln!(
                     "error: {} waited {:.1} s in {}: another rank is lost or stuck",
-                    launch::who(),
+                    process::description(),
                     limit as f64 / 1000.0,
-                    clock.what()
+                    clock.call()
                 );
                 eprintln!("hint: launch.timeout_seconds sets this limit");
-                launch::abort(ErrorKind::Peer.exit_code());
+                process::abort(ErrorKind::Peer.exit_code());
             }
         }
     }

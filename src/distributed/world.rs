@@ -4,46 +4,42 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use tch::{Device, Tensor};
 
-use super::nccl::{Library, Nccl};
-use super::{Overlap, Solo, Transport, order, watchdog};
+use super::counters::{CollectiveTraffic, WorkCounters, WorkCounts};
+use super::nccl::{Nccl, NcclLibrary};
+use super::overlap::Overlap;
+use super::solo::Solo;
+use super::transport::Transport;
+use super::{order, watchdog};
 use crate::error::{Error, ErrorKind, Result};
 use crate::torch::AllReduce;
 
-/// Collectives so far, for `run.json`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize)]
-pub struct Traffic {
-    pub collectives: u64,
-    pub bytes_reduced: u64,
-    /// Seconds inside collectives, waiting for other ranks included.
-    pub seconds: f64,
-}
-
-/// What some work added to the counters.
-#[derive(Debug, Clone, Default)]
-pub struct Counts {
-    traffic: Traffic,
-    work: BTreeMap<String, u64>,
-}
-
-/// How many differences between ranks an error lists.
+/// Number of differences between ranks that an error lists.
 const DIFFERENCES_SHOWN: usize = 8;
 
-/// A handle: clones are the same world. Autograd graphs hold one, and use it on libtorch's threads.
+/// All ranks of a run, seen from this one. A handle: clones share the same ranks. Autograd graphs hold one, and use it
+/// on libtorch's threads.
+///
+/// Methods marked as collective calls must run on every rank, in the same order. They take dense tensors of float32,
+/// float64, float16, bfloat16 or int64 in host memory, or on the GPU of [`use_nccl`](Self::use_nccl).
 #[derive(Clone)]
 pub struct World(Arc<Ranks>);
 
 struct Ranks {
-    /// For the memory of GPUs, where the run has some; goes before the other, which it works on.
+    // --- configuration ---
+    check_order: AtomicBool,
+
+    // --- transports ---
+    /// For the memory of GPUs, if the run has several ranks on GPUs. Dropped before `host`, which it uses.
     device: OnceLock<Nccl>,
     host: Arc<dyn Transport>,
-    traffic: Mutex<Traffic>,
-    work: Mutex<BTreeMap<String, u64>>,
-    check_order: AtomicBool,
+
+    // --- counters ---
+    counters: WorkCounters,
 }
 
 impl std::fmt::Debug for World {
@@ -52,19 +48,16 @@ impl std::fmt::Debug for World {
     }
 }
 
-/// The counters behind a lock: they are right whatever happened to a thread that held it.
-fn lock<T>(counters: &Mutex<T>) -> MutexGuard<'_, T> {
-    counters.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl World {
+    // --- set-up ---
+
+    /// The ranks of `transport`.
     pub fn new(transport: Box<dyn Transport>) -> Self {
         World(Arc::new(Ranks {
+            check_order: AtomicBool::new(false),
             device: OnceLock::new(),
             host: transport.into(),
-            traffic: Mutex::default(),
-            work: Mutex::default(),
-            check_order: AtomicBool::new(false),
+            counters: WorkCounters::default(),
         }))
     }
 
@@ -73,9 +66,9 @@ impl World {
         Self::new(Box::new(Solo))
     }
 
-    /// From now on tensors on `device` travel through NCCL, at the side of whatever carries the others. A collective
-    /// call. Nothing to do for a single rank, and the second time.
-    pub fn use_nccl(&self, library: &Arc<Library>, device: Device) -> Result<()> {
+    /// From now on NCCL carries tensors on `device`. The first transport still carries host tensors and messages. Does
+    /// nothing for a single rank, and nothing when called again. A collective call.
+    pub fn use_nccl(&self, library: &Arc<NcclLibrary>, device: Device) -> Result<()> {
         if self.size() == 1 || self.0.device.get().is_some() {
             return Ok(());
         }
@@ -83,212 +76,149 @@ impl World {
             let _waiting = watchdog::enter("the start of NCCL");
             Nccl::start(library, Arc::clone(&self.0.host), device)?
         };
-        // Set before by another thread of this rank: that one stays.
+        // If another thread of this rank was faster, its communicator stays.
         let _ = self.0.device.set(nccl);
         Ok(())
     }
 
-    /// From now on, and from nothing, [`overlap`](Self::overlap) tells what sums that are begun take. Whether there is
-    /// anything to tell.
-    pub fn trace_sums(&self) -> bool {
-        self.transport().trace_sums()
-    }
-
-    /// How much of the time of the traced sums was hidden, as far as they are done; none where they are not traced.
-    pub fn overlap(&self) -> Result<Option<Overlap>> {
-        self.transport().overlap()
-    }
-
-    fn transport(&self) -> &dyn Transport {
-        match self.0.device.get() {
-            Some(nccl) => nccl,
-            None => &*self.0.host,
-        }
-    }
-
-    /// Where the training is from now on, for the message of a rank that waits in vain.
-    pub fn enter_step(&self, place: String) {
-        watchdog::set_place(place);
-    }
-
-    /// The device has been given all of the step. If it does not come to its end (collectives inside a CUDA graph are
-    /// no calls) the job ends as with any other collective.
-    pub fn step_is_queued(&self) -> Result<()> {
-        if self.size() == 1 {
-            return Ok(());
-        }
-        self.transport().watch_queue(&watchdog::in_place("a step"))
-    }
-
-    /// How long a rank waits for the others before it ends the job, and whether the order of collectives is checked.
+    /// Sets the longest time that this rank waits for the others in a collective before it ends the job, and whether each
+    /// collective first checks that all ranks make the same call.
     pub fn configure(&self, timeout: Duration, check_order: bool) {
         watchdog::set_limit(timeout);
         self.0.check_order.store(check_order, Ordering::Relaxed);
     }
 
+    // --- ranks ---
+
+    /// Name of the transport: `solo`, `mpi`, `nccl`.
     pub fn backend(&self) -> &'static str {
         self.transport().name()
     }
 
+    /// This process among all, 0-based.
     pub fn rank(&self) -> usize {
         self.0.host.rank()
     }
 
+    /// Number of processes.
     pub fn size(&self) -> usize {
         self.0.host.size()
     }
 
-    /// This rank among those on its machine.
+    /// This rank among those on its machine, 0-based.
     pub fn local_rank(&self) -> usize {
         self.0.host.local_rank()
     }
 
-    /// Ranks on this machine, this one among them.
+    /// Number of ranks on this machine, this one included.
     pub fn local_size(&self) -> usize {
         self.0.host.local_size()
     }
 
-    /// Whether sums of a GPU's tensors are only put into its queue, so that the host goes on at once.
-    pub fn is_queued(&self) -> bool {
-        self.transport().is_queued()
-    }
-
-    /// Whether this rank writes files and speaks to the user.
+    /// Whether this is rank 0, which writes the files and prints to the terminal.
     pub fn is_root(&self) -> bool {
         self.rank() == 0
     }
 
-    pub fn traffic(&self) -> Traffic {
-        *lock(&self.0.traffic)
+    /// Whether collectives on a GPU's tensors are only enqueued, so that the host goes on at once.
+    pub fn is_asynchronous(&self) -> bool {
+        self.transport().is_asynchronous()
     }
 
-    /// Work and traffic count from here on: a pipeline's steps report one by one.
-    pub fn start_counting(&self) {
-        *lock(&self.0.traffic) = Traffic::default();
-        lock(&self.0.work).clear();
-    }
-
-    /// Runs `body`, and says what it added to the counters.
-    pub fn counting<T>(&self, body: impl FnOnce() -> T) -> (T, Counts) {
-        let (traffic, work) = (self.traffic(), self.work());
-        let result = body();
-        let (traffic_after, mut work_after) = (self.traffic(), self.work());
-        for (what, images) in &mut work_after {
-            *images -= work.get(what).copied().unwrap_or_default();
-        }
-        let traffic = Traffic {
-            collectives: traffic_after.collectives - traffic.collectives,
-            bytes_reduced: traffic_after.bytes_reduced - traffic.bytes_reduced,
-            seconds: 0.0,
-        };
-        (result, Counts { traffic, work: work_after })
-    }
-
-    /// Counts once more what was done once more without a call: replays of recorded kernels.
-    pub fn count_again(&self, counts: &Counts) {
-        {
-            let mut traffic = lock(&self.0.traffic);
-            traffic.collectives += counts.traffic.collectives;
-            traffic.bytes_reduced += counts.traffic.bytes_reduced;
-        }
-        for (what, images) in &counts.work {
-            self.tally(what, *images as usize);
-        }
-    }
-
-    /// Notes that this rank forwarded `images` more images for the use `what`.
-    pub fn tally(&self, what: &str, images: usize) {
-        *lock(&self.0.work).entry(what.to_owned()).or_default() += images as u64;
-    }
-
-    /// Images that this rank forwarded so far, by use.
-    pub fn work(&self) -> BTreeMap<String, u64> {
-        lock(&self.0.work).clone()
-    }
-
-    /// This rank's contiguous share of `n` items. Shares differ by at most one item; the first ranks get the larger
-    /// ones; a share may be empty.
+    /// This rank's contiguous shard of `n` items. The sizes of the shards differ by at most one, the first ranks get the
+    /// larger ones, and a shard may be empty.
     pub fn shard(&self, n: usize) -> Range<usize> {
         shard_of(n, self.rank(), self.size())
     }
 
-    /// Whether whole job number `job` of `jobs` (an evaluation batch, say) is this rank's.
+    /// Whether this rank processes batch `batch` of `batches` as a whole, in an evaluation for example.
     ///
-    /// Jobs are dealt in contiguous blocks, so that gathering the results in rank order restores their order.
-    pub fn owns_batch(&self, job: usize, jobs: usize) -> bool {
-        self.shard(jobs).contains(&job)
+    /// Each rank owns contiguous batches, so that a gather of the results in rank order restores their order.
+    pub fn owns_batch(&self, batch: usize, batches: usize) -> bool {
+        self.shard(batches).contains(&batch)
     }
 
-    /// Replaces `tensor` by its element-wise sum over all ranks.
+    // --- collectives on tensors ---
+
+    /// Replaces `tensor` by its element-wise sum over all ranks. All ranks pass the same shape and dtype, and get the
+    /// same bits. A collective call.
     pub fn all_reduce(&self, tensor: &mut Tensor) -> Result<()> {
-        let (bytes, what) = describe("all-reduce", tensor)?;
-        self.collective(bytes, what, |transport| transport.all_reduce(tensor))
+        let (bytes, call) = describe("all-reduce", tensor)?;
+        self.collective(bytes, call, |transport| transport.all_reduce(tensor))
     }
 
-    /// Begins to do so. Until [`finish_all_reduces`](Self::finish_all_reduces) the memory of `tensor` stays alive and is neither read
-    /// nor written.
+    /// Starts an [all-reduce](Self::all_reduce) of `tensor`. Until [`finish_all_reduces`](Self::finish_all_reduces) the
+    /// memory of `tensor` must stay alive and must be neither read nor written. A collective call.
     pub fn start_all_reduce(&self, tensor: &mut Tensor) -> Result<()> {
-        let (bytes, what) = describe("all-reduce", tensor)?;
-        self.collective(bytes, what, |transport| transport.start_all_reduce(tensor))
+        let (bytes, call) = describe("all-reduce", tensor)?;
+        self.collective(bytes, call, |transport| transport.start_all_reduce(tensor))
     }
 
-    /// Orders all that follows after the sums that were begun. No collective call.
+    /// Orders later operations after all started all-reduces. On a GPU the current stream waits for them, and the host
+    /// does not. No collective call.
     pub fn finish_all_reduces(&self) -> Result<()> {
         self.transport().finish_all_reduces()
     }
 
-    /// Replaces `tensor` of rank 0 by its element-wise sum over all ranks.
+    /// Replaces `tensor` of rank 0 by its element-wise sum over all ranks. The tensors of the other ranks do not change.
+    /// All ranks pass the same shape and dtype. A collective call.
     pub fn reduce(&self, tensor: &mut Tensor) -> Result<()> {
-        let (bytes, what) = describe("reduce", tensor)?;
-        self.collective(bytes, what, |transport| transport.reduce(tensor))
+        let (bytes, call) = describe("reduce", tensor)?;
+        self.collective(bytes, call, |transport| transport.reduce(tensor))
     }
 
-    /// Replaces `tensor` by that of rank 0.
+    /// Replaces `tensor` by that of rank 0. All ranks pass the same shape and dtype. A collective call.
     pub fn broadcast(&self, tensor: &mut Tensor) -> Result<()> {
-        let what = format!("broadcast of {:?}", tensor.size());
-        self.collective(0, what, |transport| transport.broadcast(tensor))
+        let call = format!("broadcast of {:?}", tensor.size());
+        self.collective(0, call, |transport| transport.broadcast(tensor))
     }
 
-    /// Rows of all ranks in rank order on every rank; row counts may differ.
+    /// The rows [n, ...] of all ranks, concatenated in rank order, on every rank. All ranks pass the same row shape and
+    /// dtype; n may differ and may be 0. A collective call.
     pub fn all_gather_rows(&self, rows: &Tensor) -> Result<Tensor> {
-        let what = format!("all-gather of rows {:?}", &rows.size()[1..]);
-        self.collective(0, what, |transport| transport.all_gather_rows(rows))
+        let call = format!("all-gather of rows {:?}", &rows.size()[1..]);
+        self.collective(0, call, |transport| transport.all_gather_rows(rows))
     }
 
-    /// Rows of all ranks in rank order at rank 0, maybe in host memory; `None` elsewhere.
+    /// Like [`all_gather_rows`](Self::all_gather_rows), but only rank 0 gets the result, maybe in host memory. The other
+    /// ranks get `None`. A collective call.
     pub fn gather_rows(&self, rows: &Tensor) -> Result<Option<Tensor>> {
-        let what = format!("gather of rows {:?}", &rows.size()[1..]);
-        self.collective(0, what, |transport| transport.gather_rows(rows))
+        let call = format!("gather of rows {:?}", &rows.size()[1..]);
+        self.collective(0, call, |transport| transport.gather_rows(rows))
     }
 
-    /// The texts of all ranks, in rank order.
+    // --- collectives on other values ---
+
+    /// The strings of all ranks, in rank order, on every rank. A collective call.
     pub fn all_gather(&self, text: &str) -> Result<Vec<String>> {
         let all = self.collective(0, "all-gather of texts".into(), |t| t.all_gather_bytes(text.as_bytes()))?;
         Ok(all.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect())
     }
 
-    /// What rank 0 says.
+    /// The string of rank 0, on every rank. A collective call.
     pub fn broadcast_str(&self, text: &str) -> Result<String> {
         let mine = if self.is_root() { text } else { "" };
         Ok(self.all_gather(mine)?.swap_remove(0))
     }
 
-    /// What rank 0 answers; the others' answers do not count.
+    /// The answer of rank 0, on every rank. A collective call.
     pub fn broadcast_bool(&self, answer: bool) -> Result<bool> {
         let mut flag = Tensor::from_slice(&[i64::from(answer)]);
         self.broadcast(&mut flag)?;
         Ok(flag.f_int64_value(&[0])? != 0)
     }
 
+    /// Returns when every rank has called it. A collective call.
     pub fn barrier(&self) -> Result<()> {
         self.collective(0, "barrier".into(), |transport| transport.barrier())
     }
 
-    /// Runs `job` on rank 0 first and on the others when it is done there: who comes first downloads, decodes or
-    /// repairs, the others find it ready.
+    /// Runs `job` on rank 0, and afterwards on all other ranks. Rank 0 downloads, decodes or repairs files, and the
+    /// others find them ready. A collective call.
     ///
-    /// However long it takes: rank 0 gives signs of life meanwhile, so that the others' watchdogs only tell of a rank 0
-    /// that is gone. Its `job` therefore runs on a thread of its own, and makes no collective calls.
+    /// `job` may take any time. Meanwhile rank 0 broadcasts signs of life, so that the watchdogs of the others end the
+    /// job only if rank 0 is gone. Therefore rank 0 runs its `job` on a thread of its own, and `job` makes no collective
+    /// calls.
     pub fn root_first<T: Send>(&self, job: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         if self.size() == 1 {
             return job();
@@ -301,21 +231,23 @@ impl World {
         std::thread::scope(|scope| {
             let (running, ended) = mpsc::channel::<()>();
             let worker = scope.spawn(move || {
-                let _running = running; // dropped however the job ends
+                let _running = running; // dropped at the end of the job, also after a panic
                 job()
             });
             while ended.recv_timeout(sign_of_life) == Err(RecvTimeoutError::Timeout) {
                 self.broadcast_bool(false)?;
             }
             let done =
-                worker.join().map_err(|_| Error::new(ErrorKind::Bug, "rank 0 panicked in what it does first"))??;
+                worker.join().map_err(|_| Error::new(ErrorKind::Bug, "rank 0 panicked while the others waited"))??;
             self.broadcast_bool(true)?;
             Ok(done)
         })
     }
 
-    /// An error (the same on all ranks) unless the ranks agree on all of these named facts: it says which differ and
-    /// on which ranks.
+    /// Checks that all ranks have the same named facts. A collective call; a single rank does not compute its facts.
+    ///
+    /// # Errors
+    /// The same on all ranks: the first differences, with the ranks that have them.
     pub fn agree(&self, facts: impl FnOnce() -> Vec<(String, String)>) -> Result<()> {
         if self.size() == 1 {
             return Ok(());
@@ -328,9 +260,9 @@ impl World {
         let mut differences = Vec::new();
         for (rank, theirs) in all.iter().enumerate().skip(1) {
             for (name, wanted) in &all[0] {
-                let found = theirs.iter().find(|(other, _)| other == name).map_or("nothing", |(_, value)| value);
-                if found != wanted {
-                    differences.push(format!("{name}: rank 0 has {wanted}, rank {rank} has {found}"));
+                let got = theirs.iter().find(|(other, _)| other == name).map_or("nothing", |(_, value)| value);
+                if got != wanted {
+                    differences.push(format!("{name}: rank 0 has {wanted}, rank {rank} has {got}"));
                 }
             }
             for (name, value) in theirs.iter().filter(|(name, _)| all[0].iter().all(|(known, _)| known != name)) {
@@ -349,25 +281,89 @@ impl World {
             .hint("start all ranks with the same program, arguments, environment and files"))
     }
 
-    fn collective<T>(&self, bytes: usize, what: String, call: impl FnOnce(&dyn Transport) -> Result<T>) -> Result<T> {
-        let number = {
-            let mut traffic = lock(&self.0.traffic);
-            traffic.collectives += 1;
-            traffic.bytes_reduced += bytes as u64;
-            traffic.collectives
-        };
-        let clock = std::time::Instant::now();
+    // --- watching ---
+
+    /// Sets the current training step for the message of a rank that waits too long: "base, epoch 3, step 12".
+    pub fn set_current_step(&self, step: String) {
+        watchdog::set_step(step);
+    }
+
+    /// Watches a step of which all work is enqueued on the device: a CUDA graph contains collectives without a call. If
+    /// the device does not finish the step within the limit, the job ends as after any other collective.
+    pub fn watch_queued_step(&self) -> Result<()> {
+        if self.size() == 1 {
+            return Ok(());
+        }
+        self.transport().watch_queued_work(&watchdog::with_step("a step"))
+    }
+
+    /// Starts to measure the [`overlap`](Self::overlap) of started all-reduces, from zero. False if there is nothing to
+    /// measure, because the transport has no asynchronous all-reduces.
+    pub fn trace_all_reduces(&self) -> bool {
+        self.transport().trace_all_reduces()
+    }
+
+    /// The hidden part of the time of the traced all-reduces that are done; none if they are not traced.
+    pub fn overlap(&self) -> Result<Option<Overlap>> {
+        self.transport().overlap()
+    }
+
+    // --- counters ---
+
+    /// The collective calls of this rank since the last [`reset_counts`](Self::reset_counts).
+    pub fn traffic(&self) -> CollectiveTraffic {
+        self.0.counters.traffic()
+    }
+
+    /// Number of images in forward passes of this rank since the last [`reset_counts`](Self::reset_counts), by use.
+    pub fn image_counts(&self) -> BTreeMap<String, u64> {
+        self.0.counters.images()
+    }
+
+    /// Adds `images` to the forward passes of this rank for `use_name`, such as "base/train".
+    pub fn count_images(&self, use_name: &str, images: usize) {
+        self.0.counters.count_images(use_name, images as u64);
+    }
+
+    /// Sets all counters to zero. The steps of a pipeline report their counts one by one.
+    pub fn reset_counts(&self) {
+        self.0.counters.reset();
+    }
+
+    /// Runs `body`. Returns its result, and the counts that it added, without seconds.
+    pub fn count_during<T>(&self, body: impl FnOnce() -> T) -> (T, WorkCounts) {
+        self.0.counters.count_during(body)
+    }
+
+    /// Adds `counts` to the counters: the replay of a CUDA graph repeats captured work without calls.
+    pub fn add_counts(&self, counts: &WorkCounts) {
+        self.0.counters.add(counts);
+    }
+
+    /// The transport of the run's device.
+    fn transport(&self) -> &dyn Transport {
+        match self.0.device.get() {
+            Some(nccl) => nccl,
+            None => &*self.0.host,
+        }
+    }
+
+    /// Counts a collective call, checks its order if asked to, and makes it under the watchdog's clock. `call` describes
+    /// it in messages.
+    fn collective<T>(&self, bytes: usize, call: String, run: impl FnOnce(&dyn Transport) -> Result<T>) -> Result<T> {
+        let number = self.0.counters.count_collective(bytes);
+        let clock = Instant::now();
         let result = if self.size() == 1 {
-            call(self.transport())
+            run(self.transport())
         } else {
-            let what = format!("collective {number}, {what}");
-            let _waiting = watchdog::enter(&what);
+            let call = format!("collective {number}, {call}");
+            let _waiting = watchdog::enter(&call);
             if self.0.check_order.load(Ordering::Relaxed) {
-                order::check(self.transport(), &what)?;
+                order::check(self.transport(), &call)?;
             }
-            call(self.transport())
+            run(self.transport())
         };
-        lock(&self.0.traffic).seconds += clock.elapsed().as_secs_f64();
+        self.0.counters.add_seconds(clock.elapsed().as_secs_f64());
         result
     }
 }
@@ -390,13 +386,13 @@ impl AllReduce for World {
     }
 }
 
-/// Bytes of `tensor`, and what a collective with it is called.
+/// Bytes of `tensor`, and the description of a collective call with it.
 fn describe(collective: &str, tensor: &Tensor) -> Result<(usize, String)> {
     let kind = tensor.f_kind()?;
     Ok((tensor.numel() * kind.elt_size_in_bytes(), format!("{collective} of {:?} {kind:?}", tensor.size())))
 }
 
-/// Share of `rank` among `size` ranks: see [`World::shard`].
+/// The shard of `rank` among `size` ranks, see [`World::shard`].
 fn shard_of(n: usize, rank: usize, size: usize) -> Range<usize> {
     let (small, larger) = (n / size, n % size);
     let start = rank * small + rank.min(larger);
@@ -408,13 +404,13 @@ mod tests {
     use super::shard_of;
 
     #[test]
-    fn shares_are_contiguous_cover_everything_once_and_differ_by_one() {
+    fn shards_are_contiguous_cover_everything_once_and_differ_by_one() {
         for n in [0, 1, 2, 3, 97, 128] {
             for size in 1..=5 {
-                let shares: Vec<_> = (0..size).map(|rank| shard_of(n, rank, size)).collect();
-                let joined: Vec<usize> = shares.iter().cloned().flatten().collect();
+                let shards: Vec<_> = (0..size).map(|rank| shard_of(n, rank, size)).collect();
+                let joined: Vec<usize> = shards.iter().cloned().flatten().collect();
                 assert_eq!(joined, (0..n).collect::<Vec<_>>(), "n {n}, {size} ranks");
-                let (shortest, longest) = (shares.iter().map(|s| s.len()).min(), shares.iter().map(|s| s.len()).max());
+                let (shortest, longest) = (shards.iter().map(|s| s.len()).min(), shards.iter().map(|s| s.len()).max());
                 assert!(longest.unwrap() - shortest.unwrap() <= 1);
             }
         }

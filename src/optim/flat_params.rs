@@ -14,7 +14,7 @@ use super::param::{Param, ParamSpec};
 use super::weight_decay::WeightDecayGroups;
 use crate::error::Result;
 use crate::models::{Slot, State};
-use crate::torch::GradSums;
+use crate::torch::GradAccumulator;
 
 /// Added to the norm before the division by it, as in PyTorch's `clip_grad_norm_`.
 const CLIP_EPS: f64 = 1e-6;
@@ -35,7 +35,7 @@ pub struct FlatParams {
     layout: Arc<FlatLayout>,
     groups: Vec<ParamGroup>,
     /// Moves the gradients of each bucket's parameters into the buffers.
-    grad_sums: Vec<GradSums>,
+    grad_accumulators: Vec<GradAccumulator>,
 }
 
 impl FlatParams {
@@ -70,7 +70,7 @@ impl FlatParams {
         let buffers = layout.buffers().iter().zip(layout.zeros(options)?.into_iter().zip(layout.zeros(options)?));
         let groups: Vec<ParamGroup> =
             buffers.map(|(&(weight_decay, _), (values, grads))| ParamGroup { weight_decay, values, grads }).collect();
-        let mut sums: Vec<GradSums> = layout.buckets().iter().map(|_| GradSums::default()).collect();
+        let mut sums: Vec<GradAccumulator> = layout.buckets().iter().map(|_| GradAccumulator::default()).collect();
         for param in layout.params() {
             let ParamGroup { values, grads, .. } = &groups[param.group];
             let mut leaf = param.view(values)?.f_detach()?;
@@ -79,7 +79,7 @@ impl FlatParams {
             sums[param.bucket].push(&leaf, param.view(grads)?);
             state.replace(param.slot, leaf);
         }
-        Ok(FlatParams { layout: Arc::new(layout), groups, grad_sums: sums })
+        Ok(FlatParams { layout: Arc::new(layout), groups, grad_accumulators: sums })
     }
 
     pub fn layout(&self) -> &Arc<FlatLayout> {
@@ -96,12 +96,12 @@ impl FlatParams {
 
     /// Moves the gradients that backward passes have left at the parameters: adds them to the buffers.
     pub fn accumulate(&mut self) -> Result<()> {
-        self.grad_sums.iter().try_for_each(GradSums::add)
+        self.grad_accumulators.iter().try_for_each(GradAccumulator::add)
     }
 
     /// Does the work of [`FlatParams::accumulate`] for one bucket at a time, in the order of [`FlatLayout::buckets`].
-    pub fn grad_sums(&self) -> &[GradSums] {
-        &self.grad_sums
+    pub fn grad_accumulators(&self) -> &[GradAccumulator] {
+        &self.grad_accumulators
     }
 
     /// The gradient of one parameter, as a view.

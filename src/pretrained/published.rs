@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::distributed::{World, launch};
+use crate::distributed::{World, process};
 use crate::error::{Error, ErrorKind, Result, did_you_mean};
 use crate::fetch::{Checksum, Remote, RetryPolicy, fetch};
 
@@ -71,7 +71,7 @@ pub fn fetch_remote(
             "rank 0 has put {} in {}, but {} does not see it there",
             remote.name(),
             folder.display(),
-            launch::host()
+            process::host()
         ))
         .hint("set paths.cache_dir to a folder that all machines share")),
     })

@@ -2,6 +2,7 @@
 
 mod base;
 mod convert;
+mod devices;
 mod doctor;
 mod evaluate;
 mod folder;

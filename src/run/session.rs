@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use tch::{Device, Kind};
 
 use super::folder::RunFolder;
-use super::{identity, print, print_json};
+use super::{devices, identity, print, print_json};
 use crate::checkpoint::Facts;
 use crate::config::schema::{BatchScope, Config, CudaGraphMode, Precision};
 use crate::config::{self, Loaded};
@@ -18,7 +18,7 @@ use crate::data::host_dataset::count_test_images_in_train;
 use crate::data::split::{self, SplitIndices};
 use crate::data::{self, Dataset, DeviceDataset, LoadOptions};
 use crate::digest::sha256;
-use crate::distributed::{World, launch, placement};
+use crate::distributed::{World, process};
 use crate::error::{Error, Result};
 use crate::models::{self, Architecture};
 use crate::names::Names;
@@ -99,13 +99,13 @@ impl Session {
     pub fn from_loaded(options: &Options, loaded: Loaded, command: &str) -> Result<Self> {
         let config = &loaded.config;
         let world = Rc::clone(&options.world);
-        world.start_counting();
+        world.reset_counts();
         models::check(&config.model.model)?;
         if TRAINING.contains(&command) {
             pretrained::check(&config.model.model)?;
         }
-        let device = placement::choose(&world, config)?;
-        if config.launch.trace_sums && !world.trace_sums() {
+        let device = devices::choose_device(&world, config)?;
+        if config.launch.trace_sums && !world.trace_all_reduces() {
             tracing::warn!(
                 "launch.trace_sums=true: no sum runs beside the backward pass here ({}, {} rank(s)); that takes several \
                  ranks on GPUs",
@@ -135,7 +135,7 @@ impl Session {
         let architecture: Arc<dyn Architecture> = models::build_for(&config.model.model, sizes)?.into();
         let identity = identity::of_setup(config, &dataset, &parts);
         let flags = data_flags(&dataset);
-        let hosts = world.all_gather(&launch::host())?;
+        let hosts = world.all_gather(&process::host())?;
         let devices = world.all_gather(&device_name(device))?;
         let facts = run_facts(&world, &hosts, &devices, config, command, &parts);
         let device_dataset = DeviceDataset::new(&dataset, parts, &config.data, kind, device)?;
@@ -206,7 +206,7 @@ impl Session {
         let ranks = self.world.all_gather(
             &json!({
                 "rank": self.world.rank(),
-                "images": self.world.work(),
+                "images": self.world.image_counts(),
                 "traffic": self.world.traffic(),
                 "gradient_sums": overlap,
                 "peak_memory_bytes": memory::peak(),
@@ -219,7 +219,7 @@ impl Session {
             tracing::info!(
                 "gradient sums of rank 0, {} of them: {:.1} % of {:.3} s hidden beneath the backward pass",
                 overlap.sums,
-                100.0 * overlap.share(),
+                100.0 * overlap.hidden_fraction(),
                 overlap.seconds
             );
         }

@@ -1,14 +1,14 @@
-//! The differentiable all-reduce, and the trait that it sums through.
+//! An all-reduce inside the autograd graph, and the trait of the ranks that carry it out.
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use tch::Tensor;
 
-use super::symmetric_map;
+use super::autograd::symmetric_map;
 use crate::error::Result;
 
-/// Ranks that sum a tensor: all that BatchNorm over ranks needs to know of them.
+/// Ranks that all-reduce a tensor. SyncBatchNorm needs to know no more of them.
 pub trait AllReduce: Debug + Send + Sync {
     /// This process among all, 0-based.
     fn rank(&self) -> usize;

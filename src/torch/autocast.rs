@@ -1,17 +1,18 @@
-//! Autocast: a region in which libtorch runs matrix products and convolutions in a narrow dtype, and what is delicate
-//! (softmax, losses, norms) in float32. Weights stay as they are; the region casts them, once each.
+//! Autocast: a region in which libtorch runs matrix products and convolutions in a narrow dtype, and sensitive operations
+//! (softmax, losses, norms) in float32. Weights stay as they are; the region casts each of them once.
 //!
-//! A region is a matter of one thread: a GPU's backward pass, which libtorch runs on a thread of its own, is outside,
-//! and gets the dtypes of the forward pass from its graph.
+//! A region covers one thread. The backward pass of a GPU runs on a thread of libtorch, outside the region, and takes
+//! the dtypes of the forward pass from its graph.
 
 use std::marker::PhantomData;
 
 use tch::{Device, Kind};
 
-use super::{check, ffi};
+use super::error::check;
+use super::ffi::{self, AutocastState};
 use crate::error::Result;
 
-/// What a region casts to, on which type of device. Tensors elsewhere are left alone.
+/// The dtype of a region, and its type of device. Tensors on other devices are left alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Autocast {
     pub cuda: bool,
@@ -20,21 +21,22 @@ pub struct Autocast {
 }
 
 impl Autocast {
+    /// For the type of `device`.
     pub fn new(device: Device, dtype: Kind) -> Self {
         Autocast { cuda: device.is_cuda(), dtype }
     }
 
     /// Runs `body` in such a region. Regions nest; the casts of weights are kept until the outermost one ends.
     pub fn run<T>(self, body: impl FnOnce() -> Result<T>) -> Result<T> {
-        let mut before = State::default();
-        // SAFETY: plain values; the shim writes `before` where it succeeds.
+        let mut before = AutocastState::default();
+        // SAFETY: plain values; the shim writes `before` if it succeeds.
         check(unsafe { ffi::regun_enter_autocast(self.cuda, scalar_type(self.dtype), &mut before) })?;
         let _region = Region { before, thread: PhantomData };
         body()
     }
 }
 
-/// The number that libtorch knows a dtype by (c10/core/ScalarType.h).
+/// libtorch's number of a dtype (c10/core/ScalarType.h).
 fn scalar_type(dtype: Kind) -> i32 {
     match dtype {
         Kind::Half => 5,
@@ -43,24 +45,15 @@ fn scalar_type(dtype: Kind) -> i32 {
     }
 }
 
-/// `RegunAutocast` of `shim.h`.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Default)]
-pub struct State {
-    cuda: bool,
-    enabled: bool,
-    dtype: i32,
-}
-
 /// An open region. It ends on the thread where it began.
 struct Region {
-    before: State,
+    before: AutocastState,
     thread: PhantomData<*const ()>,
 }
 
 impl Drop for Region {
     fn drop(&mut self) {
-        // SAFETY: plain values, those that the shim gave at the beginning. There would be nobody to tell of a failure.
+        // SAFETY: plain values, those that the shim gave at the beginning. A destructor cannot return an error.
         let _ = check(unsafe { ffi::regun_leave_autocast(self.before) });
     }
 }
@@ -74,7 +67,7 @@ mod tests {
 
     const ON_CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
 
-    fn product() -> Kind {
+    fn dtype_of_a_product() -> Kind {
         Tensor::ones([2, 3], ON_CPU).matmul(&Tensor::ones([3, 2], ON_CPU)).kind()
     }
 
@@ -97,29 +90,29 @@ mod tests {
         // Backward is outside, and gives gradients in the weight's own dtype.
         loss.backward();
         assert_eq!(weight.grad().kind(), Kind::Float);
-        assert_eq!(product(), Kind::Float);
+        assert_eq!(dtype_of_a_product(), Kind::Float);
     }
 
     #[test]
-    fn regions_nest_and_end_whatever_happens() {
-        let inside = |dtype| autocast(dtype).run(|| Ok(product())).unwrap();
+    fn regions_nest_and_end_after_errors_too() {
+        let inside = |dtype| autocast(dtype).run(|| Ok(dtype_of_a_product())).unwrap();
         autocast(Kind::BFloat16)
             .run(|| {
-                assert_eq!((inside(Kind::Float), product()), (Kind::Float, Kind::BFloat16));
-                assert_eq!((inside(Kind::Half), product()), (Kind::Half, Kind::BFloat16));
+                assert_eq!((inside(Kind::Float), dtype_of_a_product()), (Kind::Float, Kind::BFloat16));
+                assert_eq!((inside(Kind::Half), dtype_of_a_product()), (Kind::Half, Kind::BFloat16));
                 // Another thread is outside.
-                assert_eq!(std::thread::spawn(product).join().unwrap(), Kind::Float);
+                assert_eq!(std::thread::spawn(dtype_of_a_product).join().unwrap(), Kind::Float);
                 Ok(())
             })
             .unwrap();
         let failed: Result<()> = autocast(Kind::BFloat16).run(|| Err(Error::usage("no")));
-        assert!(failed.is_err() && product() == Kind::Float);
+        assert!(failed.is_err() && dtype_of_a_product() == Kind::Float);
         // Another type of device is outside.
         let elsewhere = Autocast { cuda: true, dtype: Kind::BFloat16 };
-        assert_eq!(elsewhere.run(|| Ok(product())).unwrap(), Kind::Float);
+        assert_eq!(elsewhere.run(|| Ok(dtype_of_a_product())).unwrap(), Kind::Float);
     }
 
-    /// A cast that outlived its region would be that of old weights.
+    /// A cast that outlived its region would hold old weights.
     #[test]
     fn weights_are_cast_anew_in_each_region() {
         let weight = Tensor::ones([2, 2], ON_CPU).set_requires_grad(true);

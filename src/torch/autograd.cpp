@@ -1,3 +1,5 @@
+// Operations of our own in the autograd graph, and hooks on parameters.
+
 #include "guard.h"
 #include "node.h"
 #include "shim.h"
@@ -17,7 +19,7 @@ using torch::autograd::Node;
 using torch::autograd::set_history;
 using torch::autograd::variable_list;
 
-// A closure of the other language, and the only owner of what it captured.
+// A closure of the other language. Its destructor frees the data that the closure holds.
 class Callback {
 public:
   explicit Callback(RegunCallback raw) : raw_(raw) {}
@@ -59,7 +61,7 @@ struct SymmetricMap : Node {
   std::shared_ptr<const Callback> map;
 };
 
-// What a closure of the other language computes from the gradient of the output: the gradients of the inputs.
+// A closure of the other language that computes the gradients of the inputs from the gradient of the output.
 class Backward {
 public:
   explicit Backward(RegunBackward raw) : raw_(raw) {}
@@ -88,7 +90,7 @@ struct WithBackward : Node {
   explicit WithBackward(std::shared_ptr<const Backward> backward) : backward(std::move(backward)) {}
 
   variable_list apply(variable_list &&grads) override {
-    // The closure's operations would be in no graph: a second derivative would be wrong, and nobody would notice.
+    // The closure's operations are in no graph: a second derivative would be silently wrong.
     TORCH_CHECK(!at::GradMode::is_enabled(), name(), " has no second derivative");
     TORCH_CHECK(backward, name(), ": its graph is freed; a second backward pass needs retain_graph in the first");
     return (*backward)(defined_gradient(*this, grads), num_outputs());

@@ -4,21 +4,24 @@
 use std::path::PathBuf;
 use std::process::exit;
 
+/// The C++ files of the shim.
+const SOURCES: [&str; 11] = [
+    "autocast",
+    "autograd",
+    "batch_norm",
+    "cuda_graph",
+    "fused_optimizer",
+    "grads",
+    "memory",
+    "process",
+    "stream",
+    "transfer",
+    "vmap",
+];
+
 fn main() {
-    for file in [
-        "build.rs",
-        "autograd.cpp",
-        "guard.h",
-        "memory.cpp",
-        "node.h",
-        "norm.cpp",
-        "queue.cpp",
-        "shim.cpp",
-        "shim.h",
-        "stream.cpp",
-        "stream.h",
-        "vmap.cpp",
-    ] {
+    let headers = ["guard.h", "node.h", "shim.h", "stream.h"].map(String::from);
+    for file in SOURCES.map(|name| format!("{name}.cpp")).into_iter().chain(headers).chain(["build.rs".into()]) {
         println!("cargo:rerun-if-changed=src/torch/{file}");
     }
     println!("cargo:rerun-if-env-changed=DEP_TCH_LIBTORCH_LIB");
@@ -40,15 +43,12 @@ fn main() {
     cc::Build::new()
         .cpp(true)
         .std("c++17")
-        // System headers: torch's own warnings are not ours to mend.
+        // As system headers: the compiler is silent about warnings in torch's own code.
         .flag("-isystem")
         .flag(&include)
         .flag("-isystem")
         .flag(include.join("torch/csrc/api/include"))
-        .files(
-            ["autograd", "memory", "norm", "queue", "shim", "stream", "vmap"]
-                .map(|name| format!("src/torch/{name}.cpp")),
-        )
+        .files(SOURCES.map(|name| format!("src/torch/{name}.cpp")))
         .compile("regun_shim");
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
 }

@@ -1,7 +1,7 @@
-//! libtorch's part for NVIDIA GPUs, loaded when it is needed.
+//! Loads libtorch's CUDA part at run time.
 //!
-//! `libtorch_cuda.so` is not linked: loading it, cuDNN and NCCL takes a second and some hundred megabytes that no run on
-//! a CPU needs. Loaded later, it registers its kernels as it would at the start.
+//! The program does not link `libtorch_cuda.so`: loading it, cuDNN and NCCL takes a second and some hundred megabytes
+//! that no run on a CPU needs. Loaded later, it registers its kernels as it would at the start.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -11,8 +11,10 @@ use tch::Cuda;
 
 use super::symbols::reason;
 
-/// Loads the GPU part. Must come before anything else asks libtorch for GPUs: it remembers the first answer. Says why
-/// where it cannot.
+/// Loads the CUDA part. Call it before anything else asks libtorch for GPUs: libtorch remembers the first answer.
+///
+/// # Errors
+/// The reason why it cannot be loaded, as a text.
 pub fn load_cuda() -> Result<(), String> {
     static LOADED: OnceLock<Result<(), String>> = OnceLock::new();
     let load = || {
@@ -24,9 +26,9 @@ pub fn load_cuda() -> Result<(), String> {
                 folder.display()
             ));
         }
-        // SAFETY: a part of the libtorch that this process runs, made to be loaded beside it.
+        // SAFETY: a part of the libtorch that this process runs, built for loading at run time.
         let library = unsafe { Library::open(Some(&path), RTLD_LAZY | RTLD_GLOBAL) };
-        // It stays for good: libtorch keeps pointers into it.
+        // It is never unloaded: libtorch keeps pointers into it.
         let unloadable = |error| format!("libtorch_cuda.so cannot be loaded: {}", reason(&error));
         std::mem::forget(library.map_err(unloadable)?);
         Ok(())
@@ -34,12 +36,12 @@ pub fn load_cuda() -> Result<(), String> {
     LOADED.get_or_init(load).clone()
 }
 
-/// GPUs that libtorch can use; 0 before [`load_cuda`].
+/// Number of GPUs that libtorch can use; 0 before [`load_cuda`].
 pub fn device_count() -> usize {
     Cuda::device_count().max(0) as usize
 }
 
-/// The folder of the libtorch that this process runs.
+/// The folder of the libtorch that this process has loaded; none if the system does not show it.
 pub fn libtorch_folder() -> Option<PathBuf> {
     // The last field of a line is the path of the mapped file.
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;

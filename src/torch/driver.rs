@@ -1,8 +1,8 @@
-//! The CUDA driver: which GPUs there are, and what a stream is doing.
+//! The CUDA driver: the GPUs of this machine, and whether a stream is being captured.
 //!
 //! libtorch's own functions for this need CUDA's headers. The driver (`libcuda.so.1`) has one name and a stable
-//! interface on every machine with a GPU, whatever CUDA libtorch was built with. It numbers GPUs as libtorch does, and
-//! respects `CUDA_VISIBLE_DEVICES`.
+//! interface on every machine with a GPU, for every CUDA that libtorch may be built with. It numbers GPUs as libtorch
+//! does, and respects `CUDA_VISIBLE_DEVICES`.
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::sync::OnceLock;
@@ -15,14 +15,14 @@ use super::symbols::symbol_table;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gpu {
     pub name: String,
-    /// Address on the machine's bus, `0000:1b:00.0`: the same GPU has the same one in every process.
+    /// Address on the machine's bus, like `0000:1b:00.0`. A GPU has the same one in every process.
     pub bus_id: String,
     pub memory_bytes: u64,
 }
 
 symbol_table! {
-    /// `cuda.h`, the functions that we call. A `CUresult` is an int, 0 for success; a `CUdevice` an int.
-    struct Table {
+    /// The functions of `cuda.h` that we call. A `CUresult` is an int, 0 for success; so is a `CUdevice`.
+    struct DriverTable {
         init = "cuInit": fn(c_uint) -> c_int;
         device_count = "cuDeviceGetCount": fn(*mut c_int) -> c_int;
         device = "cuDeviceGet": fn(*mut c_int, c_int) -> c_int;
@@ -42,25 +42,28 @@ const NOT_CAPTURING: c_int = 0;
 /// `CU_STREAM_CAPTURE_MODE_RELAXED`.
 const RELAXED: c_int = 2;
 
-/// The driver of this machine; none where there is no driver.
-fn driver() -> Option<&'static Table> {
-    static DRIVER: OnceLock<Option<Table>> = OnceLock::new();
+/// The driver of this machine, if there is one.
+fn driver() -> Option<&'static DriverTable> {
+    static DRIVER: OnceLock<Option<DriverTable>> = OnceLock::new();
     let open = || {
-        // SAFETY: the driver's initialisers are made to be run by any program.
+        // SAFETY: the driver's initialisers may run in any program.
         let library = unsafe { libloading::Library::new("libcuda.so.1") }.ok()?;
         // SAFETY: signatures as in cuda.h of CUDA 12 and 13.
-        unsafe { Table::load(library) }.ok()
+        unsafe { DriverTable::load(library) }.ok()
     };
     DRIVER.get_or_init(open).as_ref()
 }
 
-/// The GPUs that this process may use, in libtorch's order; or why there is none.
+/// The GPUs that this process may use, in libtorch's order.
+///
+/// # Errors
+/// The reason why there is none, as a text.
 pub fn gpus() -> Result<Vec<Gpu>, String> {
     let driver = driver().ok_or("there is no NVIDIA driver (libcuda.so.1)")?;
-    let done = |what: &str, code: c_int| match code {
+    let done = |call: &str, code: c_int| match code {
         SUCCESS => Ok(()),
         NO_DEVICE => Err("the NVIDIA driver sees no GPU".to_owned()),
-        code => Err(format!("the NVIDIA driver fails: {what} returns {code}")),
+        code => Err(format!("the NVIDIA driver fails: {call} returns {code}")),
     };
     let mut count = 0;
     // SAFETY: the signatures of cuda.h; `count` is ours to write.
@@ -70,7 +73,7 @@ pub fn gpus() -> Result<Vec<Gpu>, String> {
     let gpu = |index: c_int| {
         let (mut device, mut memory_bytes) = (0, 0usize);
         let (mut name, mut bus_id) = ([0; 128], [0; 32]);
-        // SAFETY: every pointer is to a local of the size that is given, and `device` is one that the driver gave.
+        // SAFETY: every pointer is to a local of the given size, and `device` comes from the driver.
         unsafe {
             done("cuDeviceGet", (driver.device)(&mut device, index))?;
             done("cuDeviceGetName", (driver.device_name)(name.as_mut_ptr(), name.len() as c_int - 1, device))?;
@@ -84,20 +87,20 @@ pub fn gpus() -> Result<Vec<Gpu>, String> {
 
 /// The text of a buffer whose last byte is 0.
 fn text(buffer: &[c_char]) -> String {
-    // SAFETY: the last byte was 0 and the driver was told of a buffer without it.
+    // SAFETY: the last byte is still 0: the driver gets a buffer that is shorter by one byte.
     unsafe { CStr::from_ptr(buffer.as_ptr()) }.to_string_lossy().into_owned()
 }
 
-/// Whether what is given to this stream goes into a CUDA graph instead of running. `stream` is a live stream's handle.
-pub(super) fn is_capturing(stream: *mut c_void) -> bool {
+/// Whether work for this stream goes into a CUDA graph instead of running. `stream` is a live stream's handle.
+pub fn is_capturing(stream: *mut c_void) -> bool {
     let Some(driver) = driver() else { return false };
     let mut status = NOT_CAPTURING;
-    // SAFETY: a handle of a live stream, says the caller in this module's parent; `status` is ours to write.
+    // SAFETY: the caller, inside this module, passes the handle of a live stream; `status` is ours to write.
     let code = unsafe { (driver.is_capturing)(stream, &mut status) };
     code == SUCCESS && status != NOT_CAPTURING
 }
 
-/// From now on what this thread asks of CUDA cannot spoil a capture that another thread makes.
+/// From now on this thread's calls to CUDA cannot spoil a capture that another thread makes.
 pub fn keep_out_of_captures() {
     if let Some(driver) = driver() {
         let mut mode = RELAXED;

@@ -1,41 +1,44 @@
-//! What backward leaves at leaves, taken many at a time.
+//! Takes the gradients of many parameters in one call.
 
 use tch::Tensor;
 
-use super::{check, ffi, pointers, raw};
+use super::error::check;
+use super::ffi;
+use super::pointers::{pointers, raw};
 use crate::error::Result;
 
-/// Leaves `grad` at `leaf`, as a backward pass would. Both have the same shape, dtype and device.
+/// Makes `grad` the gradient of `leaf`, as a backward pass would. Both have the same shape, dtype and device.
 pub fn set_grad(leaf: &Tensor, grad: &Tensor) -> Result<()> {
     // SAFETY: both pointers come from live tensors that outlive the call; the shim checks what autograd demands and
     // takes a reference of its own to `grad`.
     check(unsafe { ffi::regun_set_grad(raw(leaf), raw(grad)) })
 }
 
-/// Leaves, and where their gradients are added up.
+/// Adds the gradients of many parameters to buffers, all in one call.
 ///
-/// Backward leaves a new tensor at each leaf. Taken from there together, they cost a GPU a few kernels; a pass that
-/// adds to a tensor that is there already launches one for each leaf.
+/// A backward pass sets a new gradient tensor on each parameter that has none. Adding all of these at once takes a few
+/// kernels on a GPU. A backward pass that adds to existing gradients launches one kernel for each parameter.
 #[derive(Debug, Default)]
-pub struct GradSums {
+pub struct GradAccumulator {
     leaves: Vec<Tensor>,
     sums: Vec<Tensor>,
 }
 
-impl GradSums {
-    /// `sum` has the shape, dtype and device of the leaf.
+impl GradAccumulator {
+    /// Adds a parameter: `leaf` gets the gradients, `sum` (same shape, dtype and device) accumulates them.
     pub fn push(&mut self, leaf: &Tensor, sum: Tensor) {
         self.leaves.push(leaf.shallow_clone());
         self.sums.push(sum);
     }
 
-    /// The same leaves and sums, for another thread.
+    /// A handle on the same parameters and buffers, for another thread.
     pub fn shallow_clone(&self) -> Self {
         let clone = |tensors: &[Tensor]| tensors.iter().map(Tensor::shallow_clone).collect();
-        GradSums { leaves: clone(&self.leaves), sums: clone(&self.sums) }
+        GradAccumulator { leaves: clone(&self.leaves), sums: clone(&self.sums) }
     }
 
-    /// Adds what backward has left at the leaves, and takes it away. A leaf without a gradient adds nothing.
+    /// Adds the gradients of all parameters to their buffers, and clears the gradients. A parameter without a gradient
+    /// adds nothing.
     pub fn add(&self) -> Result<()> {
         let (leaves, sums) = (pointers(&self.leaves), pointers(&self.sums));
         // SAFETY: as many pointers to live tensors in each, which outlive the call.
@@ -43,7 +46,7 @@ impl GradSums {
     }
 }
 
-/// Adds 1 to each of these, in place.
+/// Adds 1 to each tensor, in place. On a GPU this takes a few kernels.
 pub fn add_one(tensors: &[Tensor]) -> Result<()> {
     let tensors = pointers(tensors);
     // SAFETY: pointers to live tensors, which outlive the call.
@@ -70,9 +73,9 @@ mod tests {
     }
 
     #[test]
-    fn gradients_are_added_up_once_whoever_left_them() {
+    fn each_gradient_is_added_once() {
         let [used, unused, given] = [(); 3].map(|()| zeros(&[2, 3]).set_requires_grad(true));
-        let mut grads = GradSums::default();
+        let mut grads = GradAccumulator::default();
         let sums: Vec<Tensor> = (1..=3).map(|start| zeros(&[2, 3]) + start).collect();
         for (leaf, sum) in [&used, &unused, &given].into_iter().zip(&sums) {
             grads.push(leaf, sum.shallow_clone());
@@ -80,7 +83,7 @@ mod tests {
         (&used * 3.0).sum(Kind::Float).backward();
         set_grad(&given, &(zeros(&[3, 2]) + 7).transpose(0, 1)).unwrap();
         grads.add().unwrap();
-        grads.add().unwrap(); // nothing is left
+        grads.add().unwrap(); // no gradients any more
         let got: Vec<f64> = sums.iter().map(|sum| sum.mean(Kind::Double).double_value(&[])).collect();
         assert_eq!(got, [4.0, 2.0, 10.0]);
         assert!(!used.grad().defined() && !given.grad().defined());

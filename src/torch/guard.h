@@ -1,4 +1,4 @@
-// No exception crosses the language border: the shim's functions run their bodies in here.
+// No exception crosses the language border: every fallible function of the shim runs its body in `guarded`.
 
 #pragma once
 #include <c10/util/Exception.h>
@@ -6,7 +6,7 @@
 #include <cstring>
 #include <exception>
 
-// Runs `body`; what it throws becomes a text that the caller owns.
+// Runs `body`. Returns NULL, or the text of its exception, which the caller owns.
 template <typename Body> char *guarded(Body body) {
   try {
     body();

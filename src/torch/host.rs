@@ -1,4 +1,4 @@
-//! The memory of a tensor: as a slice where it is the host's, for MPI; as an address for NCCL.
+//! The memory of a tensor: as a slice of host memory for MPI, as an address for NCCL.
 
 use tch::{Device, Kind, Tensor};
 
@@ -21,11 +21,14 @@ impl HostElement for i64 {
     const KIND: Kind = Kind::Int64;
 }
 
-/// The elements of a dense host tensor of kind `T`, in memory order. A view shares its memory: whoever else holds the
-/// tensor sees the changes, as with any in-place operation.
+/// The elements of a dense host tensor of dtype `T`, in memory order. Other views of the tensor see the changes, as with
+/// any in-place operation.
 pub fn host_slice_mut<T: HostElement>(tensor: &mut Tensor) -> Result<&mut [T]> {
     if tensor.f_kind()? != T::KIND {
-        return Err(Error::new(ErrorKind::Bug, format!("a {:?} slice of a {:?} tensor", T::KIND, tensor.f_kind()?)));
+        return Err(Error::new(
+            ErrorKind::Bug,
+            format!("wanted a {:?} slice, got a {:?} tensor", T::KIND, tensor.f_kind()?),
+        ));
     }
     let (start, count) = host_memory(tensor)?;
     // SAFETY: the tensor keeps `count` dense elements of T alive at `start` for as long as it is borrowed; libtorch
@@ -33,27 +36,30 @@ pub fn host_slice_mut<T: HostElement>(tensor: &mut Tensor) -> Result<&mut [T]> {
     Ok(unsafe { std::slice::from_raw_parts_mut(start.cast::<T>(), count) })
 }
 
-/// The bytes of a dense host tensor of any kind, in memory order.
+/// The bytes of a dense host tensor of any dtype, in memory order.
 pub fn host_bytes_mut(tensor: &mut Tensor) -> Result<&mut [u8]> {
     let size = tensor.f_kind()?.elt_size_in_bytes();
     let (start, count) = host_memory(tensor)?;
-    // SAFETY: as above; any byte may be written to memory of the kinds that `HostElement` lists, and the bytes written
-    // here are those of a tensor of the same kind.
+    // SAFETY: as above; any byte may be written to memory of the dtypes that `HostElement` lists, and the bytes written
+    // here are those of a tensor of the same dtype.
     Ok(unsafe { std::slice::from_raw_parts_mut(start, count * size) })
 }
 
 fn host_memory(tensor: &Tensor) -> Result<(*mut u8, usize)> {
     match tensor.device() {
         Device::Cpu => dense_memory(tensor),
-        device => Err(Error::new(ErrorKind::Bug, format!("a slice of a tensor on {device:?}"))),
+        device => Err(Error::new(ErrorKind::Bug, format!("wanted host memory, got a tensor on {device:?}"))),
     }
 }
 
-/// Start and number of elements of a tensor without gaps, on its device. Not null, also where there is no element.
+/// Start and number of elements of a tensor without gaps, on its device. The start of an empty tensor is not null.
 pub fn dense_memory(tensor: &Tensor) -> Result<(*mut u8, usize)> {
     if !is_dense(tensor) {
         let (size, stride) = (tensor.size(), tensor.stride());
-        return Err(Error::new(ErrorKind::Bug, format!("the memory of a tensor of size {size:?}, strides {stride:?}")));
+        return Err(Error::new(
+            ErrorKind::Bug,
+            format!("wanted a dense tensor, got size {size:?}, strides {stride:?}"),
+        ));
     }
     let start = match tensor.numel() {
         0 => std::ptr::NonNull::<f64>::dangling().as_ptr().cast(),
@@ -62,7 +68,7 @@ pub fn dense_memory(tensor: &Tensor) -> Result<(*mut u8, usize)> {
     Ok((start, tensor.numel()))
 }
 
-/// Whether the elements fill their memory without gap or overlap, in whatever order of dimensions.
+/// Whether the elements fill their memory without gap or overlap, in any order of dimensions.
 fn is_dense(tensor: &Tensor) -> bool {
     let mut dimensions: Vec<(i64, i64)> =
         tensor.stride().into_iter().zip(tensor.size()).filter(|(_, size)| *size != 1).collect();

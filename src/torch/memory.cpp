@@ -1,3 +1,5 @@
+// Tensors over foreign memory; memory of GPUs.
+
 #include "guard.h"
 #include "shim.h"
 
@@ -11,7 +13,7 @@ extern "C" {
 char *regun_tensor_over(Tensor *result, void *data, const int64_t *size, size_t dimensions, void (*drop)(void *),
                         void *context) {
   return guarded([&] {
-    // Whatever happens from here on, its last copy calls drop once.
+    // The last copy of `owner` calls drop once, also after an exception.
     std::shared_ptr<void> owner(context, drop);
     *result = new at::Tensor(at::from_blob(data, at::IntArrayRef(size, dimensions), [owner](void *) {}, at::kByte));
   });

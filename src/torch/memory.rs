@@ -1,4 +1,4 @@
-//! Tensors over memory that Rust owns; how much memory a device has left, and how much of it this process took.
+//! Tensors over memory that Rust owns; the free memory of a GPU, and the peak of this process.
 
 use std::ffi::c_void;
 use std::ops::Deref;
@@ -6,27 +6,32 @@ use std::ptr;
 
 use tch::{Device, Tensor};
 
-use super::{check, ffi};
+use super::error::check;
+use super::ffi;
 use crate::error::{Error, ErrorKind, Result};
 
-/// A uint8 tensor of shape `size` that *is* the bytes of `owner`, which lives until the last tensor over them is gone.
+/// A uint8 tensor of shape `size` over the bytes of `owner`, without a copy. `owner` lives until the last tensor over
+/// them is gone.
 ///
 /// The tensor must never be changed in place: the bytes may be shared with others, or be a file that is mapped
 /// read-only.
 pub fn tensor_over<T: Deref<Target = [u8]> + Send + 'static>(owner: T, size: &[i64]) -> Result<Tensor> {
     let wanted = size.iter().try_fold(1_i64, |product, &n| product.checked_mul(n));
     if wanted.is_none_or(|wanted| usize::try_from(wanted) != Ok(owner.len())) {
-        return Err(Error::new(ErrorKind::Bug, format!("a tensor of shape {size:?} over {} bytes", owner.len())));
+        return Err(Error::new(
+            ErrorKind::Bug,
+            format!("a tensor of shape {size:?} over {} bytes: the sizes differ", owner.len()),
+        ));
     }
     let owner = Box::new(owner);
     let data = owner.as_ptr().cast_mut().cast::<c_void>();
     let context = Box::into_raw(owner).cast::<c_void>();
     let mut result = ptr::null_mut();
-    // SAFETY: the owner stays where it is, in its box, until the shim's only call of `drop_owner::<T>`, so `data` holds
-    // as many bytes as `size` says for as long as a tensor can read them; that nobody writes them is what the caller
-    // promises. `size` is read during the call only.
+    // SAFETY: the owner does not move, in its box, until the shim's only call of `drop_owner::<T>`, so `data` holds
+    // as many bytes as `size` says for as long as a tensor can read them; the caller promises that no tensor over
+    // them is written. `size` is read during the call only.
     check(unsafe { ffi::regun_tensor_over(&mut result, data, size.as_ptr(), size.len(), drop_owner::<T>, context) })?;
-    // SAFETY: the shim wrote a new tensor, which nobody else owns.
+    // SAFETY: the shim wrote a new tensor, which has no other owner.
     Ok(unsafe { Tensor::from_ptr(result) })
 }
 
@@ -35,7 +40,7 @@ extern "C" fn drop_owner<T>(context: *mut c_void) {
     drop(unsafe { Box::from_raw(context.cast::<T>()) });
 }
 
-/// Bytes that are free on a GPU; `None` for the CPU.
+/// Free bytes of a GPU; `None` for the CPU.
 pub fn free_device_memory(device: Device) -> Result<Option<u64>> {
     let Device::Cuda(index) = device else { return Ok(None) };
     let (mut free, mut total) = (0, 0);
@@ -44,19 +49,19 @@ pub fn free_device_memory(device: Device) -> Result<Option<u64>> {
     Ok(Some(free))
 }
 
-/// The most memory of a GPU that this process held since its start, in bytes. What CUDA and NCCL take for themselves is
-/// in neither number.
+/// The most memory of a GPU that this process held since its start, in bytes. Neither number includes the memory that
+/// CUDA and NCCL take for themselves.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
 pub struct PeakDeviceMemory {
     /// In tensors.
     #[serde(rename = "peak_allocated")]
     pub allocated: u64,
-    /// What libtorch's allocator took for them.
+    /// In libtorch's allocator, which serves the tensors.
     #[serde(rename = "peak_reserved")]
     pub reserved: u64,
 }
 
-/// `None` for the CPU.
+/// Peak memory of a GPU; `None` for the CPU.
 pub fn peak_device_memory(device: Device) -> Result<Option<PeakDeviceMemory>> {
     let Device::Cuda(index) = device else { return Ok(None) };
     let (mut allocated, mut reserved) = (0, 0);
@@ -103,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn no_bytes_and_wrong_shapes_leave_nothing_behind() {
+    fn empty_tensors_and_wrong_shapes_drop_their_owner() {
         let dropped = Arc::new(AtomicUsize::new(0));
         assert_eq!(tensor_over(Counted(vec![], dropped.clone()), &[0, 3, 4, 4]).unwrap().size(), [0, 3, 4, 4]);
         for size in [&[5][..], &[2, -2], &[i64::MAX, 2]] {

@@ -1,30 +1,23 @@
-//! Settings of the whole process: determinism, TF32, cuDNN's choice of algorithms.
+//! Numerical settings of the whole process: determinism, TF32, cuDNN's choice of algorithms.
 
-use super::{check, ffi};
+use super::error::check;
+use super::ffi;
 use crate::error::Result;
 
-/// How the whole process computes: `RegunNumerics` of `shim.h`.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Numerics {
-    /// Operations without a deterministic kernel become errors, and cuBLAS works in memory of a fixed size.
-    pub deterministic: bool,
-    /// float32 products on a GPU with TF32's mantissa of 10 bits.
-    pub tf32: bool,
-    /// cuDNN times its algorithms for each new shape and takes the fastest, which need not be the same each time.
-    pub benchmark: bool,
-}
+pub use super::ffi::Numerics;
 
 impl Numerics {
-    /// Before the first use of a GPU: cuBLAS reads its part (the environment variable `CUBLAS_WORKSPACE_CONFIG`, which
-    /// is left alone where the user has set it) when it starts. While no other thread reads the environment, unless
-    /// `deterministic` stays as it is: then no variable is set.
+    /// Applies the settings to the process.
+    ///
+    /// `deterministic` sets the environment variable `CUBLAS_WORKSPACE_CONFIG`, unless the user has set it. cuBLAS reads
+    /// it when it starts, so make this call before the first use of a GPU, while no other thread reads the environment.
+    /// Calls that keep `deterministic` as it is set no variable, and may come later.
     pub fn apply(self) -> Result<()> {
         // SAFETY: sets flags of libtorch's global context, and a variable of the environment under libtorch's lock.
         check(unsafe { ffi::regun_set_numerics(self) })
     }
 
-    /// Runs `body` without timing cuDNN's algorithms: for shapes that come once, that takes longer than any of them.
+    /// Runs `body` without timing cuDNN's algorithms. For a shape that occurs once, timing takes longer than any of them.
     pub fn without_benchmark<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
         let before = Self::current()?;
         Numerics { benchmark: false, ..before }.apply()?;
@@ -33,7 +26,7 @@ impl Numerics {
         result
     }
 
-    /// What is in force.
+    /// The settings in force.
     pub fn current() -> Result<Self> {
         let mut numerics = Numerics { deterministic: false, tf32: false, benchmark: false };
         // SAFETY: the shim writes plain values.
@@ -46,7 +39,7 @@ impl Numerics {
 mod tests {
     use super::*;
 
-    // One test: the settings are those of the process, and tests share it.
+    // One test: the settings belong to the process, and tests run in parallel.
     #[test]
     fn numerics_are_read_back_as_they_were_set() {
         for [deterministic, tf32, benchmark] in [[true, true, false], [true, false, true], [false, true, true]] {

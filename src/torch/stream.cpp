@@ -1,3 +1,6 @@
+// Streams and events, through c10's interface for all devices: no CUDA headers needed. A CPU has no streams: its work
+// is done when the call returns.
+
 #include "guard.h"
 #include "stream.h"
 
@@ -7,9 +10,6 @@
 
 #include <chrono>
 #include <memory>
-
-// Through c10's interface that is the same for all devices: no CUDA headers needed. A CPU has no streams, and no need
-// of them: what it was given is done.
 
 namespace {
 
@@ -34,8 +34,8 @@ struct RegunEvent {
   bool is_on_cpu() const { return event.device_type() == c10::DeviceType::CPU; }
 
   c10::Event event;
-  // What a CPU was given before is done by now.
-  std::chrono::steady_clock::time_point made = std::chrono::steady_clock::now();
+  // The time of the event on a CPU, where all earlier work is done.
+  std::chrono::steady_clock::time_point created = std::chrono::steady_clock::now();
 };
 
 extern "C" {
@@ -87,7 +87,7 @@ char *regun_event_wait(RegunEvent *event) {
 
 char *regun_event_seconds_since(double *result, RegunEvent *event, RegunEvent *earlier) {
   return guarded([&] {
-    *result = event->is_on_cpu() ? std::chrono::duration<double>(event->made - earlier->made).count()
+    *result = event->is_on_cpu() ? std::chrono::duration<double>(event->created - earlier->created).count()
                                 : earlier->event.elapsedTime(event->event) / 1000;
   });
 }

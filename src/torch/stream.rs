@@ -1,37 +1,17 @@
-//! A second stream of a GPU, ordered against the current one by events.
+//! A second stream of a GPU for communication, ordered against the current stream by events.
 //!
 //! The host never waits: `follow_current` and `join_current` make one stream wait for the other on the device. A CPU
-//! has no streams: what it was given is done, and ordering does nothing.
+//! has no streams: its work is done when the call returns, and ordering does nothing.
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{c_int, c_void};
 use std::ptr;
 
 use tch::Device;
 
-use super::{check, driver};
+use super::driver;
+use super::error::check;
+use super::ffi;
 use crate::error::Result;
-
-mod ffi {
-    use super::{c_char, c_int, c_void};
-
-    unsafe extern "C" {
-        pub fn regun_set_device(device: c_int) -> *mut c_char;
-        pub fn regun_stream_new(result: *mut *mut c_void, handle: *mut *mut c_void, device: c_int) -> *mut c_char;
-        pub fn regun_stream_free(stream: *mut c_void);
-        pub fn regun_stream_follow_current(stream: *mut c_void) -> *mut c_char;
-        pub fn regun_stream_join_current(stream: *mut c_void) -> *mut c_char;
-        pub fn regun_event_new(
-            result: *mut *mut c_void,
-            device: c_int,
-            stream: *mut c_void,
-            timed: bool,
-        ) -> *mut c_char;
-        pub fn regun_event_reached(result: *mut bool, event: *mut c_void) -> *mut c_char;
-        pub fn regun_event_wait(event: *mut c_void) -> *mut c_char;
-        pub fn regun_event_seconds_since(result: *mut f64, event: *mut c_void, earlier: *mut c_void) -> *mut c_char;
-        pub fn regun_event_free(event: *mut c_void);
-    }
-}
 
 /// The shim's number of a device.
 fn index_of(device: Device) -> c_int {
@@ -41,13 +21,13 @@ fn index_of(device: Device) -> c_int {
     }
 }
 
-/// Makes `device` the one that this thread uses where nothing else is said.
+/// Makes `device` the default device of this thread.
 pub fn set_device(device: Device) -> Result<()> {
     // SAFETY: no pointers; libtorch checks the index.
     check(unsafe { ffi::regun_set_device(index_of(device)) })
 }
 
-/// A stream beside the current one.
+/// A stream beside the current one, for collectives.
 pub struct CommStream {
     device: Device,
     stream: *mut c_void,
@@ -60,41 +40,42 @@ unsafe impl Send for CommStream {}
 unsafe impl Sync for CommStream {}
 
 impl CommStream {
+    /// A stream of high priority on `device`.
     pub fn new(device: Device) -> Result<Self> {
         let (mut stream, mut handle) = (ptr::null_mut(), ptr::null_mut());
-        // SAFETY: the shim writes a new stream and its handle where it succeeds.
+        // SAFETY: the shim writes a new stream and its handle if it succeeds.
         check(unsafe { ffi::regun_stream_new(&mut stream, &mut handle, index_of(device)) })?;
         Ok(CommStream { device, stream, handle })
     }
 
-    /// Its `cudaStream_t`; null on a CPU. libtorch owns it, for good.
+    /// Its `cudaStream_t`; null on a CPU. libtorch owns it and never frees it.
     pub fn handle(&self) -> *mut c_void {
         self.handle
     }
 
-    /// Work given to it from now on waits for all that this thread's current stream was given so far.
+    /// Later work on this stream waits for all work that this thread's current stream holds now.
     pub fn follow_current(&self) -> Result<()> {
         // SAFETY: a live stream of the shim.
         check(unsafe { ffi::regun_stream_follow_current(self.stream) })
     }
 
-    /// Work given to this thread's current stream from now on waits for all that this one was given so far.
+    /// Later work on this thread's current stream waits for all work that this stream holds now.
     pub fn join_current(&self) -> Result<()> {
         // SAFETY: a live stream of the shim.
         check(unsafe { ffi::regun_stream_join_current(self.stream) })
     }
 
-    /// Whether what it is given goes into a CUDA graph instead of running.
+    /// Whether its work goes into a CUDA graph instead of running.
     pub fn is_capturing(&self) -> bool {
         !self.handle.is_null() && driver::is_capturing(self.handle)
     }
 
-    /// The end of all that it was given so far. Not while it [is capturing](Self::is_capturing).
+    /// An event at the present end of this stream. Not allowed while it [is capturing](Self::is_capturing).
     pub fn event(&self) -> Result<Event> {
         Event::new(self.device, self.stream, false)
     }
 
-    /// The same, for [`Event::seconds_since`].
+    /// Like [`event`](Self::event), and usable with [`Event::seconds_since`].
     pub fn timed_event(&self) -> Result<Event> {
         Event::new(self.device, self.stream, true)
     }
@@ -107,31 +88,31 @@ impl Drop for CommStream {
     }
 }
 
-/// A point in the work of a device.
+/// A point in the work of a device (`cudaEvent_t`).
 pub struct Event(*mut c_void);
 
-// SAFETY: CUDA's functions on events may be called from any thread; a event has one owner.
+// SAFETY: CUDA's functions on events may be called from any thread; an event has one owner.
 unsafe impl Send for Event {}
 
 impl Event {
-    /// The end of all that this thread's current stream of `device` was given so far.
+    /// An event at the present end of this thread's current stream of `device`.
     pub fn now(device: Device) -> Result<Self> {
         Self::new(device, ptr::null_mut(), false)
     }
 
-    /// The same, for [`Event::seconds_since`].
+    /// Like [`now`](Self::now), and usable with [`Event::seconds_since`].
     pub fn timed_now(device: Device) -> Result<Self> {
         Self::new(device, ptr::null_mut(), true)
     }
 
     fn new(device: Device, stream: *mut c_void, timed: bool) -> Result<Self> {
         let mut event = ptr::null_mut();
-        // SAFETY: a live stream of the shim on this device, or null; the shim writes a new event where it succeeds.
+        // SAFETY: a live stream of the shim on this device, or null; the shim writes a new event if it succeeds.
         check(unsafe { ffi::regun_event_new(&mut event, index_of(device), stream, timed) })?;
         Ok(Event(event))
     }
 
-    /// Whether the device has come here; does not wait.
+    /// Whether the device has reached the event. Does not wait.
     pub fn reached(&self) -> Result<bool> {
         let mut reached = false;
         // SAFETY: a live event of the shim.
@@ -139,17 +120,17 @@ impl Event {
         Ok(reached)
     }
 
-    /// Waits until the device has come here.
+    /// Waits until the device has reached the event.
     pub fn wait(&self) -> Result<()> {
         // SAFETY: a live event of the shim.
         check(unsafe { ffi::regun_event_wait(self.0) })
     }
 
-    /// The time that the device took from `earlier` to here, in seconds. Both are timed, of the same device, and
+    /// The time from `earlier` to this event on the device, in seconds. Both events are timed, of the same device, and
     /// [reached](Self::reached).
     pub fn seconds_since(&self, earlier: &Event) -> Result<f64> {
         let mut seconds = 0.0;
-        // SAFETY: live marks of the shim.
+        // SAFETY: live events of the shim.
         check(unsafe { ffi::regun_event_seconds_since(&mut seconds, self.0, earlier.0) })?;
         Ok(seconds)
     }

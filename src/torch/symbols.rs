@@ -1,6 +1,6 @@
 //! Tables of C functions from libraries that are opened at run time.
 
-/// Declares a struct of C functions and `load`, which looks all of them up. What is missing is named.
+/// Declares a struct of C functions and its `load`, which looks all of them up.
 macro_rules! symbol_table {
     ($(#[$doc:meta])* $visibility:vis struct $table:ident {
         $($field:ident = $symbol:literal: fn($($argument:ty),*) -> $result:ty;)*
@@ -13,7 +13,7 @@ macro_rules! symbol_table {
         }
 
         impl $table {
-            /// The functions of `library`, or the name of the first that it lacks.
+            /// The functions of `library`, or the name of the first one that is missing.
             ///
             /// # Safety
             /// The library's functions of these names have these signatures.
@@ -30,7 +30,7 @@ macro_rules! symbol_table {
 
 pub(crate) use symbol_table;
 
-/// What the loader says of a library that it cannot open.
+/// The loader's reason why it cannot open a library.
 pub(crate) fn reason(error: &libloading::Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }

@@ -14,7 +14,7 @@ extern "C" {
 
 char *regun_vmap_push(int64_t *level, int64_t batch_size) {
   return guarded([&] {
-    // libtorch warns where it goes through the samples one by one (nll_loss is such an operation): nothing to act on.
+    // libtorch warns about operations that it runs sample by sample (nll_loss is one). The warning is of no use here.
     functorch::setVmapFallbackWarningEnabled(false);
     *level = functorch::initAndPushDynamicLayer(functorch::TransformType::Vmap, c10::SymInt(batch_size),
                                                 functorch::RandomnessType::Error);

@@ -5,11 +5,13 @@ use std::ptr;
 
 use tch::Tensor;
 
-use super::{check, ffi, raw};
+use super::error::check;
+use super::ffi;
+use super::pointers::raw;
 use crate::error::Result;
 
-/// While it lives, libtorch's operations on this thread understand the tensors that [`Vmap::samples`] makes. Ends when
-/// dropped; levels inside one another end in reverse order.
+/// A vmap level. While it lives, libtorch's operations on this thread accept the tensors that [`Vmap::samples`] returns.
+/// Ends when dropped; nested levels end in reverse order.
 #[derive(Debug)]
 pub struct Vmap {
     level: i64,
@@ -18,24 +20,25 @@ pub struct Vmap {
 }
 
 impl Vmap {
-    /// For `samples` samples. Random operations inside are an error: samples could not be told apart.
+    /// Begins a level of `samples` samples. Random operations inside are an error: it is not defined
+    /// whether samples share their random numbers.
     pub fn new(samples: i64) -> Result<Self> {
         let mut level = 0;
-        // SAFETY: the shim writes the number of the level that it has begun.
+        // SAFETY: the shim writes the number of the new level.
         check(unsafe { ffi::regun_vmap_push(&mut level, samples) })?;
         Ok(Vmap { level, not_send: PhantomData })
     }
 
-    /// A tensor [n, ...], seen inside as [...]: one for each sample.
+    /// Wraps a tensor [n, ...]: operations inside the level see it as [...], one for each sample.
     pub fn samples(&self, tensor: &Tensor) -> Result<Tensor> {
         let mut result = ptr::null_mut();
-        // SAFETY: live tensor; the shim writes a new tensor to `result` where it succeeds.
+        // SAFETY: live tensor; the shim writes a new tensor to `result` if it succeeds.
         check(unsafe { ffi::regun_vmap_wrap(&mut result, raw(tensor), self.level) })?;
-        // SAFETY: that new tensor, which nobody else owns.
+        // SAFETY: that new tensor, which has no other owner.
         Ok(unsafe { Tensor::from_ptr(result) })
     }
 
-    /// The way back: what is [...] inside, as [n, ...]. An error where it does not depend on the sample.
+    /// Unwraps a tensor that is [...] inside the level into [n, ...]. An error if it does not depend on the sample.
     pub fn joined(&self, tensor: &Tensor) -> Result<Tensor> {
         let mut result = ptr::null_mut();
         // SAFETY: as in `samples`.
@@ -47,7 +50,7 @@ impl Vmap {
 
 impl Drop for Vmap {
     fn drop(&mut self) {
-        // SAFETY: ends the level that `new` began on this thread. There would be nobody to tell of a failure.
+        // SAFETY: ends the level that `new` began on this thread. A destructor cannot return an error.
         let _ = check(unsafe { ffi::regun_vmap_pop() });
     }
 }
@@ -76,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_sample_is_refused() {
+    fn a_tensor_without_samples_is_refused() {
         let vmap = Vmap::new(2).unwrap();
         let error = vmap.joined(&Tensor::from(1.0)).unwrap_err();
         assert!(error.to_string().contains("same for all samples"), "{error}");

@@ -21,7 +21,7 @@ use super::trainer::Trainer;
 use super::update::Done;
 use crate::config::schema::CudaGraphMode;
 use crate::data::Batch;
-use crate::distributed::{Counts, World};
+use crate::distributed::{WorkCounts, World};
 use crate::error::{Error, ErrorKind, Result};
 use crate::torch::CudaGraph;
 
@@ -69,7 +69,7 @@ struct CapturedStep {
     /// None only with [`Launcher::Rerun`].
     graph: Option<CudaGraph>,
     done: Done,
-    counts: Counts,
+    counts: WorkCounts,
 }
 
 impl GraphCapture {
@@ -84,7 +84,7 @@ impl GraphCapture {
             _ if FAILED.load(Ordering::Relaxed) => Some("an earlier recording failed"),
             _ if !CudaGraph::is_available() => Some("this libtorch has no CUDA graphs"),
             _ if trainer.model.architecture().draws_at_random() => Some("the network leaves out branches at random"),
-            _ if !trainer.world.is_queued() => Some("the sums over the ranks go through the host"),
+            _ if !trainer.world.is_asynchronous() => Some("the sums over the ranks go through the host"),
             _ if trainer.world.overlap()?.is_some() => Some("launch.trace_sums=true takes the time of single sums"),
             Some((.., weight)) if weight.f_kind()? != tch::Kind::Float => Some("the weights are not float32"),
             _ => None,
@@ -186,7 +186,7 @@ impl CapturedSteps {
         step: &mut StepFn<'_>,
     ) -> Result<CapturedStep> {
         let inputs = inputs.iter().map(copy).collect::<Vec<_>>();
-        let (made, counts) = world.counting(|| match self.launcher {
+        let (made, counts) = world.count_during(|| match self.launcher {
             Launcher::Cuda(index) => {
                 let shares = self.kept.iter().find_map(|step_graph| step_graph.graph.as_ref());
                 CudaGraph::capture(index, shares, || step(&inputs)).map(|(graph, done)| (Some(graph), done))
@@ -205,7 +205,7 @@ impl CapturedStep {
         for (place, input) in self.inputs.iter_mut().zip(inputs) {
             load(place, input)?;
         }
-        world.count_again(&self.counts);
+        world.add_counts(&self.counts);
         self.launch(step)
     }
 

@@ -69,7 +69,7 @@ impl<'p> PhaseRun<'p> {
                 let place = Place { phase: self.number, pass: pass.name, epoch, micro_steps: self.micro_steps };
                 let (inputs, step_images) = self.draw(trainer, method, &loaders, place, micro)?;
                 self.micro_steps += inputs.len() as u64;
-                trainer.world.enter_step(format!(
+                trainer.world.set_current_step(format!(
                     "{}, epoch {}, step {}",
                     trainer.settings.purpose,
                     epoch + 1,
@@ -78,7 +78,7 @@ impl<'p> PhaseRun<'p> {
                 let done = self.capture.run(trainer.world, pass.name, recording, &inputs, &mut |inputs| {
                     self.updater.step(trainer, method, &mut self.meter, place, inputs)
                 })?;
-                trainer.world.step_is_queued()?;
+                trainer.world.watch_queued_step()?;
                 self.meter.count(&done.counts);
                 images += step_images;
                 let outcome = HostCopy::start(&done.outcome)?;
@@ -129,7 +129,9 @@ impl<'p> PhaseRun<'p> {
                 if loader.ends_pass() {
                     images += batch.global.len();
                 }
-                trainer.world.tally(&format!("{}/{}", trainer.settings.purpose, loader.name()), batch.shard.len());
+                trainer
+                    .world
+                    .count_images(&format!("{}/{}", trainer.settings.purpose, loader.name()), batch.shard.len());
                 batches.push((loader.name(), batch));
             }
             let mut input = MicroStep { batches, drawn: Drawn::default() };

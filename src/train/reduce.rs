@@ -22,7 +22,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::models::State;
 use crate::optim::FlatParams;
 use crate::optim::{Bucket, BucketSizes, Param};
-use crate::torch::{AccumulationHook, GradSums};
+use crate::torch::{AccumulationHook, GradAccumulator};
 
 /// How gradients travel.
 #[derive(Debug, Clone, Copy)]
@@ -63,7 +63,7 @@ enum Stage {
 struct Sums {
     world: World,
     /// Takes the gradients of each bucket's parameters into the gradient buffers.
-    grads: Vec<GradSums>,
+    grads: Vec<GradAccumulator>,
     /// Views of the gradient buffers.
     buckets: Vec<Tensor>,
     /// What travels in their place, where they are compressed.
@@ -100,7 +100,7 @@ impl Reducer {
         let compressed = compression.map(|Compression::Bf16| buckets.iter().map(narrow).collect::<Result<_>>());
         let sums = Arc::new(Mutex::new(Sums {
             world: world.clone(),
-            grads: params.grad_sums().iter().map(GradSums::shallow_clone).collect(),
+            grads: params.grad_accumulators().iter().map(GradAccumulator::shallow_clone).collect(),
             buckets,
             compressed: compressed.transpose()?,
             sizes: layout.buckets().iter().map(|bucket| bucket.num_params).collect(),

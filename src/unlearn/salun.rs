@@ -150,7 +150,7 @@ fn saliency(trainer: &Trainer<'_>) -> Result<Saliency> {
         let gradients = Tensor::f_run_backward(&[loss], &weights, false, false)?;
         let gradients = gradients.iter().map(|gradient| gradient.f_flatten(0, -1)).collect::<Result<Vec<_>, _>>()?;
         let _ = sum.f_add_(&Tensor::f_cat(&gradients, 0)?)?;
-        world.tally(&format!("{}/saliency", settings.purpose), batch.len());
+        world.count_images(&format!("{}/saliency", settings.purpose), batch.len());
     }
     world.all_reduce(&mut sum)?;
     Ok(Saliency { values: (sum / samples.len().max(1) as f64).abs(), params })

@@ -73,7 +73,7 @@ impl Scrub {
     fn teacher_probabilities(&self, step: &Step<'_>, batch: &Batch) -> Result<Tensor> {
         let no_teacher = || Error::new(ErrorKind::Bug, "SCRUB trains before its teacher is made");
         let teacher = self.teacher.as_ref().ok_or_else(no_teacher)?;
-        step.world.tally(&format!("{}/teacher", step.purpose), batch.shard.len());
+        step.world.count_images(&format!("{}/teacher", step.purpose), batch.shard.len());
         let logits = no_grad(|| match self.trains_teacher(step.epoch) {
             true => step.train_teacher(teacher, batch),
             false => step.eval_other(teacher, &batch.images),

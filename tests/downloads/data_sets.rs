@@ -7,7 +7,7 @@ use std::time::Duration;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use regun::data::archives::{Archive, CIFAR10, CIFAR100, TINY_IMAGENET};
-use regun::distributed::{World, launch};
+use regun::distributed::{World, launch, process};
 use regun::error::ErrorKind;
 use regun::fetch::unpack::{ArchiveContents, ArchiveFormat};
 use regun::fetch::{Checksum, Remote, RetryPolicy};
@@ -71,7 +71,7 @@ fn an_absent_set_is_downloaded_and_unpacked_once() {
     archive.provide(&data_dir, None, false, &RetryPolicy::default()).unwrap();
     let error = archive.provide(dir.path(), None, false, &RetryPolicy::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Missing);
-    assert!(error.message().contains(&format!("{} does not see it", launch::host())), "{error}");
+    assert!(error.message().contains(&format!("{} does not see it", process::host())), "{error}");
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn rank_downloading() {
     regun::log::init(0, world.is_root());
     let (own, root) = (folder.join(format!("of_rank_{}", world.rank())), world.is_root());
     if let Err(error) = world.root_first(|| archive(&url, &sum).provide(&own, None, root, &RetryPolicy::default())) {
-        launch::fail(&error);
+        process::fail(&error);
     }
     world.barrier().unwrap();
 }
@@ -193,7 +193,7 @@ fn one_rank_downloads_and_the_others_wait_without_a_time_limit() {
     let output = run_as_ranks("data_sets::rank_downloading", 2, folder.path());
     let text = said(&output);
     assert_eq!(output.status.code(), Some(3), "{text}");
-    let unseen = format!("but {} does not see it there", launch::host());
+    let unseen = format!("but {} does not see it there", process::host());
     assert!(text.contains("rank 1 of 2 on ") && text.contains(&unseen), "{text}");
     assert_eq!(server.ranges(), [None, None], "one for the weights, one for the archive\n{text}");
     assert!(folder.path().join("of_rank_0/some-images/1.bin").exists() && !folder.path().join("of_rank_1").exists());

@@ -1,13 +1,15 @@
 // A stand-in for libnccl.so.2 in tests: the functions of nccl.h that regun calls, on host memory, between processes of
 // one machine. Ranks meet in a file of $FAKE_NCCL_DIR that is mapped into all of them; the unique id is its name.
 //
-// As with the real one's blocking=1, start and end return when all ranks have come there. Collectives are done when
+// As with the real library's blocking=1, start and end return when all ranks have called them. Collectives are done when
 // they return. Sums of 16-bit floats run in float32 in rank order and are rounded once.
 //
-// Each call is noted in $FAKE_NCCL_DIR/calls.<pid>. What goes wrong is told by $FAKE_NCCL_FAULT:
-//   init_hangs:R      rank R never joins          async_error:N     fails some time after the N-th collective (from 1)
-//   stuck:N           the N-th collective is never done             call_error:N   the N-th collective is refused
-// Compiled with -DWITHOUT_FINALIZE it lacks a function, with -DVERSION=... it is another version.
+// Each call is logged in $FAKE_NCCL_DIR/calls.<pid>. $FAKE_NCCL_FAULT chooses a fault:
+//   init_hangs:R      rank R never joins
+//   async_error:N     an error some time after the N-th collective (from 1)
+//   stuck:N           the N-th collective never returns
+//   call_error:N      the N-th collective returns an error
+// -DWITHOUT_FINALIZE leaves a function out, -DVERSION=... changes the version.
 
 #include <fcntl.h>
 #include <sched.h>
@@ -48,14 +50,14 @@ static const char *environment(const char *name, const char *otherwise) {
   return value ? value : otherwise;
 }
 
-// Returns when all ranks have come.
-static void meet(atomic_int *come, int ranks) {
-  atomic_fetch_add(come, 1);
-  while (atomic_load(come) < ranks)
+// Returns when all ranks have called it.
+static void meet(atomic_int *arrived, int ranks) {
+  atomic_fetch_add(arrived, 1);
+  while (atomic_load(arrived) < ranks)
     sched_yield();
 }
 
-static void note(const char *call) {
+static void log_call(const char *call) {
   char path[4096], line[256];
   snprintf(path, sizeof path, "%s/calls.%d", environment("FAKE_NCCL_DIR", "."), (int)getpid());
   int file = open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
@@ -64,11 +66,11 @@ static void note(const char *call) {
   close(file);
 }
 
-// The number that belongs to this fault; -1 where another one is asked for, or none.
+// The number of this fault in $FAKE_NCCL_FAULT; -1 if that holds another fault or none.
 static int fault(const char *name) {
-  const char *asked = environment("FAKE_NCCL_FAULT", "");
+  const char *chosen = environment("FAKE_NCCL_FAULT", "");
   size_t length = strlen(name);
-  return strncmp(asked, name, length) == 0 && asked[length] == ':' ? atoi(asked + length + 1) : -1;
+  return strncmp(chosen, name, length) == 0 && chosen[length] == ':' ? atoi(chosen + length + 1) : -1;
 }
 
 int ncclGetVersion(int *version) {
@@ -77,15 +79,15 @@ int ncclGetVersion(int *version) {
 }
 
 int ncclGetUniqueId(UniqueId *id) {
-  note("ncclGetUniqueId");
-  static int made;
+  log_call("ncclGetUniqueId");
+  static int count;
   memset(id, 0, sizeof *id);
-  snprintf(id->name, sizeof id->name, "nccl.%d.%d", (int)getpid(), made++);
+  snprintf(id->name, sizeof id->name, "nccl.%d.%d", (int)getpid(), count++);
   return SUCCESS;
 }
 
 int ncclCommInitRankConfig(Comm **result, int ranks, UniqueId id, int rank, Config *config) {
-  note("ncclCommInitRankConfig");
+  log_call("ncclCommInitRankConfig");
   if (config->magic != 0xcafebeef || config->size != sizeof(Config) || config->blocking != 1 || ranks > MAX_RANKS)
     return INVALID_ARGUMENT;
   char path[4096];
@@ -109,7 +111,7 @@ int ncclCommGetAsyncError(Comm *comm, int *state) {
   *state = SUCCESS;
   static struct timespec failed;
   if (fault("async_error") > 0 && comm->collectives >= fault("async_error")) {
-    // Not at once: the call that fails has returned by then.
+    // Some time later, when the failing call has returned.
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     if (failed.tv_sec == 0)
@@ -122,7 +124,7 @@ int ncclCommGetAsyncError(Comm *comm, int *state) {
 
 #ifndef WITHOUT_FINALIZE
 int ncclCommFinalize(Comm *comm) {
-  note("ncclCommFinalize");
+  log_call("ncclCommFinalize");
   meet(&comm->shared->left, comm->ranks);
   comm->finalized = true;
   return SUCCESS;
@@ -130,7 +132,7 @@ int ncclCommFinalize(Comm *comm) {
 #endif
 
 int ncclCommDestroy(Comm *comm) {
-  note("ncclCommDestroy");
+  log_call("ncclCommDestroy");
   if (!comm->finalized)
     return INVALID_USAGE;
   munmap(comm->shared, sizeof(Shared));
@@ -205,7 +207,7 @@ static void sum_slots(Comm *comm, int dtype, void *to, size_t count) {
 }
 
 static int collective(Comm *comm, const char *name) {
-  note(name);
+  log_call(name);
   if (comm->finalized)
     return INVALID_USAGE;
   comm->collectives++;
@@ -214,7 +216,7 @@ static int collective(Comm *comm, const char *name) {
   return fault("call_error") == comm->collectives ? INTERNAL : SUCCESS;
 }
 
-// All ranks show a piece of theirs, then take what they need of the pieces.
+// All ranks copy a chunk of their data into their slots, then read the slots.
 #define IN_PIECES(size, STEPS)                                                                                         \
   for (size_t done = 0, piece; done < (size); done += piece) {                                                         \
     piece = (size) - done < SLOT ? (size) - done : SLOT;                                                               \

@@ -17,7 +17,7 @@ pub fn build(folder: &Path, flags: &[&str]) -> PathBuf {
     library
 }
 
-/// Runs the test `name` on `n` ranks over the stand-in, where `fault` happens.
+/// Runs the test `name` on `n` ranks over the stand-in with this `fault`.
 pub fn run_over_fake(name: &str, n: usize, folder: &Path, fault: &str) -> Output {
     let library = build(folder, &[]);
     let mut command = rank_command(name, n, folder);
@@ -25,7 +25,7 @@ pub fn run_over_fake(name: &str, n: usize, folder: &Path, fault: &str) -> Output
     finish(command)
 }
 
-/// The calls of each process to the library, in their order.
+/// Each process's calls to the library, in order.
 pub fn calls(folder: &Path) -> Vec<Vec<String>> {
     let files = folder.read_dir().unwrap().map(|entry| entry.unwrap().path());
     let logs = files.filter(|path| path.file_stem().is_some_and(|stem| stem == "calls"));

@@ -11,7 +11,8 @@ use regun::data::DeviceDataset;
 use regun::data::Part;
 use regun::data::split::SplitIndices;
 use regun::data::{Dataset, Images};
-use regun::distributed::{World, launch, placement};
+use regun::distributed::placement::{self, AcceleratorRequest, DeviceBound, DeviceRequest};
+use regun::distributed::{World, launch, process};
 use regun::models::batch_norm::BatchNorm;
 use regun::models::layout::{LayoutBuilder, StateLayout};
 use regun::models::{Forward, State, Statistics};
@@ -25,7 +26,7 @@ use crate::{GPU, PLAIN, assert_near, configure, gpu, train};
 
 /// Joins the ranks, all on the first GPU.
 fn join() -> (World, Device) {
-    launch::end_on_panic();
+    process::end_on_panic();
     let world = launch::start().unwrap();
     regun::log::init(0, world.is_root());
     world.configure(Duration::from_secs(60), false);
@@ -33,8 +34,13 @@ fn join() -> (World, Device) {
     PLAIN.apply().unwrap();
     let host = CString::new(format!("regun-rank-{}", world.rank())).unwrap();
     torch::default_environment(c"NCCL_HOSTID", &host).unwrap();
-    let config = configure("trainer.accelerator=gpu trainer.devices=[0] launch.share_gpus=true");
-    let device = placement::choose(&world, &config).unwrap();
+    let request = DeviceRequest {
+        accelerator: AcceleratorRequest::Gpu,
+        devices: DeviceBound::These(vec![0]),
+        share_gpus: true,
+        deterministic: false,
+    };
+    let device = placement::choose(&world, &request).unwrap();
     assert_eq!(device, GPU);
     assert_eq!(world.backend(), if world.size() == 1 { "solo" } else { "nccl" });
     (world, device)

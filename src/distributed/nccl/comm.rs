@@ -1,8 +1,8 @@
 //! A communicator that can be used from any thread, one call at a time.
 //!
-//! It is a blocking one, as PyTorch's are: that took its own non-blocking ones back because of hangs (2.7.1, pull
-//! request 154055). What may wait for other ranks outside of a collective, the start and the end, runs on a thread of
-//! its own with a limit instead; the watchdog's clock runs for collectives, the first of which may wait for others,
+//! The communicator is a blocking one, as PyTorch's are: PyTorch took its own non-blocking ones back because of hangs
+//! (2.7.1, pull request 154055). The start and the end may wait for other ranks outside of a collective, so they run on
+//! a thread of their own with a limit. Collectives run under the watchdog's clock; the first one may wait for others,
 //! too.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, mpsc};
@@ -11,24 +11,25 @@ use std::time::Duration;
 
 use tch::Device;
 
-use super::library::{Collective, Library};
-use super::raw::{Comm, Stream, UniqueId};
+use super::library::{NcclCollective, NcclLibrary};
+use super::raw::{CudaStream, NcclComm, UniqueId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::torch;
 
+/// This rank's member of a communicator.
 pub struct Communicator {
-    library: Arc<Library>,
+    library: Arc<NcclLibrary>,
     device: Device,
-    /// Locked during a call. None once it has ended.
+    /// Locked during a call. None after the end.
     comm: Mutex<Option<Owned>>,
 }
 
 /// The only handle on a communicator.
-struct Owned(Comm);
+struct Owned(NcclComm);
 
 impl Owned {
-    /// A closure that named the field would capture that alone, which is not `Send`.
-    fn into_raw(self) -> Comm {
+    /// A closure that uses the field captures the raw pointer alone, which is not `Send`; a call captures `self`.
+    fn into_raw(self) -> NcclComm {
         self.0
     }
 }
@@ -37,9 +38,9 @@ impl Owned {
 unsafe impl Send for Owned {}
 
 impl Communicator {
-    /// Joins `id` with `device`. An error when the others do not come within `limit`.
+    /// Joins the communicator `id` with `device`. An error if not all ranks join within `limit`.
     pub fn start(
-        library: &Arc<Library>,
+        library: &Arc<NcclLibrary>,
         id: UniqueId,
         (rank, ranks): (usize, usize),
         device: Device,
@@ -52,31 +53,30 @@ impl Communicator {
             Error::new(
                 ErrorKind::Peer,
                 format!(
-                    "NCCL's start did not come to its end within {limit:.1} s: another rank is lost or stuck, or cannot \
-                     be reached"
+                    "NCCL did not start within {limit:.1} s: another rank is lost or stuck, or cannot be reached"
                 ),
             )
             .hint(
-                "see what it waits for with NCCL_DEBUG=INFO; NCCL_SOCKET_IFNAME chooses the network, \
-                 launch.timeout_seconds the limit",
+                "NCCL_DEBUG=INFO shows the connections; NCCL_SOCKET_IFNAME chooses the network, launch.timeout_seconds the \
+                 limit",
             )
         })?;
         Ok(Communicator { library: Arc::clone(library), device, comm: Mutex::new(Some(comm)) })
     }
 
-    /// Gives a collective to `stream`; when this returns it is there, but need not be done.
+    /// Enqueues a collective on `stream`. Returns before the collective is done.
     ///
     /// # Safety
-    /// As [`Library::launch`], but for the communicator.
-    pub unsafe fn launch(&self, collective: Collective, stream: Stream) -> Result<()> {
-        let comm = self.turn();
+    /// As for [`NcclLibrary::launch`], except for the communicator.
+    pub unsafe fn launch(&self, collective: NcclCollective, stream: CudaStream) -> Result<()> {
+        let comm = self.lock();
         let Some(Owned(comm)) = &*comm else { return Err(ended()) };
-        // SAFETY: live, and this thread has the turn; the rest says the caller.
+        // SAFETY: live, and this thread holds the lock; the caller vouches for the rest.
         unsafe { self.library.launch(collective, *comm, stream) }
     }
 
-    /// An error if something failed since the last call. Says nothing while another thread is in a call, which fails
-    /// itself.
+    /// An error if a collective failed since the last call. Does nothing while another thread is in a call, which returns
+    /// the error itself.
     pub fn check(&self) -> Result<()> {
         let comm = match self.comm.try_lock() {
             Ok(comm) => comm,
@@ -84,17 +84,18 @@ impl Communicator {
             Err(TryLockError::WouldBlock) => return Ok(()),
         };
         let Some(Owned(comm)) = &*comm else { return Ok(()) };
-        // SAFETY: live, and this thread has the turn.
+        // SAFETY: live, and this thread holds the lock.
         unsafe { self.library.check_async_error(*comm) }
     }
 
-    /// The orderly end, on all ranks together: what was launched is done. An error when it takes longer than `limit`.
+    /// Ends the communicator, on all ranks together, after all launched collectives. An error if it takes longer than
+    /// `limit`.
     pub fn finish(&self, limit: Duration) -> Result<()> {
-        let comm = self.turn().take().ok_or_else(ended)?;
+        let comm = self.lock().take().ok_or_else(ended)?;
         let library = Arc::clone(&self.library);
         let finish = move || {
             let comm = comm.into_raw();
-            // SAFETY: live, and nobody else finds it any more.
+            // SAFETY: live, and this thread has the only handle.
             unsafe { library.finalize(comm).and_then(|()| library.destroy(comm)) }
         };
         within(limit, self.device, finish)?.ok_or_else(|| {
@@ -102,7 +103,7 @@ impl Communicator {
         })
     }
 
-    fn turn(&self) -> MutexGuard<'_, Option<Owned>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Owned>> {
         self.comm.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -111,8 +112,8 @@ fn ended() -> Error {
     Error::new(ErrorKind::Bug, "NCCL's communicator has ended")
 }
 
-/// What `work` comes to on a thread of its own, whose device is `device`; none where that takes longer than `limit`,
-/// and goes on.
+/// Runs `work` on a thread of its own with `device` as the current one, and returns its result. None if it takes longer
+/// than `limit`; then the thread goes on.
 fn within<T: Send + 'static>(
     limit: Duration,
     device: Device,

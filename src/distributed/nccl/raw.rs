@@ -1,33 +1,33 @@
-//! The functions and types of `nccl.h` that we call, as they are in the library. Raw pointers, C integers.
+//! The functions and types of `nccl.h` that we use, with raw pointers and C integers.
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
 
 use crate::torch::symbols::symbol_table;
 
 /// `ncclComm_t`.
-pub type Comm = *mut c_void;
+pub type NcclComm = *mut c_void;
 /// `cudaStream_t`.
-pub type Stream = *mut c_void;
+pub type CudaStream = *mut c_void;
 
 /// `ncclUniqueId`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct UniqueId(pub [u8; 128]);
 
-/// `ncclConfig_t` of NCCL 2.14, the first that had one. Later versions take the fields that it lacks for unset: they
-/// look at `size` and `version`.
+/// `ncclConfig_t` of NCCL 2.14, the first version with this struct. Later versions read `size` and `version`, and treat
+/// their additional fields as unset.
 #[repr(C)]
-pub struct Config {
+pub struct NcclConfig {
     size: usize,
     magic: c_uint,
     version: c_uint,
     blocking: c_int,
 }
 
-impl Config {
-    /// Calls on the communicator return when what they launch is in its stream.
+impl NcclConfig {
+    /// For a blocking communicator: a call returns once its work is enqueued on the stream.
     pub fn blocking() -> Self {
-        Config { size: size_of::<Config>(), magic: 0xcafe_beef, version: 21400, blocking: 1 }
+        NcclConfig { size: size_of::<NcclConfig>(), magic: 0xcafe_beef, version: 21400, blocking: 1 }
     }
 }
 
@@ -46,19 +46,19 @@ pub const BFLOAT16: c_int = 9;
 pub const SUM: c_int = 0;
 
 symbol_table! {
-    /// Signatures as in `nccl.h` of 2.14 to 2.28.
-    pub struct Table {
+    /// NCCL's functions, with the signatures of `nccl.h` of 2.14 to 2.28.
+    pub struct NcclTable {
         get_version = "ncclGetVersion": fn(*mut c_int) -> c_int;
         get_unique_id = "ncclGetUniqueId": fn(*mut UniqueId) -> c_int;
-        init = "ncclCommInitRankConfig": fn(*mut Comm, c_int, UniqueId, c_int, *mut Config) -> c_int;
-        finalize = "ncclCommFinalize": fn(Comm) -> c_int;
-        destroy = "ncclCommDestroy": fn(Comm) -> c_int;
-        async_error = "ncclCommGetAsyncError": fn(Comm, *mut c_int) -> c_int;
+        init = "ncclCommInitRankConfig": fn(*mut NcclComm, c_int, UniqueId, c_int, *mut NcclConfig) -> c_int;
+        finalize = "ncclCommFinalize": fn(NcclComm) -> c_int;
+        destroy = "ncclCommDestroy": fn(NcclComm) -> c_int;
+        async_error = "ncclCommGetAsyncError": fn(NcclComm, *mut c_int) -> c_int;
         error_string = "ncclGetErrorString": fn(c_int) -> *const c_char;
-        last_error = "ncclGetLastError": fn(Comm) -> *const c_char;
-        all_reduce = "ncclAllReduce": fn(*const c_void, *mut c_void, usize, c_int, c_int, Comm, Stream) -> c_int;
-        reduce = "ncclReduce": fn(*const c_void, *mut c_void, usize, c_int, c_int, c_int, Comm, Stream) -> c_int;
-        broadcast = "ncclBroadcast": fn(*const c_void, *mut c_void, usize, c_int, c_int, Comm, Stream) -> c_int;
-        all_gather = "ncclAllGather": fn(*const c_void, *mut c_void, usize, c_int, Comm, Stream) -> c_int;
+        last_error = "ncclGetLastError": fn(NcclComm) -> *const c_char;
+        all_reduce = "ncclAllReduce": fn(*const c_void, *mut c_void, usize, c_int, c_int, NcclComm, CudaStream) -> c_int;
+        reduce = "ncclReduce": fn(*const c_void, *mut c_void, usize, c_int, c_int, c_int, NcclComm, CudaStream) -> c_int;
+        broadcast = "ncclBroadcast": fn(*const c_void, *mut c_void, usize, c_int, c_int, NcclComm, CudaStream) -> c_int;
+        all_gather = "ncclAllGather": fn(*const c_void, *mut c_void, usize, c_int, NcclComm, CudaStream) -> c_int;
     }
 }

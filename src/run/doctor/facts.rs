@@ -5,8 +5,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::config::schema::Config;
-use crate::distributed::nccl::Library;
-use crate::distributed::{World, launch};
+use crate::distributed::nccl::NcclLibrary;
+use crate::distributed::{World, launch, process};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::check_writable;
 use crate::memory::HostMemory;
@@ -54,7 +54,7 @@ impl Facts {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let folders = [&config.paths.cache_dir, &config.paths.outputs_dir];
         Facts {
-            host: launch::host(),
+            host: process::host(),
             regun: env!("CARGO_PKG_VERSION").into(),
             libtorch: torch::version(),
             mpi: (world.size() > 1).then(launch::mpi_version),
@@ -63,7 +63,7 @@ impl Facts {
             cores,
             threads: tch::get_num_threads().max(1) as usize,
             gpus,
-            nccl: Library::find().map(|library| format!("{library:?}")).map_err(|error| error.message().to_owned()),
+            nccl: NcclLibrary::find().map(|library| format!("{library:?}")).map_err(|error| error.message().to_owned()),
             memory: memory.map(|memory| memory.total),
             memory_available: memory.map(|memory| memory.available),
             folders: folders.map(|folder| (folder.display().to_string(), trouble_with(folder))).into(),

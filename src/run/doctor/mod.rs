@@ -10,9 +10,9 @@ mod facts;
 use serde_json::json;
 use tch::Device;
 
+use super::devices::choose_device;
 use super::session::{Options, set_up_process};
 use super::{print, print_json};
-use crate::distributed::placement;
 use crate::error::{Error, Result};
 use checks::Status;
 use facts::Facts;
@@ -23,7 +23,7 @@ pub fn run(options: &Options, overrides: &[String]) -> Result<()> {
     set_up_process(config, world)?;
     let ranks = Facts::gather(world, config)?;
     // All ranks have a device, or all have the same error.
-    let device = placement::choose(world, config);
+    let device = choose_device(world, config);
     let reduced = all_reduce::measure(world, *device.as_ref().unwrap_or(&Device::Cpu))?;
     if !world.is_root() {
         return Ok(());

@@ -32,7 +32,7 @@ pub fn squared_gradient_sums(trainer: &Trainer<'_>, part: Part, microbatch: usiz
             for (sum, squares) in sums.iter_mut().zip(squared_gradients(model, &images, &labels)?) {
                 let _ = sum.f_add_(&squares)?;
             }
-            world.tally(&format!("{}/fisher/{}", settings.purpose, part.name()), batch.len());
+            world.count_images(&format!("{}/fisher/{}", settings.purpose, part.name()), batch.len());
         }
     }
     sums.iter_mut().try_for_each(|sum| world.all_reduce(sum))?;

@@ -140,7 +140,7 @@ pub fn select(trainer: &Trainer<'_>, settings: &Settings, plan: &Plan, loader: &
         let mut loss = loss.f_detach()?.f_to_kind(Kind::Double)?;
         trainer.world.all_reduce(&mut loss)?;
         last_loss = loss.f_double_value(&[])?;
-        trainer.world.tally(&format!("{}/snip", trainer.settings.purpose), batch.shard.len());
+        trainer.world.count_images(&format!("{}/snip", trainer.settings.purpose), batch.shard.len());
     }
     let total = total.ok_or_else(|| Error::usage("unlearn.pruning.prune_num=0: wanted at least one batch"))?;
     let saliency = joined(&leaves)?.f_abs()?.f_mul(&total)?;

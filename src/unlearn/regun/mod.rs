@@ -143,7 +143,7 @@ impl Method for ReGUn {
                 logits.f_index_select(0, &upload(&Tensor::f_from_slice(&rows)?, logits.device())?)?
             }
             None => {
-                step.world.tally(&format!("{}/heldout", step.purpose), indices.len());
+                step.world.count_images(&format!("{}/heldout", step.purpose), indices.len());
                 step.dataset.load_batch(Part::HeldOut, &indices, None)?.0
             }
         };

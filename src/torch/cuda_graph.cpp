@@ -1,9 +1,8 @@
-// What runs on a device while the host goes on: autocast regions, uploads, recorded graphs.
+// CUDA graphs.
 
 #include "guard.h"
 #include "shim.h"
 
-#include <ATen/autocast_mode.h>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
@@ -14,9 +13,9 @@
 
 namespace {
 
-// at::cuda::CUDAGraph, found in libtorch's CUDA part where that is loaded. Its header needs those of CUDA's compiler,
-// and linking to it would load a gigabyte into processes without a GPU. The full C++ names stand for the whole
-// signatures: a libtorch that has changed them is told apart, and counts as one without graphs.
+// at::cuda::CUDAGraph, looked up in libtorch's CUDA part if that is loaded. Its header needs CUDA's own headers, and
+// linking to it would load a gigabyte into processes without a GPU. The mangled C++ names contain the whole signatures:
+// a libtorch that has changed them counts as one without graphs.
 struct GraphClass {
   void (*construct)(void *graph, bool keep_graph);
   void (*destruct)(void *graph);
@@ -27,7 +26,7 @@ struct GraphClass {
   bool complete = false;
 
   static const GraphClass &get() {
-    // Asked anew until it is there: the library may be loaded later.
+    // Repeats the search until it succeeds: the library may be loaded later.
     static GraphClass found;
     if (!found.complete)
       found.find();
@@ -51,12 +50,13 @@ private:
   }
 };
 
-// cudaStreamCaptureModeThreadLocal: other threads (NCCL's, libtorch's backward pass) may do what would spoil a
-// recording of this one.
+// cudaStreamCaptureModeThreadLocal: calls of other threads (NCCL's, libtorch's backward pass) do not spoil a capture of
+// this thread.
 constexpr int THREAD_LOCAL = 1;
 
-// The default stream cannot be recorded. Always the same one: cuBLAS keeps a workspace for each that it ever met.
-c10::Stream recording_stream(c10::DeviceIndex index) {
+// CUDA cannot capture the default stream. All captures of a device use the same stream: cuBLAS keeps a workspace for
+// each stream that it ever served.
+c10::Stream capture_stream(c10::DeviceIndex index) {
   static std::map<c10::DeviceIndex, c10::Stream> streams;
   auto known = streams.find(index);
   if (known == streams.end()) {
@@ -75,68 +75,37 @@ struct RegunGraph {
   ~RegunGraph() { GraphClass::get().destruct(object); }
 
   c10::MempoolId_t pool;
-  // The object itself, some 200 bytes.
+  // Storage for the object, which needs some 200 bytes.
   alignas(64) unsigned char object[4096];
 };
 
 extern "C" {
 
-char *regun_enter_autocast(bool cuda, int dtype, RegunAutocast *before) {
-  return guarded([&] {
-    const auto type = cuda ? at::kCUDA : at::kCPU;
-    const auto wanted = static_cast<at::ScalarType>(dtype);
-    *before = {cuda, at::autocast::is_autocast_enabled(type),
-               static_cast<int>(at::autocast::get_autocast_dtype(type))};
-    at::autocast::set_autocast_enabled(type, wanted != at::kFloat);
-    if (wanted != at::kFloat)
-      at::autocast::set_autocast_dtype(type, wanted);
-    at::autocast::increment_nesting();
-  });
-}
-
-char *regun_leave_autocast(RegunAutocast before) {
-  return guarded([&] {
-    const auto type = before.cuda ? at::kCUDA : at::kCPU;
-    // Weights change after the outermost region: their casts are of no use any more.
-    if (at::autocast::decrement_nesting() == 0)
-      at::autocast::clear_cache();
-    at::autocast::set_autocast_enabled(type, before.enabled);
-    at::autocast::set_autocast_dtype(type, static_cast<at::ScalarType>(before.dtype));
-  });
-}
-
-char *regun_upload(Tensor *result, Tensor host, int device) {
-  return guarded([&] {
-    const c10::Device there(at::kCUDA, static_cast<c10::DeviceIndex>(device));
-    *result = new at::Tensor(host->pin_memory().to(there, host->scalar_type(), /*non_blocking=*/true));
-  });
-}
-
 bool regun_has_graphs(void) { return GraphClass::get().complete; }
 
-char *regun_capture_graph(RegunGraph **graph, int device, RegunGraph *shares, bool (*body)(void *), void *context) {
+char *regun_capture_graph(RegunGraph **graph, int device, RegunGraph *pool_of, bool (*body)(void *), void *context) {
   return guarded([&] {
     const GraphClass &graphs = GraphClass::get();
     TORCH_CHECK(graphs.complete, "this libtorch has no CUDA graphs, or its CUDA part is not loaded");
     const auto index = static_cast<c10::DeviceIndex>(device);
     const c10::impl::VirtualGuardImpl guard(at::kCUDA);
-    // What is recorded may read anything that is in flight now, and gets memory that nobody holds.
+    // The captured kernels may read results of work that is in flight now. The empty cache leaves them fresh memory.
     guard.synchronizeDevice(index);
     c10::getDeviceAllocator(at::kCUDA)->emptyCache();
-    auto made = std::make_unique<RegunGraph>(shares ? shares->pool : graphs.pool_handle());
-    c10::StreamGuard on_stream(recording_stream(index));
+    auto created = std::make_unique<RegunGraph>(pool_of ? pool_of->pool : graphs.pool_handle());
+    c10::StreamGuard on_stream(capture_stream(index));
     bool done = false;
     try {
-      graphs.capture_begin(made->object, made->pool, THREAD_LOCAL);
+      graphs.capture_begin(created->object, created->pool, THREAD_LOCAL);
       done = body(context);
-      graphs.capture_end(made->object);
+      graphs.capture_end(created->object);
     } catch (...) {
-      // The allocator may go on asking this object whether it still records: it is never freed.
-      made.release();
+      // The allocator may go on asking this object whether its capture is active, so it is never freed.
+      created.release();
       throw;
     }
     TORCH_CHECK(done, REGUN_CALLBACK_FAILED);
-    *graph = made.release();
+    *graph = created.release();
   });
 }
 

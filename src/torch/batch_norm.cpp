@@ -1,4 +1,4 @@
-// What batch normalisation over several ranks needs of each.
+// The parts of batch normalisation that SyncBatchNorm computes on each rank.
 
 #include "guard.h"
 #include "node.h"
@@ -25,7 +25,7 @@ using torch::autograd::SavedVariable;
 using torch::autograd::set_history;
 using torch::autograd::variable_list;
 
-// Values of which the statistics are computed in one go: in float64 they stay in a core's own cache.
+// Number of values per pass of the statistics: in float64 they fit a core's own cache.
 constexpr int64_t VALUES_PER_PART = 1 << 17;
 
 // [1 + 2 C] in float64: number of values per channel, their means, their sums of squared distances from the mean (M2).
@@ -44,7 +44,7 @@ at::Tensor moments_of(const at::Tensor &x) {
   for (int64_t start = 0; start < samples; start += step) {
     const int64_t length = std::min(step, samples - start);
     at::Tensor part = x.detach().narrow(0, start, length);
-    // A kernel for graphics cards is accurate in float32 already (Welford), one for processors is not.
+    // The GPU kernel is accurate in float32 (Welford), the CPU kernel is not.
     auto [part_mean, part_var] = at::batch_norm_update_stats(in_parts ? part.to(at::kDouble) : part, {}, {}, 0.0);
     const double n = static_cast<double>(length * sample_values / channels), total = count + n;
     at::Tensor delta = part_mean.to(at::kDouble) - mean;
@@ -70,8 +70,8 @@ struct ChannelMoments : Node {
     return moments;
   }
 
-  // One pass over x: a native affine map per channel, g_m2' (x - centre) + shift, which can itself be differentiated,
-  // also where there is no sample at all. The constant `centre` only keeps the numbers small; `shift` corrects for it.
+  // One pass over x: a native affine map per channel, g_m2' (x - centre) + shift. Autograd differentiates it, also for
+  // an empty batch. The constant `centre` only keeps the numbers small; `shift` corrects for it.
   variable_list apply(variable_list &&grads) override {
     const at::Tensor x = input.unpack(), g = defined_gradient(*this, grads);
     const int64_t channels = x.size(1);

@@ -1,0 +1,61 @@
+// Settings of the process; libtorch's version.
+
+#include "guard.h"
+#include "shim.h"
+
+#include <ATen/Context.h>
+#include <c10/util/env.h>
+#include <torch/version.h>
+
+#include <cstdlib>
+
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
+extern "C" {
+
+void regun_free_error(char *error) { free(error); }
+
+char *regun_set_numerics(RegunNumerics numerics) {
+  return guarded([&] {
+    at::Context &context = at::globalContext();
+    // cuBLAS is deterministic in a workspace of fixed size, and reads this when it starts.
+    if (numerics.deterministic)
+      c10::utils::set_env("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/false);
+    context.setDeterministicAlgorithms(numerics.deterministic, /*warn_only=*/false);
+    // Filling changes only reads of unwritten memory, and costs a pass over every new tensor.
+    context.setDeterministicFillUninitializedMemory(false);
+    context.setDeterministicCuDNN(numerics.deterministic);
+    context.setBenchmarkCuDNN(numerics.benchmark);
+    context.setAllowTF32CuBLAS(numerics.tf32);
+    context.setAllowTF32CuDNN(numerics.tf32);
+  });
+}
+
+char *regun_get_numerics(RegunNumerics *numerics) {
+  return guarded([&] {
+    const at::Context &context = at::globalContext();
+    numerics->deterministic = context.deterministicAlgorithms() && context.deterministicCuDNN() &&
+                              c10::utils::has_env("CUBLAS_WORKSPACE_CONFIG");
+    numerics->tf32 = context.allowTF32CuBLAS() && context.allowTF32CuDNN();
+    numerics->benchmark = context.benchmarkCuDNN();
+  });
+}
+
+const char *regun_torch_version(void) { return TORCH_VERSION; }
+
+char *regun_default_environment(const char *name, const char *value) {
+  return guarded([&] { c10::utils::set_env(name, value, /*overwrite=*/false); });
+}
+
+void regun_keep_freed_memory(void) {
+#ifdef __GLIBC__
+  mallopt(M_ARENA_MAX, 1);       // one pool for all threads
+  mallopt(M_MMAP_MAX, 0);        // large blocks come from it too
+  mallopt(M_TRIM_THRESHOLD, -1); // the pool never shrinks
+  mallopt(M_TOP_PAD, 64 << 20);
+#endif
+}
+
+} // extern "C"
