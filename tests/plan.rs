@@ -10,8 +10,7 @@ use regun::train::{Method, Observer, Phase, PhasePlan, StepReport, TrainSettings
 use regun::unlearn;
 use tch::{Device, Kind};
 
-/// 30 forget and 58 retain images in batches of 16, two micro-steps to an optimizer step: the last batch and the last
-/// step of a pass are small.
+/// Batches of 16, two micro-steps to an optimizer step. Sizes of the parts are no multiples of either.
 const SETUP: &str = "data=digits model=resnet20 data.debug_subset_size=150 data.batch_size=16 split.heldout_frac=0.2 \
     split.forget_frac=0.3 split.retain_frac=0.6 trainer.accumulate_grad_batches=2";
 
@@ -29,7 +28,7 @@ const VARIANTS: &[&str] = &[
     "unlearn=amun unlearn.trainer.max_epochs=1 unlearn.attack.steps=1 unlearn.attack.max_rounds=1",
     "unlearn=amun unlearn.use_weighted_loss=true unlearn.trainer.max_epochs=1 unlearn.attack.steps=1 \
      unlearn.attack.max_rounds=1",
-    "unlearn=lur unlearn.trainer.max_epochs=1",
+    "unlearn=lur unlearn.pruning.enabled=false unlearn.trainer.max_epochs=1",
     "unlearn=regun unlearn.trainer.max_epochs=2",
 ];
 
@@ -58,7 +57,11 @@ fn planned_steps_are_the_steps_of_the_run() {
         source::load(&base.data, source::LoadOptions { cache_dir: &base.paths.cache_dir, threads: 1 }).unwrap();
     let parts = split::split(&images.train.labels, &base.split).unwrap();
     let dataset = DeviceDataset::new(&images, parts, &base.data, Kind::Float, Device::Cpu).unwrap();
+    for part in [Part::Train, Part::Forget, Part::Retain] {
+        assert_ne!(dataset.indices(part).len() % 32, 0, "{part:?}: {}", dataset.indices(part).len());
+    }
     let architecture = build(&base.model.model).unwrap().into();
+    tch::set_num_threads(1);
     let world = World::solo();
 
     for method in unlearn::REGISTRY {
