@@ -1,7 +1,7 @@
-//! One forward pass over a part of the data.
+//! Runs a model over a part of the data in fixed batches.
 //!
-//! Whole batches of a fixed size are dealt to the ranks, so what a batch computes does not depend on how many ranks
-//! there are: gathered logits are equal to the last bit on any number of them.
+//! Batches have a fixed size, and each is computed by one rank as a whole. So a batch computes the same on any number of
+//! ranks, and the gathered rows are equal to the last bit.
 
 use tch::{Tensor, no_grad};
 
@@ -9,7 +9,8 @@ use crate::data::{DeviceDataset, Part};
 use crate::distributed::World;
 use crate::error::Result;
 
-/// Rows that `compute` makes of the images and labels that this rank is dealt, in order.
+/// Rows of the batches that this rank owns, in order. `compute` maps images [b, C, H, W] and labels int64 [b] to rows
+/// [b, D]. `what` is the name of the work in `run.json`, which counts the images.
 pub fn local_rows(
     world: &World,
     dataset: &DeviceDataset,
@@ -29,29 +30,29 @@ pub fn local_rows(
         }
     }
     if rows.is_empty() {
-        // No batch for this rank: no rows, but of the width and dtype that the others have.
+        // This rank owns no batch: no rows, but of the same width and dtype as on the other ranks.
         let (images, labels) = dataset.load_batch(part, &indices[..indices.len().min(1)], None)?;
         rows.push(no_grad(|| compute(&images, &labels))?.narrow(0, 0, 0));
     }
     Ok(Tensor::cat(&rows, 0))
 }
 
-/// Rows of all samples of a part, [n, D] in the order of its indices, on every rank.
+/// Rows of all samples of a part, [n, D] in the order of its indices, on every rank. A collective call.
 ///
-/// `compute` maps images [b, C, H, W] to rows [b, D], each of which depends on nothing but its image.
-pub fn rows_everywhere(
+/// `compute` maps images [b, C, H, W] to rows [b, D]. A row depends on its image alone.
+pub fn all_gather_rows(
     world: &World,
     dataset: &DeviceDataset,
     part: Part,
     mut compute: impl FnMut(&Tensor) -> Result<Tensor>,
 ) -> Result<Tensor> {
     let batch_size = dataset.eval_batch_size();
-    labelled_rows_everywhere(world, dataset, part, batch_size, "evaluate", |images, _| compute(images))
+    all_gather_labelled_rows(world, dataset, part, batch_size, "evaluate", |images, _| compute(images))
 }
 
-/// The same where rows depend on labels (int64 [b]) too, and the size of the dealt batches is the caller's choice.
-/// `what` is what the images are counted for in `run.json`.
-pub fn labelled_rows_everywhere(
+/// Like [`all_gather_rows`], for rows that depend on the labels (int64 [b]) too, and with a batch size of the caller's
+/// choice. `what` is the name of the work in `run.json`, which counts the images.
+pub fn all_gather_labelled_rows(
     world: &World,
     dataset: &DeviceDataset,
     part: Part,

@@ -6,8 +6,6 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
 use crate::config::schema::Config;
 
 /// Extension of the checkpoints and caches that we write.
@@ -24,19 +22,6 @@ pub struct Names {
     pub scheme: String,
     pub forget_frac: f64,
     pub seed: u64,
-}
-
-/// The settings that AMUN's adversarial set depends on, as far as its file name tells.
-#[derive(Debug, Clone, Copy, Deserialize)]
-pub struct Attack {
-    /// Radius of the first round's ball, as an L2 norm of normalised images.
-    pub epsilon_init: f64,
-    /// Gradient steps of a round.
-    pub steps: usize,
-    /// Length of a step, as a multiple of the radius.
-    pub step_factor: f64,
-    /// Rounds, each with twice the radius of the one before.
-    pub max_rounds: usize,
 }
 
 impl Names {
@@ -87,17 +72,10 @@ impl Names {
         self.cache_dir.join("eval").join(format!("{stem}_{}_cached_references.{extension}", self.seed))
     }
 
-    /// AMUN's adversarial images.
-    pub fn adversarial_set(&self, attack: &Attack, extension: &str) -> PathBuf {
-        self.cache_dir.join("adv_sets").join(format!(
-            "amun_adv_{}_seed{}_eps{}_steps{}_stepf{}_rounds{}.{extension}",
-            self.stem(&fraction(self.forget_frac)),
-            self.seed,
-            fraction(attack.epsilon_init),
-            attack.steps,
-            fraction(attack.step_factor),
-            attack.max_rounds
-        ))
+    /// AMUN's adversarial images. `attack` spells the settings of the attack.
+    pub fn adversarial_set(&self, attack: &str, extension: &str) -> PathBuf {
+        let stem = self.stem(&fraction(self.forget_frac));
+        self.cache_dir.join("adv_sets").join(format!("amun_adv_{stem}_seed{}_{attack}.{extension}", self.seed))
     }
 
     fn stem(&self, forget: &str) -> String {

@@ -9,10 +9,10 @@ use regun::data::{Batch, Part};
 use regun::error::Result;
 use regun::random::python::PythonRandom;
 use regun::train::supervised::Supervised;
-use regun::train::{Step, Trainer};
+use regun::train::{Step, TrainContext};
 use regun::unlearn::neggrad::NegGrad;
-use regun::unlearn::regun::select::{Choice, Selector, class_informed};
-use regun::unlearn::regun::{Aggregation, ReGUn};
+use regun::unlearn::regun::selector::{Selector, SelectorChoice, class_informed};
+use regun::unlearn::regun::{Aggregation, ReGUn, ReGUnSettings};
 
 #[test]
 fn finetune_steps_are_the_listed_ones() {
@@ -31,11 +31,11 @@ fn neggrad_steps_are_the_listed_ones() {
     check("neggrad", &mut method, &dataset(&fixtures, &[]), steps, &[]);
 }
 
-/// Stands for a selector whose draw the fixture lists.
+/// A selector that returns the positions listed in the fixture.
 struct Listed(Vec<usize>);
 
 impl Selector for Listed {
-    fn prepare(&mut self, _: &Trainer<'_>) -> Result<()> {
+    fn prepare(&mut self, _: &TrainContext<'_>) -> Result<()> {
         Ok(())
     }
 
@@ -52,18 +52,18 @@ fn regun_steps_are_the_listed_ones() {
         let drawn = indices(&run["heldout_indices_used"]);
         let (selector, heldout): (Box<dyn Selector>, &[usize]) = match run["selector"].as_str().unwrap() {
             // With just the listed images held out, the one batch of the cycle is the listed one.
-            "uniform" => (Choice::Uniform.build(), &drawn),
+            "uniform" => (SelectorChoice::Uniform.build(), &drawn),
             // Its draw has a seed of its own here; the draw itself is tested below.
             "class_informed" => (Box::new(Listed(drawn.clone())), &everything),
-            "feature_1nn" => (Choice::Feature1nn.build(), &everything),
+            "feature_1nn" => (SelectorChoice::Feature1nn.build(), &everything),
             other => panic!("selector {other}"),
         };
         let aggregation = match run["aggregation"].as_str().unwrap() {
             "mean_probs" => Aggregation::MeanProbs,
             _ => Aggregation::MeanLogits,
         };
-        let settings = regun::unlearn::regun::Settings {
-            selector: Choice::Uniform, // the selector itself is handed over
+        let settings = ReGUnSettings {
+            selector: SelectorChoice::Uniform, // the selector itself is handed over
             aggregation,
             fixed_reference: run["fixed_reference"].as_bool().unwrap(),
             temperature: run["temperature"].as_f64().unwrap(),

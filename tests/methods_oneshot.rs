@@ -17,14 +17,14 @@ use regun::data::{DataLoader, DeviceDataset, LoadOptions, Part, Sampler, View, l
 use regun::distributed::World;
 use regun::models::init::Init;
 use regun::models::{Architecture, Forward, Model, Slot, StateLayout, build, layout};
-use regun::names::{Attack, Names};
+use regun::names::Names;
 use regun::train::loss::cross_entropy_sum;
-use regun::train::reduce::Reduction;
-use regun::train::{Settings, Trainer};
-use regun::unlearn::amun::{self, Amun};
+use regun::train::{AllReduceSettings, TrainContext, TrainSettings, Trainer};
+use regun::unlearn::amun::{AdversarialSet, Amun, AmunSettings, PgdAttack};
 use regun::unlearn::fisher::{layers, squared_gradients, vmap};
-use regun::unlearn::lur::{self, Lur, snip};
-use regun::unlearn::ssd::{self, Ssd};
+use regun::unlearn::lur::snip::{self, PruningSettings};
+use regun::unlearn::lur::{Lur, LurSettings};
+use regun::unlearn::ssd::{Ssd, SsdSettings};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor, no_grad};
 
@@ -57,9 +57,9 @@ fn sum(tensor: &Tensor) -> f64 {
     tensor.sum(Kind::Double).double_value(&[])
 }
 
-/// How the steps of a golden method are made; `prepare` alone needs no more.
-fn settings(batch_size: usize) -> Settings {
-    Settings {
+/// Training settings of a golden method.
+fn settings(batch_size: usize) -> TrainSettings {
+    TrainSettings {
         batch_size,
         accumulate: 1,
         clip: None,
@@ -67,7 +67,7 @@ fn settings(batch_size: usize) -> Settings {
         sync_batchnorm: true,
         mixed: None,
         cuda_graph: CudaGraphMode::Off,
-        reduction: Reduction { cuts: (1 << 20).into(), compression: None },
+        all_reduce: AllReduceSettings { cuts: (1 << 20).into(), compression: None },
         compat: COMPAT,
         names: None,
         seed: 42,
@@ -87,7 +87,8 @@ fn squared_gradients_are_those_of_one_sample_at_a_time() {
         let model = Model::initialise(&architecture, 3, "test", Kind::Double, Device::Cpu).unwrap();
         let images = formula_images(&[5, 3, side, side], 7, 1.5, Kind::Double);
         let labels = Tensor::from_slice(&[3i64, 1, 4, 1, 5]);
-        let by_layers = layers::squared_gradients(&model, &images, &labels).unwrap().expect("all layers are recorded");
+        let by_layers =
+            layers::squared_gradients(&model, &images, &labels).unwrap().expect("layer hooks see all layers");
         let by_vmap = vmap::squared_gradients(&model, &images, &labels).unwrap();
 
         let model = model.frozen_copy().unwrap();
@@ -109,7 +110,7 @@ fn squared_gradients_are_those_of_one_sample_at_a_time() {
     }
 }
 
-/// One matrix, used twice, by no layer that could be recorded.
+/// One matrix, used twice. No layer hook sees it.
 #[derive(Debug)]
 struct Tied {
     layout: Arc<StateLayout>,
@@ -158,14 +159,14 @@ fn ssd_dampens_the_listed_weights() {
     for run in golden["dampening"].as_array().unwrap() {
         let (alpha, lambda) = (number(&run["alpha"]), number(&run["lambda"]));
         let mut model = formula_model();
-        let mut method = Ssd::new(ssd::Settings { alpha, lambda, fim_microbatch_size: 4 });
+        let mut method = Ssd::new(SsdSettings { alpha, lambda, fim_microbatch_size: 4 });
         let (world, settings) = (World::solo(), settings(6));
         Trainer { world: &world, dataset: &dataset, model: &mut model, settings }.run(&mut method, &mut ()).unwrap();
 
-        let edit = method.edit().unwrap();
+        let dampening = method.dampening().unwrap();
         let names = || model.state.parameters().map(|(_, entry, _)| entry.name.as_str());
         let what = |name: &str| format!("alpha {alpha} lambda {lambda}: {name}");
-        for (name, (full, forget)) in names().zip(&edit.fisher) {
+        for (name, (full, forget)) in names().zip(&dampening.fisher) {
             close(name, sum(full), &golden["fisher_full_sum"][name], 1e-8);
             close(name, sum(forget), &golden["fisher_forget_sum"][name], 1e-8);
             for (key, tensor) in [("fisher_full_max", full), ("fisher_forget_max", forget)] {
@@ -174,12 +175,12 @@ fn ssd_dampens_the_listed_weights() {
                 }
             }
         }
-        for (name, dampened) in names().zip(&edit.dampened) {
+        for (name, dampened) in names().zip(&dampening.dampened) {
             let wanted = run["dampened_by_parameter"][name].as_i64().unwrap();
             assert!((dampened - wanted).abs() <= 2, "{}: {dampened}, wanted {wanted}", what(name));
         }
         let total = run["dampened_total"].as_i64().unwrap();
-        assert!((edit.dampened.iter().sum::<i64>() - total).abs() <= 2);
+        assert!((dampening.dampened.iter().sum::<i64>() - total).abs() <= 2);
         for (_, entry, weight) in model.state.parameters() {
             // A sum of a million terms of either sign: judged by their size.
             let wanted = number(&run["parameter_sums_after"][&entry.name]);
@@ -205,8 +206,8 @@ fn check_norms(model: &Model, wanted: &Value, tolerance: f64) {
 
 // ---- AMUN ----
 
-fn attack_of(golden: &Value) -> Attack {
-    Attack {
+fn attack_of(golden: &Value) -> PgdAttack {
+    PgdAttack {
         epsilon_init: number(&golden["epsilon_init"]),
         steps: golden["steps"].as_u64().unwrap() as usize,
         step_factor: number(&golden["step_factor"]),
@@ -270,7 +271,7 @@ fn amun_steps_are_the_listed_ones() {
     let dataset = dataset(&fixtures, &[]);
     for run in golden["finetune"].as_array().unwrap() {
         let overrides: Vec<&str> = run["overrides"].as_array().unwrap().iter().map(|o| o.as_str().unwrap()).collect();
-        let settings = amun::Settings {
+        let settings = AmunSettings {
             attack: attack_of(&golden["attacks"][0]),
             use_weighted_loss: overrides.contains(&"unlearn.use_weighted_loss=true"),
             retain_weight: 0.7,
@@ -291,7 +292,7 @@ fn amun_steps_are_the_listed_ones() {
 /// A run of AMUN on real images: the model after it, and the adversarial set.
 struct AmunRun {
     model: Model,
-    set: amun::AdversarialSet,
+    set: AdversarialSet,
     /// The set came from the attack.
     attacked: bool,
 }
@@ -307,7 +308,7 @@ fn digits(cache: &Path, more: &str) -> Config {
     load(&Request { overrides: &overrides, ..Request::default() }).unwrap().config
 }
 
-fn digits_corpus(config: &Config) -> DeviceDataset {
+fn digits_dataset(config: &Config) -> DeviceDataset {
     let dataset = load_dataset(&config.data, LoadOptions { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
     let parts = split::split(&dataset.train.labels, &config.split).unwrap();
     DeviceDataset::new(&dataset, parts, &config.data, Kind::Double, Device::Cpu).unwrap()
@@ -317,12 +318,12 @@ fn run_amun(config: &Config, dataset: &DeviceDataset, model_seed: u64) -> AmunRu
     let architecture = build(&config.model.model).unwrap().into();
     let mut model = Model::initialise(&architecture, model_seed, "base", Kind::Double, Device::Cpu).unwrap();
     let world = World::solo();
-    let settings = Settings::new(config, &world, "unlearn/amun", 42);
-    let own: amun::Settings = config.unlearn.as_ref().unwrap().method.decode_ignoring(SHARED).unwrap();
+    let settings = TrainSettings::new(config, &world, "unlearn/amun", 42);
+    let own: AmunSettings = config.unlearn.as_ref().unwrap().method.decode_ignoring(SHARED).unwrap();
     let mut method = Amun::new(own, phase(1));
     Trainer { world: &world, dataset, model: &mut model, settings }.run(&mut method, &mut ()).unwrap();
     let set = method.adversarial().unwrap();
-    let set = amun::AdversarialSet { images: set.images.shallow_clone(), labels: set.labels.shallow_clone() };
+    let set = AdversarialSet { images: set.images.shallow_clone(), labels: set.labels.shallow_clone() };
     AmunRun { model, set, attacked: world.image_counts().contains_key("unlearn/amun/attack/forget") }
 }
 
@@ -332,7 +333,7 @@ const SHARED: &[&str] = regun::config::schema::UnlearnConfig::SHARED_KEYS;
 fn adversarial_images_of_real_data_are_valid_near_and_labelled_by_the_model() {
     let folder = tempfile::tempdir().unwrap();
     let config = digits(folder.path(), "");
-    let dataset = digits_corpus(&config);
+    let dataset = digits_dataset(&config);
     let AmunRun { set, .. } = run_amun(&config, &dataset, 1);
     let architecture = build(&config.model.model).unwrap().into();
     let base = Model::initialise(&architecture, 1, "base", Kind::Double, Device::Cpu).unwrap();
@@ -364,7 +365,7 @@ fn adversarial_images_of_real_data_are_valid_near_and_labelled_by_the_model() {
 fn an_adversarial_set_is_made_once_for_each_base_model_and_setting() {
     let folder = tempfile::tempdir().unwrap();
     let config = digits(folder.path(), "");
-    let dataset = digits_corpus(&config);
+    let dataset = digits_dataset(&config);
     let first = run_amun(&config, &dataset, 1);
     let again = run_amun(&config, &dataset, 1);
     assert!(first.attacked && !again.attacked);
@@ -379,8 +380,8 @@ fn an_adversarial_set_is_made_once_for_each_base_model_and_setting() {
     assert_ne!(other_base.set.images, first.set.images);
     assert!(!run_amun(&config, &dataset, 2).attacked, "the new set took the place of the old one");
 
-    let attack = Attack { epsilon_init: 0.5, steps: 4, step_factor: 0.4, max_rounds: 4 };
-    let path = Names::of(&config).adversarial_set(&attack, "safetensors");
+    let attack = PgdAttack { epsilon_init: 0.5, steps: 4, step_factor: 0.4, max_rounds: 4 };
+    let path = Names::of(&config).adversarial_set(&attack.file_name_part(), "safetensors");
     let whole = std::fs::read(&path).unwrap();
     std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
     assert!(run_amun(&config, &dataset, 2).attacked);
@@ -390,12 +391,12 @@ fn an_adversarial_set_is_made_once_for_each_base_model_and_setting() {
 
 // ---- LUR ----
 
-fn pruning() -> snip::Settings {
-    snip::Settings { enabled: false, auto: true, sparsity: None, prune_num: 1, layer_patterns: None, exclude_bn: true }
+fn pruning() -> PruningSettings {
+    PruningSettings { enabled: false, auto: true, sparsity: None, prune_num: 1, layer_patterns: None, exclude_bn: true }
 }
 
 fn lur(alpha: f64, retain_weight: f64, forget_weight: f64, epochs: usize) -> Lur {
-    Lur::new(lur::Settings { alpha, retain_weight, forget_weight, pruning: pruning() }, phase(epochs))
+    Lur::new(LurSettings { alpha, retain_weight, forget_weight, pruning: pruning() }, phase(epochs))
 }
 
 #[test]
@@ -424,7 +425,7 @@ fn snip_resets_the_listed_weights() {
         seed: 42,
     };
     for (case, golden) in fixtures["lur"]["pruning_on"].as_array().unwrap().iter().enumerate() {
-        let given = |patterns: &[&str]| snip::Settings {
+        let given = |patterns: &[&str]| PruningSettings {
             sparsity: golden["sparsity"].as_f64(),
             layer_patterns: Some(patterns.iter().map(|&name| name.to_owned()).collect()),
             ..pruning()
@@ -432,9 +433,9 @@ fn snip_resets_the_listed_weights() {
         let settings_of_case = match case {
             0 => pruning(),
             1 | 4 => given(&["fc"]),
-            2 => snip::Settings { auto: false, layer_patterns: None, ..given(&[]) },
-            3 => snip::Settings { exclude_bn: false, ..given(&["layer4.0"]) },
-            5 => snip::Settings { prune_num: 2, ..pruning() },
+            2 => PruningSettings { auto: false, layer_patterns: None, ..given(&[]) },
+            3 => PruningSettings { exclude_bn: false, ..given(&["layer4.0"]) },
+            5 => PruningSettings { prune_num: 2, ..pruning() },
             _ => panic!("a new case"),
         };
         let what = golden["case"].as_str().unwrap();
@@ -447,8 +448,9 @@ fn snip_resets_the_listed_weights() {
         let world = World::solo();
         let sampler = Sampler { shuffled: false, ..Sampler::cycle(Part::Forget, View::Train) };
         let mut loader = DataLoader::new(sampler, &whole, batch_size, 42, "test").unwrap();
-        let trainer = Trainer { world: &world, dataset: &whole, model: &mut model, settings: settings(batch_size) };
-        let selection = snip::select(&trainer, &settings_of_case, &plan, &mut loader).unwrap();
+        let settings = settings(batch_size);
+        let context = TrainContext { world: &world, dataset: &whole, model: &mut model, settings: &settings };
+        let selection = snip::select(&context, &settings_of_case, &plan, &mut loader).unwrap();
         close(what, selection.threshold, &golden["threshold"], 1e-7);
         close(what, selection.last_loss, &golden["last_snip_loss"], 1e-9);
 
@@ -494,7 +496,7 @@ fn what_is_drawn_anew_lies_within_the_listed_bounds_and_the_rest_stays() {
     let mut model = formula_model();
     let before = model.state.deep_copy().unwrap();
     let world = World::solo();
-    let pruning = snip::Settings {
+    let pruning = PruningSettings {
         enabled: true,
         auto: false,
         sparsity: Some(0.5),
@@ -502,7 +504,7 @@ fn what_is_drawn_anew_lies_within_the_listed_bounds_and_the_rest_stays() {
         exclude_bn: false,
         ..pruning()
     };
-    let settings_of_lur = lur::Settings { alpha: 0.01, retain_weight: 0.5, forget_weight: 0.5, pruning };
+    let settings_of_lur = LurSettings { alpha: 0.01, retain_weight: 0.5, forget_weight: 0.5, pruning };
     let mut method = Lur::new(settings_of_lur, phase(0));
     Trainer { world: &world, dataset: &dataset, model: &mut model, settings: settings(6) }
         .run(&mut method, &mut ())

@@ -1,4 +1,4 @@
-//! NegGrad+, l1-sparse, SCRUB and SalUn: the golden numbers, and what else each of them promises.
+//! NegGrad+, l1-sparse, SCRUB and SalUn: golden numbers, and the documented properties of each.
 
 mod formula;
 mod formula_network;
@@ -14,12 +14,12 @@ use regun::models::{Model, build};
 use regun::optim::FlatParams;
 use regun::train::loss::cross_entropy_sum;
 use regun::train::supervised::Supervised;
-use regun::train::{Drawn, Method, Pass, Phase, Settings, Step, Term, Trainer};
+use regun::train::{Drawn, Method, Pass, Phase, Step, Term, TrainContext, TrainSettings, Trainer};
 use regun::unlearn;
-use regun::unlearn::l1sparse::{self, L1Sparse, Ramp};
+use regun::unlearn::l1sparse::{L1Sparse, L1SparseSettings, PenaltySchedule};
 use regun::unlearn::neggradp::NegGradPlus;
-use regun::unlearn::salun::{self, SalUn};
-use regun::unlearn::scrub::{self, Scrub};
+use regun::unlearn::salun::{SalUn, SalUnSettings};
+use regun::unlearn::scrub::{Scrub, ScrubSettings};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor, no_grad};
 
@@ -31,18 +31,18 @@ fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
     value[key].as_array().unwrap_or_else(|| panic!("no list for {key}"))
 }
 
-/// A method with something put in its way.
+/// A method with fewer epochs, and with a closure that sees each gradient.
 struct Changed<'a> {
     method: &'a mut dyn Method,
     /// Epochs to stop after.
     epochs: usize,
-    /// Sees the gradient of all ranks first.
+    /// Runs on the gradient of all ranks, before the method edits it.
     watch: &'a mut dyn FnMut(&FlatParams),
 }
 
 impl Method for Changed<'_> {
-    fn prepare(&mut self, trainer: &mut Trainer<'_>) -> Result<()> {
-        self.method.prepare(trainer)
+    fn prepare(&mut self, context: &mut TrainContext<'_>) -> Result<()> {
+        self.method.prepare(context)
     }
 
     fn phases(&self) -> Vec<Phase> {
@@ -92,11 +92,11 @@ fn sequential_neggradp_steps_are_the_listed_ones() {
     check("neggradp, sequential", &mut method, &dataset(&fixtures, &[]), &run["steps"], &[]);
 }
 
-fn ramp(name: &str) -> Ramp {
+fn penalty_schedule(name: &str) -> PenaltySchedule {
     match name {
-        "constant" => Ramp::Constant,
-        "linear_grow" => Ramp::LinearGrow,
-        "linear_decay" => Ramp::LinearDecay,
+        "constant" => PenaltySchedule::Constant,
+        "linear_grow" => PenaltySchedule::LinearGrow,
+        "linear_decay" => PenaltySchedule::LinearDecay,
         other => panic!("schedule {other}"),
     }
 }
@@ -107,7 +107,7 @@ fn l1sparse_steps_are_the_listed_ones() {
     let gamma = number(&fixtures["l1sparse"], "gamma");
     for run in list(&fixtures["l1sparse"], "runs") {
         let name = run["schedule"].as_str().unwrap();
-        let settings = l1sparse::Settings { gamma, schedule: ramp(name) };
+        let settings = L1SparseSettings { gamma, schedule: penalty_schedule(name) };
         let mut method = L1Sparse { settings, phase: phase(number(run, "max_epochs") as usize) };
         let steps = list(run, "steps").len();
         let mut first_steps = Changed { method: &mut method, epochs: steps, watch: &mut |_| () };
@@ -124,7 +124,7 @@ fn l1sparse_weights_of_the_penalty_are_the_listed_ones() {
     assert_eq!(schedules.len(), 12);
     for (name, wanted) in schedules {
         let (schedule, epochs) = name.split_once("/max_epochs=").unwrap();
-        let settings = l1sparse::Settings { gamma, schedule: ramp(schedule) };
+        let settings = L1SparseSettings { gamma, schedule: penalty_schedule(schedule) };
         for (epoch, wanted) in wanted.as_array().unwrap().iter().map(|gamma| gamma.as_f64().unwrap()).enumerate() {
             let got = settings.weight(epoch, epochs.parse().unwrap());
             // An exact 0 is wanted exactly.
@@ -144,7 +144,7 @@ fn scrub_terms(step: &Value) -> &'static [(&'static str, &'static str)] {
 
 fn scrub_run(fixtures: &Value, run: usize, compat: CompatConfig) {
     let block = &fixtures["scrub"];
-    let settings = scrub::Settings {
+    let settings = ScrubSettings {
         alpha: number(block, "alpha"),
         gamma: number(block, "gamma"),
         temperature: number(block, "temperature"),
@@ -175,7 +175,7 @@ fn scrub_steps_with_the_changing_teacher_are_the_listed_ones() {
 #[test]
 fn scrub_forgets_in_the_listed_epochs() {
     let fixtures = fixtures();
-    let settings = scrub::Settings { alpha: 0.5, gamma: 1.0, temperature: 4.0 };
+    let settings = ScrubSettings { alpha: 0.5, gamma: 1.0, temperature: 4.0 };
     for (epochs, wanted) in fixtures["scrub"]["forget_epochs"].as_object().unwrap() {
         let epochs = epochs.parse().unwrap();
         let method = Scrub::new(settings, phase(epochs), true);
@@ -194,8 +194,8 @@ struct Relabelled<'a> {
 }
 
 impl Method for Relabelled<'_> {
-    fn prepare(&mut self, trainer: &mut Trainer<'_>) -> Result<()> {
-        self.salun.prepare(trainer)
+    fn prepare(&mut self, context: &mut TrainContext<'_>) -> Result<()> {
+        self.salun.prepare(context)
     }
 
     fn phases(&self) -> Vec<Phase> {
@@ -228,7 +228,7 @@ fn salun_steps_and_mask_are_the_listed_ones() {
     let labels: Vec<Vec<usize>> = list(block, "random_labels_per_step").iter().map(indices).collect();
     for run in list(block, "runs") {
         let saliency_keep_ratio = number(run, "saliency_keep_ratio");
-        let settings = salun::Settings {
+        let settings = SalUnSettings {
             retain_weight: number(run, "retain_weight"),
             forget_weight: number(run, "forget_weight"),
             saliency_keep_ratio,
@@ -299,7 +299,7 @@ impl Digits {
 
     fn run(&mut self, method: &mut dyn Method) {
         let world = World::solo();
-        let settings = Settings::new(&self.config, &world, "test", 42);
+        let settings = TrainSettings::new(&self.config, &world, "test", 42);
         let mut trainer = Trainer { world: &world, dataset: &self.dataset, model: &mut self.model, settings };
         trainer.run(method, &mut ()).unwrap();
     }
@@ -312,8 +312,8 @@ impl Digits {
     }
 
     /// Mean cross entropy in evaluation mode.
-    fn loss(&self, role: Part) -> f64 {
-        let (images, labels) = self.dataset.load_batch(role, self.dataset.indices(role), None).unwrap();
+    fn loss(&self, part: Part) -> f64 {
+        let (images, labels) = self.dataset.load_batch(part, self.dataset.indices(part), None).unwrap();
         let sum = no_grad(|| cross_entropy_sum(&self.model.eval(&images).unwrap(), &labels, 0.0));
         sum.double_value(&[]) / labels.size()[0] as f64
     }
@@ -323,7 +323,7 @@ impl Digits {
 fn ascent_raises_the_loss_on_forget_and_descent_holds_that_on_retain() {
     let mut base = Digits::new("");
     base.train(10);
-    let before = [Part::Forget, Part::Retain].map(|role| base.loss(role));
+    let before = [Part::Forget, Part::Retain].map(|part| base.loss(part));
     assert!(before[0] < 0.5 && before[1] < 0.5, "the base model has not learned: {before:?}");
     let joint = "unlearn=neggradp unlearn.trainer.max_epochs=6 unlearn.optim.lr=0.02";
     let sequential = "unlearn=neggradp unlearn.sequential=true unlearn.neggrad.epochs=3 unlearn.finetune.epochs=1 \
@@ -335,7 +335,7 @@ fn ascent_raises_the_loss_on_forget_and_descent_holds_that_on_retain() {
         let named: Vec<(&str, usize)> = method.phases().iter().map(|phase| (phase.name, phase.epochs)).collect();
         assert_eq!(named, phases);
         digits.run(method.as_mut());
-        let after = [Part::Forget, Part::Retain].map(|role| digits.loss(role));
+        let after = [Part::Forget, Part::Retain].map(|part| digits.loss(part));
         assert!(after[0] > 2.0 * before[0], "{named:?}: loss on forget {}, before {}", after[0], before[0]);
         if overrides == joint {
             assert!(after[1] < before[1], "{named:?}: loss on retain {}, before {}", after[1], before[1]);
@@ -343,14 +343,14 @@ fn ascent_raises_the_loss_on_forget_and_descent_holds_that_on_retain() {
     }
 }
 
-/// However an optimizer step is cut into micro-steps, the penalty pulls with `gamma` once.
+/// The penalty pulls with `gamma` once in an optimizer step, for any number of micro-steps.
 #[test]
 fn the_l1_penalty_counts_once_in_a_step() {
     const GAMMA: f64 = 1e-2;
     for accumulate in [1, 3] {
         let gradients = [0.0, GAMMA].map(|gamma| {
             let mut digits = Digits::new(&format!("trainer.accumulate_grad_batches={accumulate}"));
-            let settings = l1sparse::Settings { gamma, schedule: Ramp::Constant };
+            let settings = L1SparseSettings { gamma, schedule: PenaltySchedule::Constant };
             let mut method = L1Sparse { settings, phase: phase(1) };
             let (mut first, mut weights) = (None, None);
             let watch = &mut |params: &FlatParams| {
@@ -373,7 +373,7 @@ fn masked_weights_do_not_move_under_salun() {
     let mut digits = Digits::new(&format!("unlearn=salun {settings}"));
     digits.train(1);
     let before = digits.model.frozen_copy().unwrap();
-    let own = salun::Settings { retain_weight: 0.5, forget_weight: 0.5, saliency_keep_ratio: 0.3 };
+    let own = SalUnSettings { retain_weight: 0.5, forget_weight: 0.5, saliency_keep_ratio: 0.3 };
     let chosen = digits.config.unlearn.as_ref().unwrap();
     let only = Phase {
         name: "unlearn",

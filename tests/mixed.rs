@@ -16,7 +16,7 @@ use regun::models::{Model, build};
 use regun::optim::FlatParams;
 use regun::torch::Autocast;
 use regun::train::mixed::LossScale;
-use regun::train::{Drawn, EpochReport, Method, Mixed, Observer, Pass, Phase, Settings, Step, Term, Trainer};
+use regun::train::{Drawn, EpochReport, Method, Mixed, Observer, Pass, Phase, Step, Term, TrainSettings, Trainer};
 use tch::{Device, Kind, Tensor};
 use training::method;
 
@@ -74,7 +74,7 @@ fn train_weights_times(
     for (.., weight) in model.state.parameters().filter(|(.., weight)| weight.dim() == 4) {
         let _ = weight.shallow_clone().f_mul_scalar_(factor)?;
     }
-    let settings = Settings { names: None, mixed, ..Settings::new(config, world, "test", 3) };
+    let settings = TrainSettings { names: None, mixed, ..TrainSettings::new(config, world, "test", 3) };
     let mut losses = Losses(Vec::new());
     Trainer { world, dataset: &dataset, model: &mut model, settings }.run(method, &mut losses)?;
     Ok((losses.0, model.state.tensors().iter().map(Tensor::copy).collect()))

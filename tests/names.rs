@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use regun::names::{Attack, Names, OURS, PYTHON, candidates, fraction};
+use regun::names::{Names, OURS, PYTHON, candidates, fraction};
+use regun::unlearn::amun::PgdAttack;
 use serde_json::Value;
 
 fn golden() -> Value {
@@ -16,7 +17,7 @@ struct Settings {
     scheme: String,
     forget_frac: f64,
     seed: u64,
-    attack: Attack,
+    attack: PgdAttack,
 }
 
 impl Settings {
@@ -27,7 +28,7 @@ impl Settings {
             scheme: "random".into(),
             forget_frac: 0.01,
             seed: 42,
-            attack: Attack { epsilon_init: 0.1, steps: 50, step_factor: 0.1, max_rounds: 6 },
+            attack: PgdAttack { epsilon_init: 0.1, steps: 50, step_factor: 0.1, max_rounds: 6 },
         };
         for line in case["overrides"].as_array().unwrap() {
             let (key, value) = line.as_str().unwrap().split_once('=').unwrap();
@@ -80,7 +81,10 @@ fn written_names_are_pythons() {
         for (index, reference) in written["references"].as_object().unwrap() {
             assert_eq!(names.reference(index.parse().unwrap(), PYTHON), path(reference));
         }
-        assert_eq!(names.adversarial_set(&settings.attack, "pt"), path(&case["amun_adversarial_cache"]));
+        assert_eq!(
+            names.adversarial_set(&settings.attack.file_name_part(), "pt"),
+            path(&case["amun_adversarial_cache"])
+        );
         assert_eq!(names.base(OURS), path(&written["base"]).with_extension("safetensors"));
         checked += 1;
     }

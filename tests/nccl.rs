@@ -19,7 +19,7 @@ use regun::distributed::{World, launch, process};
 use regun::error::{ErrorKind, Result};
 use regun::models::Model;
 use regun::models::build as build_model;
-use regun::train::{Observer, Settings, StepReport, Trainer};
+use regun::train::{Observer, StepReport, TrainSettings, Trainer};
 use regun::unlearn;
 use tch::{Device, Kind, Tensor};
 
@@ -157,7 +157,7 @@ fn unlearn(world: &World, more: &str) -> (Vec<f64>, Tensor) {
     let dataset = DeviceDataset::new(&dataset, parts, &config.data, Kind::Double, Device::Cpu).unwrap();
     let architecture = build_model(&config.model.model).unwrap().into();
     let mut model = Model::initialise(&architecture, 42, "base", Kind::Double, Device::Cpu).unwrap();
-    let settings = Settings { names: None, ..Settings::new(&config, world, "test", 42) };
+    let settings = TrainSettings { names: None, ..TrainSettings::new(&config, world, "test", 42) };
     let mut method = unlearn::build(config.unlearn.as_ref().unwrap()).unwrap();
     let mut losses = Losses(world, Vec::new());
     Trainer { world, dataset: &dataset, model: &mut model, settings }.run(&mut *method, &mut losses).unwrap();

@@ -20,7 +20,7 @@ use regun::distributed::{World, launch, process};
 use regun::error::Result;
 use regun::models::swin::{Swin, SwinVariant};
 use regun::models::{Architecture, Model, build};
-use regun::train::{Observer, Settings, StepReport, Trainer};
+use regun::train::{Observer, StepReport, TrainSettings, Trainer};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 use training::method;
@@ -126,7 +126,7 @@ fn train(world: &World, name: &str, config: &Config, folder: &Path) -> Vec<f64> 
     };
     let mut model = Model::initialise(&architecture, 42, "base", kind, Device::Cpu).unwrap();
     let mut losses = Losses { world, losses: Vec::new() };
-    let settings = Settings { names: None, ..Settings::new(config, world, "test", 42) };
+    let settings = TrainSettings { names: None, ..TrainSettings::new(config, world, "test", 42) };
     let mut trainer = Trainer { world, dataset: &dataset, model: &mut model, settings };
     trainer.run(&mut *method(config, Some(config.model.scheduler.clone())), &mut losses).unwrap();
     if world.is_root() {

@@ -23,10 +23,10 @@ use regun::models::layout::{LayoutBuilder, StateLayout, TensorRole};
 use regun::models::{Architecture, Forward, Model, State, Statistics, build};
 use regun::optim::{FlatParams, WeightDecayGroups};
 use regun::torch;
+use regun::train::gradient_all_reduce::GradientAllReduce;
 use regun::train::loss::cross_entropy_sum;
-use regun::train::reduce::Reducer;
 use regun::train::supervised::Supervised;
-use regun::train::{EpochReport, Method, Observer, Phase, Settings, StepReport, Trainer};
+use regun::train::{EpochReport, Method, Observer, Phase, StepReport, TrainSettings, Trainer};
 use regun::unlearn;
 use tch::{Device, Kind, Tensor, no_grad};
 
@@ -273,33 +273,33 @@ fn rank_gradients() {
         let (mut network, statistics) =
             (Network::new(frozen), Statistics::Global { ranks: &world, samples: batch as usize });
         let loss = |network: &Network| network.loss(&images, &labels, statistics).unwrap();
-        let reducer = Reducer::new(&world, &network.params, &network.state).unwrap();
-        assert_eq!(reducer.is_none(), world.size() == 1);
-        let Some(reducer) = reducer else { continue };
+        let all_reduce = GradientAllReduce::new(&world, &network.params, &network.state, None).unwrap();
+        assert_eq!(all_reduce.is_none(), world.size() == 1);
+        let Some(all_reduce) = all_reduce else { continue };
 
         // One optimizer step in three ways: a single pass, two micro-steps, and passes that the method makes itself.
         let what = |how: &str| format!("{how}: batch of {batch} on {} ranks", world.size());
-        reducer.begin_micro_step(true);
-        reducer.backward(&loss(&network)).unwrap();
+        all_reduce.begin_micro_step(true);
+        all_reduce.backward(&loss(&network)).unwrap();
         close(&what("one pass"), &network.grads(), &alone.grads(), 1e-10);
-        reducer.finish().unwrap();
+        all_reduce.finish().unwrap();
         close(&what("nothing is left to do"), &network.grads(), &alone.grads(), 1e-10);
-        assert!(reducer.backward(&images).unwrap_err().message().contains("after the gradients"));
+        assert!(all_reduce.backward(&images).unwrap_err().message().contains("after the gradients"));
 
         network.params.zero_grad().unwrap();
         for last in [false, true] {
-            reducer.begin_micro_step(last);
-            reducer.backward(&loss(&network)).unwrap();
+            all_reduce.begin_micro_step(last);
+            all_reduce.backward(&loss(&network)).unwrap();
         }
-        reducer.finish().unwrap();
+        all_reduce.finish().unwrap();
         close(&what("two micro-steps"), &network.grads(), &(alone.grads() * 2.0), 1e-10);
 
         network.params.zero_grad().unwrap();
-        reducer.begin_micro_step(true);
+        all_reduce.begin_micro_step(true);
         for _ in 0..2 {
             loss(&network).backward();
         }
-        reducer.finish().unwrap();
+        all_reduce.finish().unwrap();
         close(&what("passes of its own"), &network.grads(), &(alone.grads() * 2.0), 1e-10);
 
         // All ranks hold the same bits.
@@ -336,7 +336,7 @@ fn rank_overlap() {
     let Some(_) = rank_folder() else { return };
     let world = join();
     let network = Network::new(false);
-    if let Some(reducer) = Reducer::new(&world, &network.params, &network.state).unwrap() {
+    if let Some(all_reduce) = GradientAllReduce::new(&world, &network.params, &network.state, None).unwrap() {
         let buckets = network.params.layout().buckets().len();
         assert!(buckets > 4, "{buckets} buckets");
         let images = Tensor::randn([2, 3, 16, 16], (Kind::Double, Device::Cpu));
@@ -352,9 +352,9 @@ fn rank_overlap() {
             })
             .unwrap()
         };
-        reducer.begin_micro_step(true);
+        all_reduce.begin_micro_step(true);
         let loss = network.logits(&failing, Statistics::Batch).unwrap().square().sum(Kind::Double);
-        let error = reducer.backward(&loss).unwrap_err();
+        let error = all_reduce.backward(&loss).unwrap_err();
         let wanted = (ErrorKind::Peer, format!("{buckets} reduced"));
         assert_eq!((error.kind(), error.message().to_owned()), wanted);
     }
@@ -410,7 +410,7 @@ fn rank_local_statistics() {
         let config = load(&Request { overrides: &overrides, ..Request::default() }).unwrap().config;
         let mut method = method.unwrap_or_else(|| unlearn::build(config.unlearn.as_ref().unwrap()).unwrap());
         let mut model = Model::initialise(&resnet20().into(), 3, "test", Kind::Double, Device::Cpu).unwrap();
-        let settings = Settings::new(&config, &world, "test", 1);
+        let settings = TrainSettings::new(&config, &world, "test", 1);
         let mut observer = LocalStatistics { world: &world, forwards_per_epoch, epochs: 0 };
         Trainer { world: &world, dataset: &dataset, model: &mut model, settings }
             .run(&mut *method, &mut observer)

@@ -12,7 +12,7 @@ use regun::distributed::World;
 use regun::models;
 use regun::models::Model;
 use regun::train::supervised::Supervised;
-use regun::train::{EpochReport, Observer, Phase, Settings, Trainer};
+use regun::train::{EpochReport, Observer, Phase, TrainSettings, Trainer};
 use tch::{Device, Kind};
 
 use crate::Options;
@@ -73,7 +73,7 @@ struct Rounds {
 
 impl Observer for Rounds {
     fn epoch(&mut self, report: &EpochReport<'_>) -> regun::error::Result<()> {
-        // In the first epochs libraries choose their algorithms, and the step is captured as a CUDA graph.
+        // In the first epochs libraries choose their algorithms, and the step is captured.
         if report.epoch < 2 {
             return Ok(());
         }
@@ -117,7 +117,7 @@ fn train(options: &Options, device: Device, rounds: &mut Rounds) -> regun::error
     let architecture = models::build(&config.model.model)?.into();
     let mut model = Model::initialise(&architecture, 0, "bench", Kind::Float, device)?;
     let world = World::solo();
-    let settings = Settings { names: None, ..Settings::new(&config, &world, "bench", 0) };
+    let settings = TrainSettings { names: None, ..TrainSettings::new(&config, &world, "bench", 0) };
     let optim = config.model.optim;
     let phase = Phase { name: "train", epochs: options.rounds + 2, optim, scheduler: None, named_parameters: false };
     let mut method = Supervised { part: Part::Retain, label_smoothing: 0.0, phase };

@@ -13,7 +13,7 @@ use regun::distributed::launch;
 use regun::models::resnet::{ResNet, ResNetVariant};
 use regun::models::{Architecture, Model};
 use regun::train::supervised::Supervised;
-use regun::train::{EpochReport, Observer, Phase, Settings, Trainer};
+use regun::train::{EpochReport, Observer, Phase, TrainSettings, Trainer};
 use tch::{Device, Kind, Tensor};
 
 use crate::report::{Row, median};
@@ -82,7 +82,7 @@ pub fn train(batch_size: usize, steps: usize) -> regun::error::Result<()> {
     // A small learning rate, so that repeated steps on noise do not diverge.
     let overrides = ["model.optim.lr=0.001".to_owned(), format!("data.batch_size={batch_size}")];
     let config = load(&Request { overrides: &overrides, ..Request::default() })?.config;
-    let settings = Settings { names: None, ..Settings::new(&config, &world, "bench", 0) };
+    let settings = TrainSettings { names: None, ..TrainSettings::new(&config, &world, "bench", 0) };
     let optim = config.model.optim;
     let mut clock = Clock(0.0);
     let mut in_collectives = 0.0;

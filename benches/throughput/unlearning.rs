@@ -7,7 +7,7 @@ use regun::data::split::SplitIndices;
 use regun::distributed::World;
 use regun::error::Result;
 use regun::eval::evaluator::model_logits;
-use regun::train::{Mixed, Settings, Trainer};
+use regun::train::{Mixed, TrainSettings, Trainer};
 use regun::unlearn::{self, fisher};
 use tch::{Device, Kind, Tensor};
 
@@ -56,7 +56,7 @@ pub fn epoch(batch_size: i64, device: Device, _: Option<Mixed>) -> Result<TimedS
     Ok(TimedStep::new(device, move || {
         let Some(chosen) = &config.unlearn else { return Ok(()) };
         let mut method = unlearn::build(chosen)?;
-        let settings = Settings { names: None, ..Settings::new(&config, &world, "unlearn/regun", 0) };
+        let settings = TrainSettings { names: None, ..TrainSettings::new(&config, &world, "unlearn/regun", 0) };
         Trainer { world: &world, dataset: &dataset, model: &mut model, settings }.run(&mut *method, &mut ())?;
         model_logits(&world, &dataset, &model).map(drop)
     }))

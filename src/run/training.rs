@@ -13,7 +13,7 @@ use crate::models::{Model, State};
 use crate::names::candidates;
 use crate::pretrained;
 use crate::train::supervised::Supervised;
-use crate::train::{Phase, Settings, Trainer};
+use crate::train::{Phase, TrainSettings, Trainer};
 
 /// A model in memory and what its making cost.
 pub struct Trained {
@@ -61,7 +61,7 @@ pub fn train_and_save(session: &Session, role: &str, seed: u64, part: Part, path
         world: &session.world,
         dataset: &session.dataset,
         model: &mut model,
-        settings: Settings::new(config, &session.world, role, seed),
+        settings: TrainSettings::new(config, &session.world, role, seed),
     };
     let seconds = trainer.run(&mut method, &mut watch)?;
     drop(watch);

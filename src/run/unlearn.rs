@@ -16,7 +16,7 @@ use crate::models::Model;
 use crate::names::Names;
 use crate::report::{Column, json, summary};
 use crate::torch::peak_device_memory;
-use crate::train::{Settings, Trainer};
+use crate::train::{TrainSettings, Trainer};
 use crate::unlearn;
 
 pub fn run(options: &Options, overrides: &[String]) -> Result<()> {
@@ -63,7 +63,7 @@ pub fn execute(session: &mut Session) -> Result<Column> {
         world: &session_ref.world,
         dataset: &session_ref.dataset,
         model: &mut model,
-        settings: Settings::new(&config, &session_ref.world, &role, config.seed),
+        settings: TrainSettings::new(&config, &session_ref.world, &role, config.seed),
     };
     let seconds = trainer.run(method.as_mut(), &mut watch)?;
     let (last, images, mut seconds_eval) = (watch.last.take(), watch.images, watch.seconds_evaluating);

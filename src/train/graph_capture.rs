@@ -1,111 +1,107 @@
-//! Steps whose kernels are recorded once and launched again as one piece (CUDA graphs): the GPU then does not wait for
-//! a host that launches hundreds of small kernels.
+//! Training steps as CUDA graphs. The kernels of a step are captured once and replayed as one launch, so the GPU does
+//! not wait for a host that launches hundreds of small kernels.
 //!
-//! A recorded step always reads and writes the same memory. What goes in is copied there first; weights, moments,
-//! learning rate, loss scale and meters stay where they are. Shapes and constants are those of the recording, so a step
-//! is only replayed for batches of the same sizes, in the same pass, as long as
-//! [`Method::graph_key`](super::Method::graph_key) says the same; any other runs as usual. The first steps run as usual
-//! too: libraries choose their algorithms there.
+//! A captured step always reads and writes the same memory. New inputs are copied there before a replay. Weights,
+//! moments, learning rate, loss scale and meters stay at their addresses. Shapes and constants are those of the capture,
+//! so a step is replayed only for batches of the same sizes, in the same pass, while
+//! [`Method::graph_key`](super::Method::graph_key) is unchanged. All other steps run kernel by kernel. So do the first
+//! steps of each kind, because libraries choose their algorithms there.
 //!
-//! All ranks decide alike, by sizes over all ranks: the sums between them are part of the recording.
+//! The choice depends on sizes over all ranks, so all ranks make the same one: the all-reduces are part of the capture.
 
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Once;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use tch::{Device, Tensor};
+#[cfg(test)]
+use tch::Tensor;
+use tch::{Device, Kind};
 
-use super::method::MicroStep;
-use super::trainer::Trainer;
-use super::update::Done;
+use super::context::TrainContext;
+use super::graph_obstacle::{graph_obstacle, note_failed_capture};
+use super::step::{Drawn, MicroStep};
+use super::update::StepOutcome;
 use crate::config::schema::CudaGraphMode;
 use crate::data::Batch;
 use crate::distributed::{WorkCounts, World};
 use crate::error::{Error, ErrorKind, Result};
 use crate::torch::CudaGraph;
 
-/// Steps of a kind that run as usual before one is recorded.
+/// Steps of a kind that run kernel by kernel before one is captured.
 const WARM_UP: usize = 3;
 
-/// A recording of this process has failed. libtorch's allocator does not recover from every such failure: another try
-/// would not say anything new.
-static FAILED: AtomicBool = AtomicBool::new(false);
-
-/// What a step's shapes follow from: the pass, and for each micro-step and sampler the samples of the micro-step and of
-/// the step, over all ranks.
-type Sizes = (&'static str, Vec<usize>);
+/// The pass, and for each micro-step and sampler the samples of the micro-step and of the step, over all ranks. The
+/// shapes of a step follow from them.
+type StepSizes = (&'static str, Vec<usize>);
 
 /// A step, given its inputs.
-type StepFn<'a> = dyn FnMut(&[MicroStep]) -> Result<Done> + 'a;
+type StepFn<'a> = dyn FnMut(&[MicroStep]) -> Result<StepOutcome> + 'a;
 
+/// Runs the steps of a phase, as CUDA graphs where possible.
 pub struct GraphCapture {
-    /// None: all steps run as usual.
+    /// None: all steps run kernel by kernel.
     captured: Option<CapturedSteps>,
-    /// A step that cannot be recorded is an error.
+    /// A step that cannot be captured is an error (`trainer.cuda_graph=true`).
     required: bool,
 }
 
 struct CapturedSteps {
-    launcher: Launcher,
-    /// How often each kind of step ran so far.
-    seen: HashMap<Sizes, usize>,
+    launcher: GraphLauncher,
+    /// Number of steps of each kind so far.
+    seen: HashMap<StepSizes, usize>,
     kept: Vec<CapturedStep>,
 }
 
-enum Launcher {
+enum GraphLauncher {
     /// The index of a CUDA device.
     Cuda(usize),
-    /// Runs the step again on the memory of its first inputs, where there is nothing to step_graph with.
+    /// Runs the step again on the memory of its first inputs, for tests without a GPU.
     #[cfg(test)]
     Rerun,
 }
 
 struct CapturedStep {
-    sizes: Sizes,
-    /// [`Method::graph_key`](super::Method::graph_key) when it was made.
-    constants: u64,
+    sizes: StepSizes,
+    /// [`Method::graph_key`](super::Method::graph_key) at the capture.
+    key: u64,
     inputs: Vec<MicroStep>,
-    /// None only with [`Launcher::Rerun`].
+    /// None only with [`GraphLauncher::Rerun`].
     graph: Option<CudaGraph>,
-    done: Done,
+    outcome: StepOutcome,
+    /// Collectives inside the graph.
     counts: WorkCounts,
 }
 
 impl GraphCapture {
-    pub fn new(trainer: &Trainer<'_>) -> Result<Self> {
-        let required = trainer.settings.cuda_graph == CudaGraphMode::On;
-        let off = GraphCapture { captured: None, required };
-        let (Device::Cuda(index), true) = (trainer.dataset.device(), trainer.settings.cuda_graph != CudaGraphMode::Off)
-        else {
-            return if required { Err(impossible("the data is not on a GPU")) } else { Ok(off) };
+    /// # Errors
+    /// `trainer.cuda_graph=true`, and steps cannot be captured.
+    pub fn new(context: &TrainContext<'_>) -> Result<Self> {
+        let (mode, device) = (context.settings.cuda_graph, context.dataset.device());
+        let kind = match context.model.state.parameters().next() {
+            Some((.., weight)) => weight.f_kind()?,
+            None => Kind::Float,
         };
-        let obstacle = match trainer.model.state.parameters().next() {
-            _ if FAILED.load(Ordering::Relaxed) => Some("an earlier recording failed"),
-            _ if !CudaGraph::is_available() => Some("this libtorch has no CUDA graphs"),
-            _ if trainer.model.architecture().draws_at_random() => Some("the network leaves out branches at random"),
-            _ if !trainer.world.is_asynchronous() => Some("the sums over the ranks go through the host"),
-            _ if trainer.world.overlap()?.is_some() => Some("launch.trace_sums=true takes the time of single sums"),
-            Some((.., weight)) if weight.f_kind()? != tch::Kind::Float => Some("the weights are not float32"),
+        let required = mode == CudaGraphMode::On;
+        let obstacle = graph_obstacle(mode, device, context.world, context.model.architecture(), kind)?;
+        let captured = match (obstacle, device) {
+            (None, Device::Cuda(index)) => Some(CapturedSteps::new(GraphLauncher::Cuda(index))),
+            (Some(obstacle), _) if required => return Err(cannot_capture(obstacle)),
+            (Some(obstacle), Device::Cuda(_)) if mode == CudaGraphMode::Auto => {
+                log_once(obstacle);
+                None
+            }
             _ => None,
         };
-        match obstacle {
-            None => Ok(GraphCapture { captured: Some(CapturedSteps::new(Launcher::Cuda(index))), required }),
-            Some(obstacle) if required => Err(impossible(obstacle)),
-            Some(obstacle) => {
-                say_once(obstacle);
-                Ok(off)
-            }
-        }
+        Ok(GraphCapture { captured, required })
     }
 
-    /// CapturedSteps nothing, and runs each step that would be replayed on the memory of the recording.
+    /// Captures nothing, and runs each step that would be replayed on the memory of the capture.
     #[cfg(test)]
     pub fn rerunning() -> Self {
-        GraphCapture { captured: Some(CapturedSteps::new(Launcher::Rerun)), required: true }
+        GraphCapture { captured: Some(CapturedSteps::new(GraphLauncher::Rerun)), required: true }
     }
 
-    /// Steps that would be replayed now.
+    /// Number of steps that would be replayed now.
     #[cfg(test)]
     pub fn kept(&self) -> usize {
         self.captured.as_ref().map_or(0, |captured| captured.kept.len())
@@ -115,50 +111,52 @@ impl GraphCapture {
         self.captured.is_some()
     }
 
-    /// One step, recorded or as usual. `constants`: what [`Method::graph_key`](super::Method::graph_key) says.
+    /// Runs one step: replays it, captures it, or runs it kernel by kernel. `key` is
+    /// [`Method::graph_key`](super::Method::graph_key).
     pub fn run(
         &mut self,
         world: &World,
         pass: &'static str,
-        constants: Option<u64>,
+        key: Option<u64>,
         inputs: &[MicroStep],
         step: &mut StepFn<'_>,
-    ) -> Result<Done> {
+    ) -> Result<StepOutcome> {
         let Some(captured) = &mut self.captured else { return step(inputs) };
-        let Some(constants) = constants else {
+        let Some(key) = key else {
+            const DECIDES: &str = "the method decides on the host during a step";
             if self.required {
-                return Err(impossible("the method decides on the host what a step does"));
+                return Err(cannot_capture(DECIDES));
             }
-            say_once("the method decides on the host what a step does");
+            log_once(DECIDES);
             return step(inputs);
         };
         let sizes = (pass, sizes(inputs));
-        if let Some(step_graph) = captured.find(&sizes, constants) {
-            return step_graph.replay(world, inputs, step);
+        if let Some(captured_step) = captured.find(&sizes, key) {
+            return captured_step.replay(world, inputs, step);
         }
         let seen = captured.seen.entry(sizes.clone()).or_default();
         *seen += 1;
         if *seen <= WARM_UP {
             return step(inputs);
         }
-        let made = captured.make(world, sizes, constants, inputs, step);
-        // All ranks go on in the same way.
+        let made = captured.capture(world, sizes, key, inputs, step);
+        // A failure on one rank is a failure on all ranks: they must make the same collective calls from here on.
         let failure = made.as_ref().err().map(|error| error.message().to_owned()).unwrap_or_default();
         let failures = world.all_gather(&failure)?;
         if failures.iter().any(|failure| !failure.is_empty()) {
-            FAILED.store(true, Ordering::Relaxed);
+            note_failed_capture();
         }
         match (made, failures.into_iter().find(|failure| !failure.is_empty())) {
-            (Ok(step_graph), None) => {
-                captured.kept.push(step_graph);
-                let step_graph =
-                    captured.kept.last_mut().ok_or_else(|| Error::new(ErrorKind::Bug, "no step_graph was kept"))?;
-                step_graph.launch(step)
+            (Ok(captured_step), None) => {
+                captured.kept.push(captured_step);
+                let captured_step =
+                    captured.kept.last_mut().ok_or_else(|| Error::new(ErrorKind::Bug, "no captured step was kept"))?;
+                captured_step.launch(step)
             }
-            (Err(error), _) if self.required => Err(error.context("recording a step as a CUDA graph")),
+            (Err(error), _) if self.required => Err(error.context("capturing a step as a CUDA graph")),
             (_, failure) => {
                 let failure = failure.unwrap_or_default();
-                tracing::warn!("steps are not recorded as CUDA graphs (trainer.cuda_graph): {failure}");
+                tracing::warn!("CUDA graphs are off (trainer.cuda_graph): a capture failed: {failure}");
                 self.captured = None;
                 step(inputs)
             }
@@ -167,56 +165,56 @@ impl GraphCapture {
 }
 
 impl CapturedSteps {
-    fn new(launcher: Launcher) -> Self {
+    fn new(launcher: GraphLauncher) -> Self {
         CapturedSteps { launcher, seen: HashMap::new(), kept: Vec::new() }
     }
 
-    fn find(&mut self, sizes: &Sizes, constants: u64) -> Option<&mut CapturedStep> {
-        // Those with other constants will not come back.
-        self.kept.retain(|step_graph| step_graph.sizes.0 != sizes.0 || step_graph.constants == constants);
-        self.kept.iter_mut().find(|step_graph| step_graph.sizes == *sizes)
+    fn find(&mut self, sizes: &StepSizes, key: u64) -> Option<&mut CapturedStep> {
+        // Steps of this pass with other constants will not come back.
+        self.kept.retain(|step| step.sizes.0 != sizes.0 || step.key == key);
+        self.kept.iter_mut().find(|step| step.sizes == *sizes)
     }
 
-    fn make(
+    fn capture(
         &self,
         world: &World,
-        sizes: Sizes,
-        constants: u64,
+        sizes: StepSizes,
+        key: u64,
         inputs: &[MicroStep],
         step: &mut StepFn<'_>,
     ) -> Result<CapturedStep> {
-        let inputs = inputs.iter().map(copy).collect::<Vec<_>>();
+        let inputs = inputs.iter().map(copy_inputs).collect::<Vec<_>>();
         let (made, counts) = world.count_during(|| match self.launcher {
-            Launcher::Cuda(index) => {
-                let shares = self.kept.iter().find_map(|step_graph| step_graph.graph.as_ref());
-                CudaGraph::capture(index, shares, || step(&inputs)).map(|(graph, done)| (Some(graph), done))
+            GraphLauncher::Cuda(index) => {
+                let shares = self.kept.iter().find_map(|step| step.graph.as_ref());
+                CudaGraph::capture(index, shares, || step(&inputs)).map(|(graph, outcome)| (Some(graph), outcome))
             }
             #[cfg(test)]
-            Launcher::Rerun => Ok((None, Done { outcome: Tensor::new(), counts: Rc::new([]) })),
+            GraphLauncher::Rerun => Ok((None, StepOutcome { norm_and_scale: Tensor::new(), counts: Rc::new([]) })),
         });
-        let (graph, done) = made?;
-        Ok(CapturedStep { sizes, constants, inputs, graph, done, counts })
+        let (graph, outcome) = made?;
+        Ok(CapturedStep { sizes, key, inputs, graph, outcome, counts })
     }
 }
 
 impl CapturedStep {
     /// The step for new inputs.
-    fn replay(&mut self, world: &World, inputs: &[MicroStep], step: &mut StepFn<'_>) -> Result<Done> {
-        for (place, input) in self.inputs.iter_mut().zip(inputs) {
-            load(place, input)?;
+    fn replay(&mut self, world: &World, inputs: &[MicroStep], step: &mut StepFn<'_>) -> Result<StepOutcome> {
+        for (captured, new) in self.inputs.iter_mut().zip(inputs) {
+            load_inputs(captured, new)?;
         }
         world.add_counts(&self.counts);
         self.launch(step)
     }
 
-    /// The step for the inputs that are in place.
-    fn launch(&mut self, step: &mut StepFn<'_>) -> Result<Done> {
+    /// The step for the inputs that are in the memory of the capture.
+    fn launch(&mut self, step: &mut StepFn<'_>) -> Result<StepOutcome> {
         match &self.graph {
             Some(graph) => graph.replay()?,
             None => return step(&self.inputs),
         }
-        let Done { outcome, counts } = &self.done;
-        Ok(Done { outcome: outcome.shallow_clone(), counts: Rc::clone(counts) })
+        let StepOutcome { norm_and_scale, counts } = &self.outcome;
+        Ok(StepOutcome { norm_and_scale: norm_and_scale.shallow_clone(), counts: Rc::clone(counts) })
     }
 }
 
@@ -228,8 +226,8 @@ fn sizes(inputs: &[MicroStep]) -> Vec<usize> {
     inputs.iter().flat_map(of).collect()
 }
 
-/// Memory for inputs like these, with their values.
-fn copy(inputs: &MicroStep) -> MicroStep {
+/// New memory for inputs like these, with their values.
+fn copy_inputs(inputs: &MicroStep) -> MicroStep {
     let batch = |batch: &Batch| Batch {
         images: batch.images.copy(),
         labels: batch.labels.copy(),
@@ -239,34 +237,38 @@ fn copy(inputs: &MicroStep) -> MicroStep {
         layer_stream: batch.layer_stream,
         pass: batch.pass,
     };
-    let drawn = inputs.drawn.tensors.iter().map(Tensor::copy).collect();
+    let drawn = &inputs.drawn;
     MicroStep {
         batches: inputs.batches.iter().map(|(name, of)| (*name, batch(of))).collect(),
-        drawn: super::Drawn { tensors: drawn, samples: inputs.drawn.samples, indices: inputs.drawn.indices.clone() },
+        drawn: Drawn {
+            tensors: drawn.tensors.iter().map(|tensor| tensor.copy()).collect(),
+            samples: drawn.samples,
+            indices: drawn.indices.clone(),
+        },
     }
 }
 
-/// Puts other inputs of the same sizes into the memory of `place`.
-fn load(place: &mut MicroStep, inputs: &MicroStep) -> Result<()> {
-    for ((_, place), (_, batch)) in place.batches.iter_mut().zip(&inputs.batches) {
-        place.images.f_copy_(&batch.images)?;
-        place.labels.f_copy_(&batch.labels)?;
-        place.global.clone_from(&batch.global);
-        place.pass = batch.pass;
+/// Copies `new` inputs of the same sizes into the memory of the `captured` ones.
+fn load_inputs(captured: &mut MicroStep, new: &MicroStep) -> Result<()> {
+    for ((_, captured), (_, new)) in captured.batches.iter_mut().zip(&new.batches) {
+        captured.images.f_copy_(&new.images)?;
+        captured.labels.f_copy_(&new.labels)?;
+        captured.global.clone_from(&new.global);
+        captured.pass = new.pass;
     }
-    place.drawn.indices.clone_from(&inputs.drawn.indices);
-    for (place, tensor) in place.drawn.tensors.iter_mut().zip(&inputs.drawn.tensors) {
-        place.f_copy_(tensor)?;
+    captured.drawn.indices.clone_from(&new.drawn.indices);
+    for (captured, tensor) in captured.drawn.tensors.iter_mut().zip(&new.drawn.tensors) {
+        captured.f_copy_(tensor)?;
     }
     Ok(())
 }
 
-fn impossible(obstacle: &str) -> Error {
-    Error::usage(format!("trainer.cuda_graph=true: {obstacle}"))
-        .hint("set trainer.cuda_graph=auto or false, or mend that")
+fn cannot_capture(obstacle: &str) -> Error {
+    Error::usage(format!("trainer.cuda_graph=true: steps cannot be captured: {obstacle}"))
+        .hint("set trainer.cuda_graph=auto or false, or remove that obstacle")
 }
 
-fn say_once(obstacle: &str) {
+fn log_once(obstacle: &str) {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| tracing::info!("steps are not recorded as CUDA graphs: {obstacle}"));
+    ONCE.call_once(|| tracing::info!("CUDA graphs are off: {obstacle}"));
 }

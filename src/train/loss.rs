@@ -1,4 +1,4 @@
-//! Loss sums. Sums, not means: every rank adds its own and divides once by the count over all ranks.
+//! Loss sums. They are sums, not means: every rank adds its own samples and divides once by the count over all ranks.
 //!
 //! Letters: N batch, K classes.
 
@@ -10,15 +10,15 @@ pub fn cross_entropy_sum(logits: &Tensor, labels: &Tensor, smoothing: f64) -> Te
     logits.cross_entropy_loss::<Tensor>(labels, None, tch::Reduction::Sum, -100, smoothing)
 }
 
-/// Sum over the batch of KL(target to softmax(logits / temperature)). `target` holds probabilities, [N, K] or [K] for
-/// one distribution that the whole batch shares. In nats.
+/// Sum over the batch of KL(target to softmax(logits / temperature)). `target` holds probabilities, [N, K], or [K] for
+/// one distribution of the whole batch. In nats.
 pub fn kl_sum(target: &Tensor, logits: &Tensor, temperature: f64) -> Tensor {
     let log_q = (logits / temperature).log_softmax(-1, Kind::Float.max_with(logits.kind()));
     // xlogy is 0 where the target is 0.
     (target.xlogy(target) - target * log_q).sum(None)
 }
 
-/// The wider of two floating-point kinds: losses are computed in float32 at least.
+/// The wider of two floating-point dtypes: losses are computed in float32 at least.
 trait MaxWith {
     fn max_with(self, other: Kind) -> Kind;
 }

@@ -3,9 +3,9 @@
 use crate::error::{Error, Result};
 
 /// Accuracy averaged over classes: the mean recall of the classes that occur among labels or predictions, over all
-/// batches added so far. In 0..=1, higher is better; this is what training logs, a class as weighty as any other.
+/// batches added so far. In 0..=1, higher is better. Training logs report it; every class has the same weight.
 ///
-/// A class that is predicted but never true counts with recall 0. Ranks add their [`counts`](Self::counts).
+/// A class that is predicted but never true counts with recall 0. Ranks add up their [`counts`](Self::counts).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MacroAccuracy {
     /// 3 x K: correct predictions, labels, predictions of each class.
@@ -17,7 +17,7 @@ impl MacroAccuracy {
         MacroAccuracy { counts: vec![0; 3 * num_classes] }
     }
 
-    /// From summed [`counts`](Self::counts) of several ranks.
+    /// The accuracy of the summed [`counts`](Self::counts) of several ranks.
     pub fn from_counts(counts: Vec<i64>) -> Self {
         MacroAccuracy { counts }
     }
@@ -30,7 +30,7 @@ impl MacroAccuracy {
     /// Adds a batch: predicted and true class of each sample.
     ///
     /// # Errors
-    /// A prediction or a label is not a class; nothing is added then.
+    /// A prediction or a label is not a class. Nothing is added then.
     pub fn add(&mut self, predictions: &[i64], labels: &[i64]) -> Result<()> {
         let num_classes = self.counts.len() / 3;
         let is_class = |value: &&i64| usize::try_from(**value).is_ok_and(|class| class < num_classes);
@@ -56,7 +56,7 @@ impl MacroAccuracy {
         if num_occurring == 0 {
             return f64::NAN;
         }
-        // Term by term in float32, as the logs of the Python benchmark have it: curves of both compare for equality.
+        // Term by term in float32, as in the Python benchmark, so that the logged curves of both are equal.
         let share = |class: usize| correct[class] as f32 / labelled[class].max(1) as f32 / num_occurring as f32;
         f64::from((0..correct.len()).filter(occurs).map(share).sum::<f32>())
     }
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_seen_is_not_a_number() {
+    fn the_accuracy_of_no_samples_is_nan() {
         assert!(MacroAccuracy::new(3).value().is_nan());
     }
 

@@ -1,13 +1,13 @@
-//! Sums over an epoch: losses and accuracy, kept on the device and read once at its end.
+//! Sums over an epoch: losses and accuracy. They are kept on the device and read once, at the end of the epoch.
 
 use tch::{Device, Kind, Tensor};
 
 use super::macro_accuracy::MacroAccuracy;
-use super::method::Term;
+use super::term::Term;
 use crate::distributed::World;
 use crate::error::Result;
 
-/// What an epoch's steps added up to.
+/// Sums of losses and accuracy over the steps of an epoch.
 pub struct Meter {
     num_classes: i64,
     device: Device,
@@ -21,26 +21,26 @@ struct TermMeter {
     sum: Tensor,
     count: usize,
     local_count: usize,
-    /// int64 [3 * K], the counts of a [`MacroAccuracy`]; of this rank.
+    /// int64 [3 * K]: this rank's counts of a [`MacroAccuracy`].
     accuracy: Option<Tensor>,
 }
 
-/// What the host counts of a term in a micro-step.
+/// The host's side of a term in a micro-step: its weight and its counts.
 #[derive(Debug, Clone)]
 pub struct TermCount {
-    /// Place of the term in the meter.
+    /// Index of the term in the meter.
     term: usize,
     weight: f64,
     count: usize,
     local_count: usize,
 }
 
-/// MeterMeans over all ranks of what a [`Meter`] collected.
+/// Mean losses and accuracies of a [`Meter`].
 #[derive(Debug, Clone, Default)]
 pub struct MeterMeans {
     /// Weighted sum of the terms' means: the loss.
     pub loss: f64,
-    /// Per term: name, mean loss, macro accuracy where logits were given.
+    /// For each term: name, mean loss, and macro accuracy if logits were given.
     pub terms: Vec<(&'static str, f64, Option<f64>)>,
 }
 
@@ -56,7 +56,7 @@ impl Meter {
         Meter { num_classes: num_classes as i64, device, terms: Vec::new() }
     }
 
-    /// A new epoch begins. The sums stay where they are in memory.
+    /// Starts a new epoch. The sums keep their addresses, as captured steps require.
     pub fn reset(&mut self) -> Result<()> {
         for term in &mut self.terms {
             (term.count, term.local_count) = (0, 0);
@@ -68,8 +68,8 @@ impl Meter {
         Ok(())
     }
 
-    /// Adds the terms of one micro-step on the device. They count once [`Meter::count`] is told so.
-    pub fn record(&mut self, terms: &[Term]) -> Result<Vec<TermCount>> {
+    /// Adds the terms of one micro-step to the sums on the device. [`Meter::count`] takes the counts that it returns.
+    pub fn add_on_device(&mut self, terms: &[Term]) -> Result<Vec<TermCount>> {
         let mut counts = Vec::with_capacity(terms.len());
         for term in terms {
             let index = match self.terms.iter().position(|known| known.name == term.name) {
@@ -103,7 +103,7 @@ impl Meter {
         Ok(counts)
     }
 
-    /// The host's side of [`Meter::record`].
+    /// Adds counts of [`Meter::add_on_device`] on the host. A replayed step adds the counts of its capture again.
     pub fn count(&mut self, counts: &[TermCount]) {
         for of in counts {
             let meter = &mut self.terms[of.term];
@@ -113,18 +113,18 @@ impl Meter {
         }
     }
 
-    /// MeterMeans over all ranks; a collective call.
+    /// Means over all ranks. A collective call.
     pub fn means(&self, world: &World) -> Result<MeterMeans> {
         self.read(|term| term.count, |sum| world.all_reduce(sum))
     }
 
-    /// The same for rank 0 alone; `None` elsewhere. A collective call.
+    /// Like [`means`](Self::means), but only rank 0 gets the result. A collective call.
     pub fn means_at_root(&self, world: &World) -> Result<Option<MeterMeans>> {
         let means = self.read(|term| term.count, |sum| world.reduce(sum))?;
         Ok(world.is_root().then_some(means))
     }
 
-    /// MeterMeans of this rank's samples alone, for a progress bar.
+    /// Means over this rank's samples alone, for a progress bar. No collective call.
     pub fn local_means(&self) -> Result<MeterMeans> {
         self.read(|term| term.local_count, |_| Ok(()))
     }
@@ -135,7 +135,7 @@ impl Meter {
         mut total: impl FnMut(&mut Tensor) -> Result<()>,
     ) -> Result<MeterMeans> {
         let mut means = MeterMeans::default();
-        // Terms of other epochs' passes have nothing to say.
+        // A term without samples belongs to a pass that this epoch does not have.
         for term in self.terms.iter().filter(|term| term.count > 0) {
             let mut sum = term.sum.copy();
             total(&mut sum)?;

@@ -1,9 +1,9 @@
-//! Mixed precision (Micikevicius et al. 2018, arXiv 1710.03740): weights, gradients and losses in float32, matrix products
-//! and convolutions of the forward pass, and so of the backward pass, in 16 bits.
+//! Mixed precision (Micikevicius et al. 2018, arXiv 1710.03740): weights, gradients and losses are float32, matrix
+//! products and convolutions of the forward pass, and so of the backward pass, compute in 16 bits.
 //!
-//! Only training steps are mixed: what prepares them (saliency, Fisher information, attacks, pruning) and all
-//! evaluation is float32. float16 has few exponents: the loss is scaled up so that small gradients do not vanish, by as
-//! much as does not let large ones overflow. Which that is shows by trying ([`LossScale`]).
+//! Only training steps are mixed. Preparations (saliency, Fisher information, attacks, pruning) and all evaluation are
+//! float32. float16 has a small range of exponents, so the loss is scaled up: small gradients must not vanish, and large
+//! ones must not overflow. The factor is found by trial ([`LossScale`]).
 
 use tch::{Device, Kind, Tensor, no_grad};
 
@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::optim::FlatParams;
 use crate::torch::Autocast;
 
-/// What a training step computes in, where it is not one dtype for all.
+/// The dtypes of a training step in mixed precision.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Mixed {
     pub autocast: Autocast,
@@ -20,7 +20,7 @@ pub struct Mixed {
 }
 
 impl Mixed {
-    /// What the configured precision means on GPUs.
+    /// The configured precision on GPUs. None: one dtype for all.
     pub fn new(precision: Precision) -> Option<Self> {
         let (dtype, loss_scale) = match precision {
             Precision::F32 | Precision::F64 => return None,
@@ -30,13 +30,13 @@ impl Mixed {
         Some(Mixed { autocast: Autocast { cuda: true, dtype }, loss_scale })
     }
 
-    /// Whether it is meant for `device`: elsewhere everything is float32.
+    /// Whether it applies to `device`. On devices of another type everything is float32.
     pub fn is_for(&self, device: Device) -> bool {
         self.autocast.cuda == device.is_cuda()
     }
 }
 
-/// A forward pass of a training step. What comes out is float32 at least, as losses want it.
+/// A forward pass of a training step. The result is at least as wide as float32, as losses need it.
 pub fn forward(mixed: Option<Mixed>, pass: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
     let Some(mixed) = mixed else { return pass() };
     mixed.autocast.run(|| {
@@ -48,14 +48,14 @@ pub fn forward(mixed: Option<Mixed>, pass: impl FnOnce() -> Result<Tensor>) -> R
     })
 }
 
-/// How the factor of the loss is found, with the numbers of PyTorch's `GradScaler`: a step whose gradient is not finite
-/// changes nothing and lowers it, a row of finite ones raises it.
+/// The rule of the loss scale, with the numbers of PyTorch's `GradScaler`: a step with a gradient that is not finite
+/// changes no weight and lowers the scale, a row of finite steps raises it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LossScale {
     pub initial: f64,
     pub growth: f64,
     pub backoff: f64,
-    /// Finite steps in a row until it grows.
+    /// Finite steps in a row until the scale grows.
     pub interval: i64,
 }
 
@@ -65,10 +65,10 @@ impl Default for LossScale {
     }
 }
 
-/// The factor and its history, on the device. It is the same on all ranks: what it is changed by is the gradient of all
-/// ranks.
+/// The loss scale and its history, on the device. It is the same on all ranks, since it follows from the all-reduced
+/// gradient.
 #[derive(Debug)]
-pub struct Scaler {
+pub struct LossScaler {
     rule: LossScale,
     /// float32 scalar.
     scale: Tensor,
@@ -76,19 +76,19 @@ pub struct Scaler {
     growth_tracker: Tensor,
 }
 
-impl Scaler {
+impl LossScaler {
     pub fn new(rule: LossScale, device: Device) -> Result<Self> {
         let scale = Tensor::f_full([0i64; 0], rule.initial, (Kind::Float, device))?;
         let growth_tracker = Tensor::f_zeros([0i64; 0], (Kind::Int, device))?;
-        Ok(Scaler { rule, scale, growth_tracker })
+        Ok(LossScaler { rule, scale, growth_tracker })
     }
 
-    /// What losses are multiplied by.
+    /// The factor of the losses, a float32 scalar.
     pub fn scale(&self) -> &Tensor {
         &self.scale
     }
 
-    /// Divides the gradients by the factor. It is a power of two: that is exact.
+    /// Divides the gradients by the scale. The scale is a power of two, so the division is exact.
     pub fn unscale(&self, params: &mut FlatParams) -> Result<()> {
         no_grad(|| {
             let inverse = self.scale.f_reciprocal()?;
@@ -99,7 +99,7 @@ impl Scaler {
         })
     }
 
-    /// After a step. `skip`, a float32 scalar, is 1 where its gradient was not finite.
+    /// Adapts the scale after a step. `skip`, a float32 scalar, is 1 if the gradient was not finite.
     pub fn update(&mut self, skip: &Tensor) -> Result<()> {
         let LossScale { growth, backoff, interval, .. } = self.rule;
         let _ =
@@ -112,11 +112,11 @@ impl Scaler {
 mod tests {
     use super::*;
 
-    /// By hand: half after a bad step, twice after two good ones in a row.
+    /// Computed by hand: half after a bad step, double after two good ones in a row.
     #[test]
     fn the_loss_scale_follows_the_steps() {
         let rule = LossScale { initial: 8.0, interval: 2, ..LossScale::default() };
-        let mut scaler = Scaler::new(rule, Device::Cpu).unwrap();
+        let mut scaler = LossScaler::new(rule, Device::Cpu).unwrap();
         let mut after = |bad: f32| {
             scaler.update(&Tensor::from(bad)).unwrap();
             scaler.scale().double_value(&[])

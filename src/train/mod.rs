@@ -1,19 +1,53 @@
-//! Training: one loop ([`trainer`]) for base, retrained, reference and unlearned models alike; what differs is the
-//! [`Method`].
+//! Training: one loop ([`Trainer`]) for base, retrained, reference and unlearned models. A [`Method`] describes how
+//! trainings differ.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`trainer`] | the only training loop, over phases and epochs |
+//! | `phase_run` | the epochs, passes and steps of one phase |
+//! | `phase_loaders` | the data loaders of one phase |
+//! | [`plan`] | the number of steps, computed before the training |
+//! | `update` | one optimizer step: forward, backward, all-reduce, clipping, update |
+//! | `graph_capture`, [`graph_obstacle`] | steps as CUDA graphs, and the reasons against them |
+//! | [`gradient_all_reduce`] | the all-reduce of gradients beside the backward pass |
+//! | [`method`], [`phase`], [`step`], [`term`] | the interface of a training method |
+//! | [`supervised`] | ordinary training with cross entropy |
+//! | [`settings`], [`context`] | training settings, and the view of a training that methods get |
+//! | [`observer`] | reports of steps and epochs |
+//! | [`meter`], [`macro_accuracy`] | losses and accuracy of an epoch |
+//! | [`loss`], [`mixed`] | loss sums; mixed precision and the loss scale |
 
+pub mod context;
+pub mod gradient_all_reduce;
 mod graph_capture;
+pub mod graph_obstacle;
 pub mod loss;
-mod macro_accuracy;
+pub mod macro_accuracy;
 pub mod meter;
 pub mod method;
 pub mod mixed;
-mod phase;
-pub mod reduce;
+pub mod observer;
+pub mod phase;
+mod phase_loaders;
+mod phase_run;
+pub mod plan;
+pub mod settings;
+pub mod step;
 pub mod supervised;
+pub mod term;
 pub mod trainer;
 mod update;
 
+pub use context::TrainContext;
+pub use gradient_all_reduce::AllReduceSettings;
+pub use graph_obstacle::graph_obstacle;
 pub use macro_accuracy::MacroAccuracy;
-pub use method::{Drawn, Method, Pass, Phase, Step, Term};
+pub use method::Method;
 pub use mixed::Mixed;
-pub use trainer::{EpochReport, Observer, Settings, StepReport, Trainer};
+pub use observer::{EpochReport, Observer, StepReport};
+pub use phase::{Pass, Phase};
+pub use plan::{PhasePlan, plan};
+pub use settings::TrainSettings;
+pub use step::{Drawn, Step};
+pub use term::Term;
+pub use trainer::Trainer;

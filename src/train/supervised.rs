@@ -1,12 +1,16 @@
-//! Ordinary training: cross entropy on one part of the data. Base, retrained and reference models are made by it.
+//! Ordinary training: cross entropy on one part of the data. Base, retrained and reference models are trained with it.
 
 use super::loss::cross_entropy_sum;
-use super::method::{Method, Pass, Phase, Step, Term};
+use super::method::Method;
+use super::phase::{Pass, Phase};
+use super::step::Step;
+use super::term::Term;
 use crate::data::{Part, Sampler};
 use crate::error::Result;
 
 pub struct Supervised {
     pub part: Part,
+    /// In [0, 1).
     pub label_smoothing: f64,
     pub phase: Phase,
 }

@@ -1,89 +1,62 @@
 //! One optimizer step, from batches to weights. Nothing in it waits for the device.
 //!
-//! Whether the gradient is finite is a number on the device that the update obeys: a step that is not finite changes
-//! neither weights nor moments. Gradients are summed over the ranks before, so all ranks find the same. The host hears
-//! of it when the next step is on its way, from what [`Updater::step`] returns.
+//! Whether the gradient is finite is a number on the device, and the update reads it there: a step with a gradient that
+//! is not finite changes neither weights nor moments. The gradients are all-reduced before, so all ranks find the same
+//! number. The host reads it from the [`StepOutcome`] once the next step is in the queue.
 
 use std::rc::Rc;
 
 use tch::{Device, Kind, Tensor, no_grad};
 
+use super::context::TrainContext;
+use super::gradient_all_reduce::{AllReduceSettings, GradientAllReduce};
 use super::meter::{Meter, TermCount};
-use super::method::{Method, MicroStep, Phase, Step};
-use super::mixed::Scaler;
-use super::reduce::{Reducer, Reduction};
-use super::trainer::Trainer;
+use super::method::Method;
+use super::mixed::LossScaler;
+use super::phase::Phase;
+use super::step::{MicroStep, Step, StepPosition};
 use crate::error::Result;
+use crate::models::Slot;
 use crate::optim::{self, FlatParams, Optimizer, WeightDecayGroups};
 use crate::torch::Update;
 
-/// Where in a training a step is.
-#[derive(Debug, Clone, Copy)]
-pub struct Place {
-    pub phase: usize,
-    pub pass: &'static str,
-    /// 0-based within the phase.
-    pub epoch: usize,
-    /// Micro-steps before it since the start of the training.
-    pub micro_steps: u64,
-}
-
-impl Place {
-    /// The micro-step `ahead` of the step's first, as the method sees it.
-    pub fn step<'a>(&self, trainer: &'a Trainer<'_>, inputs: &'a MicroStep, ahead: usize) -> Step<'a> {
-        Step {
-            model: trainer.model,
-            world: trainer.world,
-            dataset: trainer.dataset,
-            phase: self.phase,
-            pass: self.pass,
-            epoch: self.epoch,
-            index: self.micro_steps + ahead as u64,
-            seed: trainer.settings.seed,
-            purpose: &trainer.settings.purpose,
-            inputs,
-            mixed: trainer.mixed(),
-            loss_scale: None,
-            sync_batchnorm: trainer.settings.sync_batchnorm,
-            reducer: None,
-        }
-    }
-}
-
-/// What a step leaves behind.
+/// The results of a step that the host reads later.
 #[derive(Debug)]
-pub struct Done {
-    /// float64 [2] on the device: the norm of the whole gradient before clipping, and the loss scale that it was made
-    /// with.
-    pub outcome: Tensor,
+pub struct StepOutcome {
+    /// float64 [2] on the device: the norm of the whole gradient before clipping, and the loss scale of the step.
+    pub norm_and_scale: Tensor,
+    /// The host's side of the meter, for each term of each micro-step.
     pub counts: Rc<[TermCount]>,
 }
 
-/// Parameters, and what moves them.
+/// The learning parameters of a phase, with their optimizer.
 pub struct Updater {
     params: FlatParams,
-    reducer: Option<Reducer>,
+    /// None with a single rank.
+    all_reduce: Option<GradientAllReduce>,
     optimizer: Box<dyn Optimizer>,
-    scaler: Option<Scaler>,
+    /// None: losses are not scaled.
+    scaler: Option<LossScaler>,
+    /// Scalar: the learning rate.
     lr: Tensor,
 }
 
 impl Updater {
-    /// `recordable`: what changes between steps lies on the device, for kernels that are launched again as they are.
-    pub fn new(trainer: &mut Trainer<'_>, phase: &Phase, recordable: bool) -> Result<Self> {
-        let head = trainer.model.architecture().head().to_vec();
-        let frozen = trainer.settings.freeze_backbone;
-        let trainable = |slot| !frozen || head.contains(&slot);
+    /// `capturable`: all values that change between steps lie on the device, so that a CUDA graph of a step can be
+    /// replayed.
+    pub fn new(context: &mut TrainContext<'_>, phase: &Phase, capturable: bool) -> Result<Self> {
+        let slots = context.model.state.layout().parameters().map(|(slot, _)| slot);
+        let trainable: Vec<Slot> = slots.filter(|slot| context.is_trainable(*slot)).collect();
         let groups = WeightDecayGroups::new(&phase.optim, phase.named_parameters);
-        let Reduction { cuts, compression } = trainer.settings.reduction;
-        let params = FlatParams::new(&mut trainer.model.state, groups, cuts, trainable)?;
-        let reducer = Reducer::compressing(trainer.world, &params, &trainer.model.state, compression)?;
+        let AllReduceSettings { cuts, compression } = context.settings.all_reduce;
+        let params = FlatParams::new(&mut context.model.state, groups, cuts, |slot| trainable.contains(&slot))?;
+        let all_reduce = GradientAllReduce::new(context.world, &params, &context.model.state, compression)?;
         let optimizer = optim::build(&phase.optim, &params)?;
-        let device = trainer.dataset.device();
-        let rule = trainer.mixed().and_then(|mixed| mixed.loss_scale);
-        let scaler = rule.map(|rule| Scaler::new(rule, device)).transpose()?;
-        let of_rate = if recordable { (Kind::Float, device) } else { (Kind::Double, Device::Cpu) };
-        Ok(Updater { params, reducer, optimizer, scaler, lr: Tensor::f_zeros([0i64; 0], of_rate)? })
+        let device = context.dataset.device();
+        let rule = context.mixed().and_then(|mixed| mixed.loss_scale);
+        let scaler = rule.map(|rule| LossScaler::new(rule, device)).transpose()?;
+        let lr_options = if capturable { (Kind::Float, device) } else { (Kind::Double, Device::Cpu) };
+        Ok(Updater { params, all_reduce, optimizer, scaler, lr: Tensor::f_zeros([0i64; 0], lr_options)? })
     }
 
     pub fn params(&self) -> &FlatParams {
@@ -95,38 +68,38 @@ impl Updater {
         Ok(())
     }
 
-    /// Forward, backward, sums over the ranks, clipping, update. `window` holds the micro-steps.
+    /// Forward, backward, all-reduce over the ranks, clipping, update. `micro_steps` are the inputs of the step.
     pub fn step(
         &mut self,
-        trainer: &Trainer<'_>,
+        context: &TrainContext<'_>,
         method: &mut dyn Method,
         meter: &mut Meter,
-        place: Place,
-        window: &[MicroStep],
-    ) -> Result<Done> {
+        position: StepPosition,
+        micro_steps: &[MicroStep],
+    ) -> Result<StepOutcome> {
         self.params.zero_grad()?;
         let mut counts = Vec::new();
-        for (ahead, inputs) in window.iter().enumerate() {
-            if let Some(reducer) = &self.reducer {
-                reducer.begin_micro_step(ahead + 1 == window.len());
+        for (ahead, inputs) in micro_steps.iter().enumerate() {
+            if let Some(all_reduce) = &self.all_reduce {
+                all_reduce.begin_micro_step(ahead + 1 == micro_steps.len());
             }
             let step = Step {
-                loss_scale: self.scaler.as_ref().map(Scaler::scale),
-                reducer: self.reducer.as_ref(),
-                ..place.step(trainer, inputs, ahead)
+                loss_scale: self.scaler.as_ref().map(LossScaler::scale),
+                all_reduce: self.all_reduce.as_ref(),
+                ..position.step(context, inputs, ahead)
             };
             let terms = method.gradients(&step)?;
             self.params.accumulate()?;
-            counts.extend(meter.record(&terms)?);
+            counts.extend(meter.add_on_device(&terms)?);
         }
-        if let Some(reducer) = &self.reducer {
-            reducer.finish()?;
+        if let Some(all_reduce) = &self.all_reduce {
+            all_reduce.finish()?;
         }
         if let Some(scaler) = &self.scaler {
             scaler.unscale(&mut self.params)?;
         }
         method.after_backward(&mut self.params)?;
-        let norm = match trainer.settings.clip {
+        let norm = match context.settings.clip {
             Some(limit) => self.params.clip_grad_norm(limit)?,
             None => self.params.grad_norm()?,
         };
@@ -137,10 +110,10 @@ impl Updater {
             Some(scaler) => scaler.scale().f_to_kind(Kind::Double)?,
             None => norm.f_ones_like()?,
         };
-        let outcome = no_grad(|| Tensor::f_stack(&[norm, scale], 0))?;
+        let norm_and_scale = no_grad(|| Tensor::f_stack(&[norm, scale], 0))?;
         if let Some(scaler) = &mut self.scaler {
             scaler.update(&skip)?;
         }
-        Ok(Done { outcome, counts: counts.into() })
+        Ok(StepOutcome { norm_and_scale, counts: counts.into() })
     }
 }

@@ -1,22 +1,22 @@
-//! Finetune: go on training on retain data and hope that the rest fades (Golatkar et al. 2020, arXiv 1911.04933).
+//! Finetune: trains on with retain data, so that the forget data may fade (Golatkar et al. 2020, arXiv 1911.04933).
 //!
-//! Each step minimises CE(f; B_s), B_s an augmented batch of the retain *subset*: as many retain samples as there are
-//! forget samples, so that the work is that of the other methods.
+//! Each step minimises CE(f; B_s), with B_s an augmented batch of the retain *subset*. The subset has as many samples as
+//! forget, so the amount of work is that of the other methods.
 
 use serde::Deserialize;
 
-use super::{only_phase, settings};
+use super::settings::{only_phase, own_settings};
 use crate::config::schema::UnlearnConfig;
 use crate::data::Part;
 use crate::error::Result;
 use crate::train::Method;
 use crate::train::supervised::Supervised;
 
-/// No settings of its own.
+/// Finetune has no keys of its own.
 #[derive(Deserialize)]
-struct Settings {}
+struct FinetuneSettings {}
 
 pub fn build(config: &UnlearnConfig) -> Result<Box<dyn Method>> {
-    let Settings {} = settings(config)?;
+    let FinetuneSettings {} = own_settings(config)?;
     Ok(Box::new(Supervised { part: Part::RetainSubset, label_smoothing: 0.0, phase: only_phase(config) }))
 }

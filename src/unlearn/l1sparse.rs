@@ -1,4 +1,4 @@
-//! l1-sparse: finetuning with a penalty that ends_pass weights to zero (Jia et al. 2023, arXiv 2304.04934).
+//! l1-sparse: finetuning with a penalty that drives weights to zero (Jia et al. 2023, arXiv 2304.04934).
 //!
 //! Each step minimises
 //!
@@ -6,13 +6,13 @@
 //! CE(f; B_s) + gamma_e * sum of |theta|
 //! ```
 //!
-//! with B_s an augmented batch of the retain subset and theta *all* learning parameters, biases and norm layers too.
-//! gamma_e follows a [`Ramp`] over the epochs; under `linear_decay` the last epoch has no penalty at all.
+//! with B_s an augmented batch of the retain subset and theta *all* learning parameters, biases and norm layers included.
+//! gamma_e follows a [`PenaltySchedule`] over the epochs. Under `linear_decay` the last epoch has no penalty.
 
 use serde::Deserialize;
 use tch::Tensor;
 
-use super::{only_phase, settings};
+use super::settings::{check_non_negative, only_phase, own_settings};
 use crate::config::schema::UnlearnConfig;
 use crate::data::{Part, Sampler};
 use crate::error::Result;
@@ -21,48 +21,46 @@ use crate::train::loss::cross_entropy_sum;
 use crate::train::{Method, Pass, Phase, Step, Term};
 
 #[derive(Deserialize)]
-struct Group {
-    l1: Settings,
+struct L1SparseKeys {
+    l1: L1SparseSettings,
 }
 
 /// `unlearn.l1` of the configuration.
 #[derive(Debug, Clone, Copy, Deserialize)]
-pub struct Settings {
+pub struct L1SparseSettings {
     pub gamma: f64,
-    pub schedule: Ramp,
+    pub schedule: PenaltySchedule,
 }
 
-/// How the weight of the penalty changes over the epochs.
+/// The course of the penalty's weight over the epochs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Ramp {
+pub enum PenaltySchedule {
     Constant,
     LinearGrow,
     LinearDecay,
 }
 
-impl Settings {
+impl L1SparseSettings {
     /// Weight of the penalty in epoch `epoch` (0-based) of `epochs`. Both slopes average about `gamma`.
     pub fn weight(&self, epoch: usize, epochs: usize) -> f64 {
         let done = 2.0 * (epoch + 1) as f64 / epochs as f64;
         match self.schedule {
-            Ramp::Constant => self.gamma,
-            Ramp::LinearGrow => self.gamma * done,
-            Ramp::LinearDecay => self.gamma * (2.0 - done),
+            PenaltySchedule::Constant => self.gamma,
+            PenaltySchedule::LinearGrow => self.gamma * done,
+            PenaltySchedule::LinearDecay => self.gamma * (2.0 - done),
         }
     }
 }
 
 pub struct L1Sparse {
-    pub settings: Settings,
+    pub settings: L1SparseSettings,
     pub phase: Phase,
 }
 
 pub fn build(config: &UnlearnConfig) -> Result<Box<dyn Method>> {
-    let Group { l1 } = settings(config)?;
-    if !(l1.gamma >= 0.0 && l1.gamma.is_finite()) {
-        return Err(config.method.reject("l1.gamma", "a number, at least 0"));
-    }
+    let L1SparseKeys { l1 } = own_settings(config)?;
+    check_non_negative(config, &[("l1.gamma", l1.gamma)])?;
     Ok(Box::new(L1Sparse { settings: l1, phase: only_phase(config) }))
 }
 
@@ -91,8 +89,8 @@ impl Method for L1Sparse {
         let batch = step.batch(Part::RetainSubset.name())?;
         let logits = step.train(batch)?;
         let ce = cross_entropy_sum(&logits, &batch.labels, 0.0);
-        // The penalty belongs to the step, not to its samples. Counted once for each sample and divided by their
-        // number, it has weight one in all, however the samples are cut into ranks and micro-steps.
+        // The penalty belongs to the step, not to its samples. It is counted once for each sample and divided by their
+        // number, so its weight is one for any division of the samples into ranks and micro-steps.
         let penalty = l1_norm(&step.model.state)? * batch.shard.len() as f64;
         let weight = self.settings.weight(step.epoch, self.phase.epochs);
         Ok(vec![

@@ -1,126 +1,21 @@
-//! The unlearning methods: a closed registry, one file each.
+//! The unlearning methods: a closed [`registry`], one file or folder each.
 //!
-//! To add one, write its file (a settings struct and a [`Method`]) and its line in [`REGISTRY`].
+//! To add one, write its file (a settings struct and a [`Method`](crate::train::Method)) and its line in
+//! [`registry::REGISTRY`].
 
 pub mod amun;
+mod concatenation;
 pub mod finetune;
 pub mod fisher;
 pub mod l1sparse;
 pub mod lur;
 pub mod neggrad;
 pub mod neggradp;
+pub mod registry;
 pub mod regun;
 pub mod salun;
 pub mod scrub;
+mod settings;
 pub mod ssd;
 
-use serde::de::DeserializeOwned;
-
-use crate::config::schema::{OptimName, UnlearnConfig};
-use crate::error::{Error, Result, did_you_mean};
-use crate::train::{Method, Phase};
-
-/// Reads the method's settings and makes it.
-type Build = fn(&UnlearnConfig) -> Result<Box<dyn Method>>;
-
-/// One line of the table of methods.
-pub struct MethodInfo {
-    /// Choice of the configuration group `unlearn`.
-    pub name: &'static str,
-    /// How a table of results calls it.
-    pub title: &'static str,
-    pub paper: &'static str,
-    build: Build,
-}
-
-pub const REGISTRY: &[MethodInfo] = &[
-    MethodInfo {
-        name: "regun",
-        title: "ReGUn",
-        paper: "Mirlach, Vogt, Laguna 2026, arXiv 2603.11210",
-        build: regun::build,
-    },
-    MethodInfo {
-        name: "finetune",
-        title: "Finetune",
-        paper: "Golatkar et al. 2020, arXiv 1911.04933",
-        build: finetune::build,
-    },
-    MethodInfo {
-        name: "neggrad",
-        title: "NegGrad",
-        paper: "Golatkar et al. 2020, arXiv 1911.04933",
-        build: neggrad::build,
-    },
-    MethodInfo {
-        name: "neggradp",
-        title: "NegGrad+",
-        paper: "Kurmanji et al. 2023, arXiv 2302.09880",
-        build: neggradp::build,
-    },
-    MethodInfo {
-        name: "l1sparse",
-        title: "l1-sparse",
-        paper: "Jia et al. 2023, arXiv 2304.04934",
-        build: l1sparse::build,
-    },
-    MethodInfo { name: "scrub", title: "SCRUB", paper: "Kurmanji et al. 2023, arXiv 2302.09880", build: scrub::build },
-    MethodInfo { name: "salun", title: "SalUn", paper: "Fan et al. 2024, arXiv 2310.12508", build: salun::build },
-    MethodInfo { name: "ssd", title: "SSD", paper: "Foster et al. 2024, arXiv 2308.07707", build: ssd::build },
-    MethodInfo {
-        name: "amun",
-        title: "AMUN",
-        paper: "Ebrahimpour-Boroojeny et al. 2025, arXiv 2503.00917",
-        build: amun::build,
-    },
-    MethodInfo { name: "lur", title: "LUR", paper: "Patel and Qiu 2025, arXiv 2503.06339", build: lur::build },
-];
-
-/// The registry's line of the chosen method. An unknown name is an error that lists the known ones.
-pub fn info(name: &str) -> Result<&'static MethodInfo> {
-    REGISTRY.iter().find(|method| method.name == name).ok_or_else(|| {
-        Error::usage(format!("unlearn.name={name}: no such method"))
-            .hint(did_you_mean(name, REGISTRY.iter().map(|method| method.name)))
-    })
-}
-
-/// The chosen method, with its settings read and checked.
-pub fn build(config: &UnlearnConfig) -> Result<Box<dyn Method>> {
-    let method = (info(&config.name)?.build)(config)?;
-    match method.phases().iter().find(|phase| phase.optim.name == OptimName::None) {
-        Some(Phase { name: "unlearn", .. }) => {
-            Err(config.method.reject("optim.name", "sgd or adamw: this method trains"))
-        }
-        Some(Phase { name, .. }) => Err(config.method.reject(&format!("{name}.optim.name"), "sgd or adamw")),
-        None => Ok(method),
-    }
-}
-
-/// The method's own keys.
-fn settings<T: DeserializeOwned>(config: &UnlearnConfig) -> Result<T> {
-    config.method.decode_ignoring(UnlearnConfig::SHARED_KEYS)
-}
-
-/// The single phase that most methods have: the group's own epochs, optimizer and schedule.
-fn only_phase(config: &UnlearnConfig) -> Phase {
-    Phase {
-        name: "unlearn",
-        epochs: config.max_epochs,
-        optim: config.optim.clone(),
-        scheduler: config.scheduler.clone(),
-        named_parameters: false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_unique_and_every_method_cites_its_paper() {
-        for (i, method) in REGISTRY.iter().enumerate() {
-            assert!(REGISTRY[..i].iter().all(|other| other.name != method.name), "{} twice", method.name);
-            assert!(method.paper.contains("arXiv"), "{}: {}", method.name, method.paper);
-        }
-    }
-}
+pub use registry::{MethodInfo, REGISTRY, build, info};

@@ -1,10 +1,10 @@
-//! NegGrad: climb the loss on forget data (Golatkar et al. 2020, arXiv 1911.04933).
+//! NegGrad: gradient ascent on forget data (Golatkar et al. 2020, arXiv 1911.04933).
 //!
-//! Each step minimises -CE(f; B_f), B_f an augmented batch of forget.
+//! Each step minimises -CE(f; B_f), with B_f an augmented batch of forget.
 
 use serde::Deserialize;
 
-use super::{only_phase, settings};
+use super::settings::{only_phase, own_settings};
 use crate::config::schema::UnlearnConfig;
 use crate::data::{Part, Sampler};
 use crate::error::Result;
@@ -15,12 +15,12 @@ pub struct NegGrad {
     pub phase: Phase,
 }
 
-/// No settings of its own.
+/// NegGrad has no keys of its own.
 #[derive(Deserialize)]
-struct Settings {}
+struct NegGradSettings {}
 
 pub fn build(config: &UnlearnConfig) -> Result<Box<dyn Method>> {
-    let Settings {} = settings(config)?;
+    let NegGradSettings {} = own_settings(config)?;
     Ok(Box::new(NegGrad { phase: only_phase(config) }))
 }
 

@@ -1,4 +1,4 @@
-//! NegGrad+: climb the loss on forget data while descending on retain data (Kurmanji et al. 2023, arXiv 2302.09880).
+//! NegGrad+: gradient ascent on forget data, gradient descent on retain data (Kurmanji et al. 2023, arXiv 2302.09880).
 //!
 //! ```text
 //! joint        each step minimises  w_r CE(f; B_r) - w_f CE(f; B_f)
@@ -12,26 +12,28 @@
 
 use serde::Deserialize;
 
-use super::{only_phase, settings};
+use super::settings::{check_non_negative, only_phase, own_settings};
 use crate::config::schema::{OptimConfig, SchedulerConfig, UnlearnConfig};
 use crate::data::{Batch, Part, Sampler};
 use crate::error::Result;
 use crate::train::loss::cross_entropy_sum;
 use crate::train::{Method, Pass, Phase, Step, Term};
 
+/// NegGrad+'s own keys of the group `unlearn`.
 #[derive(Deserialize)]
-struct Settings {
+struct NegGradPlusSettings {
     sequential: bool,
     retain_weight: f64,
     forget_weight: f64,
-    /// Read where `sequential` is true.
-    neggrad: Option<Stage>,
-    finetune: Option<Stage>,
+    /// The ascent, needed if `sequential` is true.
+    neggrad: Option<SequentialPhase>,
+    /// The descent, needed if `sequential` is true.
+    finetune: Option<SequentialPhase>,
 }
 
-/// One phase of the sequential variant.
+/// One phase of the sequential form.
 #[derive(Deserialize)]
-struct Stage {
+struct SequentialPhase {
     epochs: usize,
     optim: OptimConfig,
     scheduler: Option<SchedulerConfig>,
@@ -39,32 +41,30 @@ struct Stage {
 
 pub struct NegGradPlus {
     phases: Vec<Phase>,
-    variant: Variant,
+    form: NegGradPlusForm,
 }
 
 #[derive(Clone, Copy)]
-enum Variant {
+enum NegGradPlusForm {
     Joint { retain_weight: f64, forget_weight: f64 },
     Sequential,
 }
 
 pub fn build(config: &UnlearnConfig) -> Result<Box<dyn Method>> {
-    let Settings { sequential, retain_weight, forget_weight, neggrad, finetune } = settings(config)?;
+    let NegGradPlusSettings { sequential, retain_weight, forget_weight, neggrad, finetune } = own_settings(config)?;
     if sequential {
-        let (ascent, descent) = (stage(config, "neggrad", neggrad)?, stage(config, "finetune", finetune)?);
+        let ascent = sequential_phase(config, "neggrad", neggrad)?;
+        let descent = sequential_phase(config, "finetune", finetune)?;
         return Ok(Box::new(NegGradPlus::sequential(ascent, descent)));
     }
-    for (key, weight) in [("retain_weight", retain_weight), ("forget_weight", forget_weight)] {
-        if !(weight >= 0.0 && weight.is_finite()) {
-            return Err(config.method.reject(key, "a number, at least 0"));
-        }
-    }
+    check_non_negative(config, &[("retain_weight", retain_weight), ("forget_weight", forget_weight)])?;
     Ok(Box::new(NegGradPlus::joint(only_phase(config), retain_weight, forget_weight)))
 }
 
-fn stage(config: &UnlearnConfig, name: &'static str, stage: Option<Stage>) -> Result<Phase> {
+/// The phase `name` of the sequential form, checked.
+fn sequential_phase(config: &UnlearnConfig, name: &'static str, phase: Option<SequentialPhase>) -> Result<Phase> {
     let reject = |key: &str, wanted: &str| config.method.reject(&format!("{name}.{key}"), wanted);
-    let Some(Stage { epochs, optim, scheduler }) = stage else {
+    let Some(SequentialPhase { epochs, optim, scheduler }) = phase else {
         return Err(config.method.reject(name, "epochs, optim and scheduler of this phase with sequential=true"));
     };
     if epochs == 0 {
@@ -81,11 +81,11 @@ fn stage(config: &UnlearnConfig, name: &'static str, stage: Option<Stage>) -> Re
 
 impl NegGradPlus {
     pub fn joint(phase: Phase, retain_weight: f64, forget_weight: f64) -> Self {
-        NegGradPlus { phases: vec![phase], variant: Variant::Joint { retain_weight, forget_weight } }
+        NegGradPlus { phases: vec![phase], form: NegGradPlusForm::Joint { retain_weight, forget_weight } }
     }
 
     pub fn sequential(ascent: Phase, descent: Phase) -> Self {
-        NegGradPlus { phases: vec![ascent, descent], variant: Variant::Sequential }
+        NegGradPlus { phases: vec![ascent, descent], form: NegGradPlusForm::Sequential }
     }
 }
 
@@ -111,12 +111,12 @@ impl Method for NegGradPlus {
 
     fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
         let (forget, retain) = (step.batch(Part::Forget.name())?, step.batch(Part::Retain.name())?);
-        match self.variant {
-            Variant::Joint { retain_weight, forget_weight } => {
+        match self.form {
+            NegGradPlusForm::Joint { retain_weight, forget_weight } => {
                 Ok(vec![ce(step, forget, "forget_ce", -forget_weight)?, ce(step, retain, "retain_ce", retain_weight)?])
             }
-            Variant::Sequential if step.phase == 0 => Ok(vec![ce(step, forget, "forget_ce", -1.0)?]),
-            Variant::Sequential => Ok(vec![ce(step, retain, "retain_ce", 1.0)?]),
+            NegGradPlusForm::Sequential if step.phase == 0 => Ok(vec![ce(step, forget, "forget_ce", -1.0)?]),
+            NegGradPlusForm::Sequential => Ok(vec![ce(step, retain, "retain_ce", 1.0)?]),
         }
     }
 }

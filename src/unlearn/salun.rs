@@ -1,4 +1,4 @@
-//! SalUn: relabel forget data at random, and let only the weights move that matter for it (Fan et al. 2024,
+//! SalUn: relabels forget data at random, and trains only the weights that matter for it (Fan et al. 2024,
 //! arXiv 2310.12508).
 //!
 //! ```text
@@ -8,14 +8,15 @@
 //! ```
 //!
 //! with B_f and B_r augmented batches of forget and retain, drawn side by side: an epoch ends with the shorter of the
-//! two. Every image gets another wrong label in every epoch, all K - 1 equally likely. Masked weights are put back
-//! after each step, so that neither momentum nor weight decay moves them. BatchNorm's running averages are no weights:
-//! they go on.
+//! two. Every image gets a new wrong label in every epoch, all K - 1 equally likely. [`SalUn::mask_gradients`] applies
+//! the mask to the gradient of each step. [`SalUn::restore_masked_weights`] puts masked weights back after the step, so
+//! that neither momentum nor weight decay moves them. BatchNorm's running averages are not masked.
 
 use serde::Deserialize;
 use tch::{Kind, Tensor, no_grad};
 
-use super::{only_phase, settings};
+use super::concatenation::{concatenate, views_of};
+use super::settings::{check_non_negative, only_phase, own_settings};
 use crate::config::schema::UnlearnConfig;
 use crate::data::{Batch, Part, Sampler};
 use crate::error::{Error, ErrorKind, Result};
@@ -24,53 +25,50 @@ use crate::optim::FlatParams;
 use crate::random::RandomStream;
 use crate::torch::upload;
 use crate::train::loss::cross_entropy_sum;
-use crate::train::{Drawn, Method, Pass, Phase, Step, Term, Trainer};
+use crate::train::{Drawn, Method, Pass, Phase, Step, Term, TrainContext};
 
-/// The quantile is exact up to so many weights, and that of a sample of them above (where `torch.quantile` gives up).
+/// Largest number of weights with an exact quantile. Above it the quantile is that of a sample (`torch.quantile` refuses
+/// so many values).
 const MAX_EXACT: usize = 1 << 24;
-/// Weights in the sample. The share that is kept then has a standard error of at most 0.025 percentage points.
+/// Weights in the sample. The fraction of kept weights then has a standard error of at most 0.025 percentage points.
 const SAMPLE: usize = 1 << 22;
 
 /// SalUn's own keys of the group `unlearn`.
 #[derive(Debug, Clone, Copy, Deserialize)]
-pub struct Settings {
+pub struct SalUnSettings {
     pub retain_weight: f64,
     pub forget_weight: f64,
-    /// Share of the weights that may move.
+    /// Fraction of the weights that may move.
     pub saliency_keep_ratio: f64,
 }
 
-/// Which weights may move.
-pub struct Mask {
+/// The weights that may move.
+pub struct SaliencyMask {
     /// The smallest absolute gradient that is kept.
     pub threshold: f64,
-    /// For each learning parameter a bool tensor of its shape: true where it may move.
+    /// For each learning parameter a bool tensor of its shape, true for the elements that may move.
     pub kept: Vec<(Slot, Tensor)>,
 }
 
-/// What must stay as it is in one flat buffer of parameters.
-struct Frozen {
-    /// Bool, true where it must stay.
-    places: Tensor,
-    /// The whole buffer as it was before the first step.
+/// The masked weights in one flat buffer of parameters.
+struct MaskedBuffer {
+    /// Bool, true for the elements that must not move.
+    masked: Tensor,
+    /// The whole buffer before the first step.
     values: Tensor,
 }
 
 pub struct SalUn {
-    settings: Settings,
+    settings: SalUnSettings,
     phase: Phase,
-    mask: Option<Mask>,
-    /// The mask as the parameters lie in memory, made at the first step.
-    frozen: Vec<Frozen>,
+    mask: Option<SaliencyMask>,
+    /// The mask in the memory layout of the parameters, made at the first step.
+    buffers: Vec<MaskedBuffer>,
 }
 
 pub fn build(config: &UnlearnConfig) -> Result<Box<dyn Method>> {
-    let own: Settings = settings(config)?;
-    for (key, weight) in [("retain_weight", own.retain_weight), ("forget_weight", own.forget_weight)] {
-        if !(weight >= 0.0 && weight.is_finite()) {
-            return Err(config.method.reject(key, "a number, at least 0"));
-        }
-    }
+    let own: SalUnSettings = own_settings(config)?;
+    check_non_negative(config, &[("retain_weight", own.retain_weight), ("forget_weight", own.forget_weight)])?;
     if !(own.saliency_keep_ratio > 0.0 && own.saliency_keep_ratio <= 1.0) {
         return Err(config.method.reject("saliency_keep_ratio", "a number above 0, at most 1"));
     }
@@ -78,19 +76,19 @@ pub fn build(config: &UnlearnConfig) -> Result<Box<dyn Method>> {
 }
 
 impl SalUn {
-    pub fn new(settings: Settings, phase: Phase) -> Self {
-        SalUn { settings, phase, mask: None, frozen: Vec::new() }
+    pub fn new(settings: SalUnSettings, phase: Phase) -> Self {
+        SalUn { settings, phase, mask: None, buffers: Vec::new() }
     }
 
-    /// Made by `prepare`.
-    pub fn mask(&self) -> Option<&Mask> {
+    /// The mask, made by `prepare`.
+    pub fn mask(&self) -> Option<&SaliencyMask> {
         self.mask.as_ref()
     }
 
-    /// The loss terms of a step whose forget images are to be taken for `labels`, int64 [n].
+    /// The loss terms of a step with `labels` int64 [n] for the forget images.
     pub fn losses_towards(&self, step: &Step<'_>, labels: &Tensor) -> Result<Vec<Term>> {
         let (forget, retain) = (step.batch(Part::Forget.name())?, step.batch(Part::Retain.name())?);
-        let Settings { retain_weight, forget_weight, .. } = self.settings;
+        let SalUnSettings { retain_weight, forget_weight, .. } = self.settings;
         // The order of the forward passes is part of the method: each moves the running statistics of BatchNorm.
         let forget_logits = step.train(forget)?;
         let retain_logits = step.train(retain)?;
@@ -102,40 +100,53 @@ impl SalUn {
         ])
     }
 
-    fn freeze(&self, params: &FlatParams) -> Result<Vec<Frozen>> {
+    /// Multiplies the gradient by the mask.
+    fn mask_gradients(&self, params: &mut FlatParams) -> Result<()> {
+        for (group, buffer) in params.groups_mut().iter_mut().zip(&self.buffers) {
+            let _ = no_grad(|| group.grads.f_masked_fill_(&buffer.masked, 0.0))?;
+        }
+        Ok(())
+    }
+
+    /// Gives masked weights the values that they had before the first step.
+    fn restore_masked_weights(&self, params: &mut FlatParams) -> Result<()> {
+        for (group, buffer) in params.groups_mut().iter_mut().zip(&self.buffers) {
+            no_grad(|| group.values.f_copy_(&buffer.values.f_where_self(&buffer.masked, &group.values)?))?;
+        }
+        Ok(())
+    }
+
+    /// The mask and the present weights in the memory layout of `params`.
+    fn masked_buffers(&self, params: &FlatParams) -> Result<Vec<MaskedBuffer>> {
         let Some(values) = params.groups().first().map(|group| &group.values) else { return Ok(Vec::new()) };
-        let places = params.layout().zeros((Kind::Bool, values.device()))?;
+        let masked = params.layout().zeros((Kind::Bool, values.device()))?;
         for param in params.layout().params() {
             let mut kept = self.mask.iter().flat_map(|mask| &mask.kept).filter(|(slot, _)| *slot == param.slot);
             let (_, kept) = kept
                 .next()
                 .ok_or_else(|| Error::new(ErrorKind::Bug, format!("SalUn has no mask for {}", param.name)))?;
-            param.view(&places[param.group])?.f_copy_(&kept.f_logical_not()?)?;
+            param.view(&masked[param.group])?.f_copy_(&kept.f_logical_not()?)?;
         }
-        Ok(places
-            .into_iter()
-            .zip(params.groups())
-            .map(|(places, group)| Frozen { places, values: group.values.copy() })
-            .collect())
+        let buffers = masked.into_iter().zip(params.groups());
+        Ok(buffers.map(|(masked, group)| MaskedBuffer { masked, values: group.values.copy() }).collect())
     }
 }
 
-/// Absolute gradient of the mean cross entropy over forget.
+/// The saliency of all learning parameters.
 struct Saliency {
-    /// Of all learning parameters, one after the other, [P].
+    /// Absolute gradients of the mean cross entropy over forget, one parameter after the other, [P].
     values: Tensor,
-    /// Their slots and shapes, in the same order.
+    /// Slots and shapes of the parameters, in the same order.
     params: Vec<(Slot, Vec<i64>)>,
 }
 
-/// The saliency at the model as it is; the same on all ranks.
-fn saliency(trainer: &Trainer<'_>) -> Result<Saliency> {
-    let Trainer { world, dataset, settings, .. } = trainer;
-    let model = trainer.model.frozen_copy()?;
-    let head = model.architecture().head();
+/// The saliency of the present model, the same on all ranks. A collective call.
+fn saliency(context: &TrainContext<'_>) -> Result<Saliency> {
+    let TrainContext { world, dataset, settings, .. } = context;
+    let model = context.model.frozen_copy()?;
     let (mut params, mut weights) = (Vec::new(), Vec::new());
     for (slot, entry, tensor) in model.state.parameters() {
-        if !settings.freeze_backbone || head.contains(&slot) {
+        if context.is_trainable(slot) {
             params.push((slot, entry.shape.clone()));
             weights.push(tensor.f_set_requires_grad(true)?);
         }
@@ -148,25 +159,24 @@ fn saliency(trainer: &Trainer<'_>) -> Result<Saliency> {
         let (images, labels) = dataset.load_batch(Part::Forget, batch, None)?;
         let loss = cross_entropy_sum(&model.eval(&images)?, &labels, 0.0);
         let gradients = Tensor::f_run_backward(&[loss], &weights, false, false)?;
-        let gradients = gradients.iter().map(|gradient| gradient.f_flatten(0, -1)).collect::<Result<Vec<_>, _>>()?;
-        let _ = sum.f_add_(&Tensor::f_cat(&gradients, 0)?)?;
+        let _ = sum.f_add_(&concatenate(&gradients)?)?;
         world.count_images(&format!("{}/saliency", settings.purpose), batch.len());
     }
     world.all_reduce(&mut sum)?;
     Ok(Saliency { values: (sum / samples.len().max(1) as f64).abs(), params })
 }
 
-/// The `q`-quantile of `values` [n], linearly interpolated between the two values next to it.
+/// The `q`-quantile of `values` [n], interpolated linearly between its two neighbours.
 fn quantile(values: &Tensor, q: f64) -> Result<f64> {
     let place = q * (values.size()[0] - 1) as f64;
-    // Sorted in full: the selection of one value has no deterministic algorithm on GPUs.
+    // A full sort: selecting a single value has no deterministic algorithm on GPUs.
     let (sorted, _) = values.f_sort(0, false)?;
     let at = |index: f64| sorted.f_double_value(&[index as i64]);
     let (below, above) = (at(place.floor())?, at(place.ceil())?);
     Ok(below + (above - below) * place.fract())
 }
 
-/// `n` of `values`, drawn with replacement.
+/// `n` elements of `values`, drawn with replacement.
 fn sample(values: &Tensor, n: usize, stream: RandomStream) -> Result<Tensor> {
     let (mut draws, population) = (stream.at(0, 0), values.numel() as u64);
     let drawn: Vec<i64> = (0..n).map(|_| draws.below(population) as i64).collect();
@@ -176,11 +186,11 @@ fn sample(values: &Tensor, n: usize, stream: RandomStream) -> Result<Tensor> {
 /// A class of 0..`num_classes` other than `label`, all equally likely.
 fn wrong_label(stream: RandomStream, epoch: usize, sample: usize, label: i64, num_classes: usize) -> i64 {
     let drawn = stream.at(epoch as u64, sample as u64).below(num_classes as u64 - 1) as i64;
-    // The draws count the classes without the true one.
+    // `drawn` counts the classes without the true one.
     drawn + i64::from(drawn >= label)
 }
 
-/// Wrong labels for this rank's images, int64 [n]: functions of (seed, purpose, epoch, sample).
+/// Wrong labels of this rank's images, int64 [n]. A label is a function of (seed, purpose, epoch, sample).
 fn wrong_labels(step: &Step<'_>, batch: &Batch) -> Result<Tensor> {
     let (dataset, part) = (step.dataset, step.dataset.indices(Part::Forget));
     let stream = RandomStream::new(step.seed, &format!("{}/forget/wrong_label", step.purpose));
@@ -193,8 +203,8 @@ fn wrong_labels(step: &Step<'_>, batch: &Batch) -> Result<Tensor> {
 }
 
 impl Method for SalUn {
-    fn prepare(&mut self, trainer: &mut Trainer<'_>) -> Result<()> {
-        let Saliency { values, params } = saliency(trainer)?;
+    fn prepare(&mut self, context: &mut TrainContext<'_>) -> Result<()> {
+        let Saliency { values, params } = saliency(context)?;
         if !values.f_sum(Kind::Double)?.f_double_value(&[])?.is_finite() {
             return Err(Error::new(
                 ErrorKind::NonFinite,
@@ -202,17 +212,13 @@ impl Method for SalUn {
             )
             .hint("check the base model: its loss on forget overflows"));
         }
-        let stream = RandomStream::new(trainer.settings.seed, &format!("{}/saliency", trainer.settings.purpose));
+        let stream = RandomStream::new(context.settings.seed, &format!("{}/saliency", context.settings.purpose));
         let sampled = if values.numel() > MAX_EXACT { Some(sample(&values, SAMPLE, stream)?) } else { None };
         let threshold = quantile(sampled.as_ref().unwrap_or(&values), 1.0 - self.settings.saliency_keep_ratio)?;
         let all_kept = values.f_ge(threshold)?;
-        let (mut kept, mut start) = (Vec::with_capacity(params.len()), 0);
-        for (slot, size) in params {
-            let length = size.iter().product();
-            kept.push((slot, all_kept.f_narrow(0, start, length)?.f_view(&size[..])?));
-            start += length;
-        }
-        self.mask = Some(Mask { threshold, kept });
+        let kept = views_of(&all_kept, params.iter().map(|(_, shape)| shape.as_slice()))?;
+        let kept = params.iter().map(|(slot, _)| *slot).zip(kept).collect();
+        self.mask = Some(SaliencyMask { threshold, kept });
         Ok(())
     }
 
@@ -238,20 +244,14 @@ impl Method for SalUn {
     }
 
     fn after_backward(&mut self, params: &mut FlatParams) -> Result<()> {
-        if self.frozen.is_empty() {
-            self.frozen = self.freeze(params)?;
+        if self.buffers.is_empty() {
+            self.buffers = self.masked_buffers(params)?;
         }
-        for (group, frozen) in params.groups_mut().iter_mut().zip(&self.frozen) {
-            let _ = no_grad(|| group.grads.f_masked_fill_(&frozen.places, 0.0))?;
-        }
-        Ok(())
+        self.mask_gradients(params)
     }
 
     fn after_step(&mut self, params: &mut FlatParams) -> Result<()> {
-        for (group, frozen) in params.groups_mut().iter_mut().zip(&self.frozen) {
-            no_grad(|| group.values.f_copy_(&frozen.values.f_where_self(&frozen.places, &group.values)?))?;
-        }
-        Ok(())
+        self.restore_masked_weights(params)
     }
 }
 

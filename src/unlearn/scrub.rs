@@ -1,4 +1,4 @@
-//! SCRUB: disobey a teacher on forget data, obey it on retain data (Kurmanji et al. 2023, arXiv 2302.09880).
+//! SCRUB: moves away from a teacher on forget data and towards it on retain data (Kurmanji et al. 2023, arXiv 2302.09880).
 //!
 //! With E epochs, f0 the teacher (a frozen copy of the initial model) and T the temperature, an epoch is
 //!
@@ -9,26 +9,26 @@
 //! KL(B) = T^2 * mean over B of KL(softmax(f0 / T) to softmax(f / T))
 //! ```
 //!
-//! All passes share one optimizer: its momentum carries over from forget to retain and on. The retain pass walks the
-//! whole retain set, not a subset.
+//! All passes share one optimizer, so momentum carries over from pass to pass. The retain pass walks the whole retain
+//! set, not a subset.
 //!
-//! The teacher stays in evaluation mode. In the Python program an evaluation after an epoch puts it into train mode,
-//! with the statistics of the batch, from the second epoch on; `compat.scrub_teacher_mode` brings that back.
+//! The teacher stays in evaluation mode. In the Python program an evaluation after an epoch puts it into train mode from
+//! the second epoch on, with the statistics of the batch. `compat.scrub_teacher_mode` brings that back.
 
 use serde::Deserialize;
 use tch::{Kind, Tensor, no_grad};
 
-use super::{only_phase, settings};
+use super::settings::{check_non_negative, check_positive, only_phase, own_settings};
 use crate::config::schema::UnlearnConfig;
 use crate::data::{Batch, Part, Sampler};
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::Model;
 use crate::train::loss::{cross_entropy_sum, kl_sum};
-use crate::train::{Method, Pass, Phase, Step, Term, Trainer};
+use crate::train::{Method, Pass, Phase, Step, Term, TrainContext};
 
 /// SCRUB's own keys of the group `unlearn`.
 #[derive(Debug, Clone, Copy, Deserialize)]
-pub struct Settings {
+pub struct ScrubSettings {
     /// Weight of KL on retain.
     pub alpha: f64,
     /// Weight of CE on retain.
@@ -37,30 +37,25 @@ pub struct Settings {
 }
 
 pub struct Scrub {
-    settings: Settings,
+    settings: ScrubSettings,
     phase: Phase,
     evaluate_each_epoch: bool,
+    /// A frozen copy of the initial model, made by `prepare`.
     teacher: Option<Model>,
-    /// First epoch in which the teacher is in train mode.
+    /// First epoch with the teacher in train mode. None: it stays in evaluation mode.
     train_mode_from: Option<usize>,
 }
 
 pub fn build(config: &UnlearnConfig) -> Result<Box<dyn Method>> {
-    let own: Settings = settings(config)?;
-    for (key, weight) in [("alpha", own.alpha), ("gamma", own.gamma)] {
-        if !(weight >= 0.0 && weight.is_finite()) {
-            return Err(config.method.reject(key, "a number, at least 0"));
-        }
-    }
-    if !(own.temperature > 0.0 && own.temperature.is_finite()) {
-        return Err(config.method.reject("temperature", "a number above 0"));
-    }
+    let own: ScrubSettings = own_settings(config)?;
+    check_non_negative(config, &[("alpha", own.alpha), ("gamma", own.gamma)])?;
+    check_positive(config, &[("temperature", own.temperature)])?;
     Ok(Box::new(Scrub::new(own, only_phase(config), config.evaluate_each_epoch)))
 }
 
 impl Scrub {
     /// `evaluate_each_epoch` matters under `compat.scrub_teacher_mode` only.
-    pub fn new(settings: Settings, phase: Phase, evaluate_each_epoch: bool) -> Self {
+    pub fn new(settings: ScrubSettings, phase: Phase, evaluate_each_epoch: bool) -> Self {
         Scrub { settings, phase, evaluate_each_epoch, teacher: None, train_mode_from: None }
     }
 
@@ -69,7 +64,7 @@ impl Scrub {
         self.train_mode_from.is_some_and(|first| epoch >= first)
     }
 
-    /// Softened predictions of the teacher, [n, K].
+    /// Softmax of the teacher's logits over the temperature, [n, K].
     fn teacher_probabilities(&self, step: &Step<'_>, batch: &Batch) -> Result<Tensor> {
         let no_teacher = || Error::new(ErrorKind::Bug, "SCRUB trains before its teacher is made");
         let teacher = self.teacher.as_ref().ok_or_else(no_teacher)?;
@@ -81,7 +76,7 @@ impl Scrub {
         Ok((logits / self.settings.temperature).softmax(-1, None::<Kind>))
     }
 
-    /// Logits [n, K] of `batch`, and T^2 times the sum of its divergences from the teacher.
+    /// Logits [n, K] of `batch`, and T^2 times the sum of the divergences from the teacher.
     fn kl(&self, step: &Step<'_>, batch: &Batch) -> Result<(Tensor, Tensor)> {
         let temperature = self.settings.temperature;
         let target = self.teacher_probabilities(step, batch)?;
@@ -95,10 +90,10 @@ const FORGET: &str = "forget";
 const RETAIN: &str = "retain";
 
 impl Method for Scrub {
-    fn prepare(&mut self, trainer: &mut Trainer<'_>) -> Result<()> {
-        self.teacher = Some(trainer.model.frozen_copy()?);
-        let follows = trainer.settings.compat.scrub_teacher_mode && self.evaluate_each_epoch;
-        self.train_mode_from = follows.then_some(1);
+    fn prepare(&mut self, context: &mut TrainContext<'_>) -> Result<()> {
+        self.teacher = Some(context.model.frozen_copy()?);
+        let changes_mode = context.settings.compat.scrub_teacher_mode && self.evaluate_each_epoch;
+        self.train_mode_from = changes_mode.then_some(1);
         Ok(())
     }
 

@@ -13,8 +13,7 @@ use regun::data::split::SplitIndices;
 use regun::distributed::World;
 use regun::error::Result;
 use regun::models::{Architecture, Model, build};
-use regun::train::reduce::Reduction;
-use regun::train::{Method, Observer, Phase, Settings, StepReport, Trainer};
+use regun::train::{AllReduceSettings, Method, Observer, Phase, StepReport, TrainSettings, Trainer};
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
@@ -204,7 +203,7 @@ impl Golden<'_> {
         let before = copies(model);
         let last = ("", 0, 0.0);
         let mut observer = Check { what: what.to_owned(), steps, seen: 0, before, last, terms, norm_tolerance };
-        let settings = Settings {
+        let settings = TrainSettings {
             batch_size,
             accumulate: 1,
             clip: None,
@@ -212,7 +211,7 @@ impl Golden<'_> {
             sync_batchnorm: true,
             mixed: None,
             cuda_graph: CudaGraphMode::Off,
-            reduction: Reduction { cuts: (1 << 20).into(), compression: None },
+            all_reduce: AllReduceSettings { cuts: (1 << 20).into(), compression: None },
             compat,
             names: None,
             seed: 42,

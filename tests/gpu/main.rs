@@ -22,7 +22,7 @@ use regun::error::Result;
 use regun::eval::collect;
 use regun::models::{Model, build};
 use regun::torch::{self, Numerics};
-use regun::train::{Observer, Settings, StepReport, Trainer};
+use regun::train::{Observer, StepReport, TrainSettings, Trainer};
 use tch::{Device, Kind, Tensor};
 use training::method;
 
@@ -93,7 +93,7 @@ fn train(world: &World, config: &Config, kind: Kind, device: Device) -> Trained 
     let architecture = build(&config.model.model).unwrap().into();
     let mut model = Model::initialise(&architecture, 42, "base", kind, device).unwrap();
     let mut losses = Losses(world, Vec::new());
-    let settings = Settings { names: None, ..Settings::new(config, world, "test", 42) };
+    let settings = TrainSettings { names: None, ..TrainSettings::new(config, world, "test", 42) };
     Trainer { world, dataset: &dataset, model: &mut model, settings }
         .run(&mut *method(config, None), &mut losses)
         .unwrap();

@@ -79,8 +79,8 @@ fn logits_are_those_of_the_cpu() {
 }
 
 #[test]
-fn a_recorded_step_computes_what_a_launched_one_does() {
-    // Deterministic, so that nothing but the recording can make a difference.
+fn a_replayed_step_computes_the_same_as_a_launched_one() {
+    // Deterministic, so that nothing but the capture can make a difference.
     let Some(_turn) = gpu(DETERMINISTIC) else { return };
     for variant in [
         "trainer.max_epochs=3",
@@ -96,9 +96,9 @@ fn a_recorded_step_computes_what_a_launched_one_does() {
             let config = configure(&format!("{variant} trainer.cuda_graph={graph}"));
             train(&World::solo(), &config, Kind::Float, GPU)
         };
-        let (recorded, launched) = (run("true"), run("false"));
-        assert_near(variant, &recorded.losses, &launched.losses, 1e-6, 1e-6);
-        assert!(distance(&recorded.weights, &launched.weights) <= 1e-6, "{variant}");
+        let (replayed, launched) = (run("true"), run("false"));
+        assert_near(variant, &replayed.losses, &launched.losses, 1e-6, 1e-6);
+        assert!(distance(&replayed.weights, &launched.weights) <= 1e-6, "{variant}");
     }
 }
 

@@ -134,8 +134,8 @@ fn variants() -> Vec<String> {
     .collect()
 }
 
-/// Float32, in which steps can be recorded, with the collectives in them; long enough for that.
-const RECORDED: &str = "trainer.max_epochs=3 trainer.cuda_graph";
+/// Float32, so that steps are captured with their collectives; long enough for replays.
+const CAPTURED: &str = "trainer.max_epochs=3 trainer.cuda_graph";
 
 fn write(folder: &Path, name: &str, losses: &[f64]) {
     std::fs::write(folder.join(name), serde_json::to_string(losses).unwrap()).unwrap();
@@ -156,7 +156,7 @@ fn rank_training() {
         }
     }
     for graph in ["true", "false"] {
-        let trained = train(&world, &configure(&format!("{RECORDED}={graph}")), Kind::Float, device);
+        let trained = train(&world, &configure(&format!("{CAPTURED}={graph}")), Kind::Float, device);
         if world.is_root() {
             write(&folder, graph, &trained.losses);
         }
@@ -174,9 +174,9 @@ fn training_on_ranks_that_share_a_gpu_is_that_of_one() {
             let [got, wanted] = [&many, &one].map(|folder| read(folder.path(), &i.to_string()));
             assert_near(&format!("{n} ranks, {variant}"), &got, &wanted, 1e-12, 1e-8);
         }
-        let [recorded, launched, alone] =
+        let [replayed, launched, alone] =
             [(&many, "true"), (&many, "false"), (&one, "false")].map(|(folder, name)| read(folder.path(), name));
-        assert_near(&format!("{n} ranks, recorded"), &recorded, &launched, 1e-5, 1e-3);
+        assert_near(&format!("{n} ranks, replayed"), &replayed, &launched, 1e-5, 1e-3);
         assert_near(&format!("{n} ranks, float32"), &launched, &alone, 1e-5, 1e-3);
     }
 }

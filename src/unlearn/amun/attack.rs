@@ -1,5 +1,5 @@
-//! Projected gradient descent in an L2 ball (Madry et al. 2018, arXiv 1706.06083), with balls that grow until they hold
-//! a wrong prediction.
+//! Projected gradient descent in an L2 ball (Madry et al. 2018, arXiv 1706.06083). The ball grows until it holds a wrong
+//! prediction.
 //!
 //! ```text
 //! round r:  eps = epsilon_init 2^r, x = clean image
@@ -8,29 +8,49 @@
 //!           x clamped to valid pixels
 //! ```
 //!
-//! After `steps` steps an image that f no longer takes for y is kept with the class that f sees; the others go on to
-//! the next round, which starts from the clean image again. So an image that f mistakes from the start still moves for
-//! one round, and one that no round fools comes back as it was, with its own label. Radii are the configured numbers,
-//! not their float32 roundings.
+//! After `steps` steps an image with a prediction other than y is kept, with the predicted class. The others go on to
+//! the next round, which starts from the clean image again. So an image with a wrong prediction from the start still
+//! moves for one round. An image that no round fools is returned unchanged, with its own label. Radii are the configured
+//! numbers, not their float32 roundings.
 
+use serde::Deserialize;
 use tch::{Kind, Tensor, with_grad};
 
 use crate::error::Result;
-use crate::names::Attack;
+use crate::names::fraction;
 use crate::train::loss::cross_entropy_sum;
 
 /// The least and the greatest value of a valid pixel, [1, C, 1, 1] each.
-pub type Bounds = (Tensor, Tensor);
+pub type PixelBounds = (Tensor, Tensor);
 
-impl Attack {
-    /// Adversarial images [N, C, H, W], and the classes int64 [N] that the network with these `logits` sees in them.
-    /// No image's result depends on another image.
+/// Settings of the attack, `unlearn.attack` of the configuration.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct PgdAttack {
+    /// Radius of the first round's ball, as an L2 norm of normalised images.
+    pub epsilon_init: f64,
+    /// Gradient steps of a round.
+    pub steps: usize,
+    /// Length of a step, as a multiple of the radius.
+    pub step_factor: f64,
+    /// Rounds, each with twice the radius of the one before.
+    pub max_rounds: usize,
+}
+
+impl PgdAttack {
+    /// The settings as the Python program spells them in the name of the cache file.
+    pub fn file_name_part(&self) -> String {
+        let PgdAttack { epsilon_init, steps, step_factor, max_rounds } = *self;
+        format!("eps{}_steps{steps}_stepf{}_rounds{max_rounds}", fraction(epsilon_init), fraction(step_factor))
+    }
+
+    /// Adversarial images [N, C, H, W], and the classes int64 [N] that the network with these `logits` predicts for them.
+    /// The result of an image does not depend on other images.
     pub fn run(
         &self,
         logits: &dyn Fn(&Tensor) -> Result<Tensor>,
         images: &Tensor,
         labels: &Tensor,
-        bounds: Option<&Bounds>,
+        bounds: Option<&PixelBounds>,
     ) -> Result<(Tensor, Tensor)> {
         let (mut found, mut seen) = (images.f_detach_copy()?, labels.f_detach_copy()?);
         let mut pending = Tensor::f_arange(labels.numel() as i64, (Kind::Int64, images.device()))?;
@@ -52,14 +72,14 @@ impl Attack {
         Ok((found, seen))
     }
 
-    /// One round: where the images are after all steps.
+    /// One round: the images after all steps.
     fn search(
         &self,
         logits: &dyn Fn(&Tensor) -> Result<Tensor>,
         clean: &Tensor,
         labels: &Tensor,
         epsilon: f64,
-        bounds: Option<&Bounds>,
+        bounds: Option<&PixelBounds>,
     ) -> Result<Tensor> {
         let mut x = clean.shallow_clone();
         for _ in 0..self.steps {
@@ -68,7 +88,7 @@ impl Attack {
                 let loss = cross_entropy_sum(&logits(&x)?, labels, 0.0);
                 Ok(Tensor::f_run_backward(&[&loss], &[&x], false, false)?.swap_remove(0))
             })?;
-            // A saturated image has a gradient of 0 and stays.
+            // A saturated image has a gradient of 0 and does not move.
             let length = norm(&gradient)?.f_clamp_min(f64::MIN_POSITIVE)?;
             let step =
                 (gradient.f_to_kind(Kind::Double)? * (self.step_factor * epsilon) / length).f_to_kind(x.kind())?;
@@ -83,7 +103,7 @@ impl Attack {
     }
 }
 
-/// L2 norms of images [N, C, H, W], float64 [N, 1, 1, 1]: squares of small float32 gradients would vanish.
+/// L2 norms of images [N, C, H, W], as float64 [N, 1, 1, 1]: squares of small gradients would vanish in float32.
 fn norm(images: &Tensor) -> Result<Tensor> {
     Ok(images.f_norm_scalaropt_dim_dtype(2, [1i64, 2, 3].as_slice(), true, Kind::Double)?)
 }

@@ -1,15 +1,15 @@
-//! Gradients of single samples from one backward pass, by what each layer was given and the gradient of what it made of
-//! it, see [`per_sample`](crate::models::per_sample).
+//! Squared gradients of single samples from one backward pass. They follow from the input of each layer and the gradient
+//! of its output, see [`per_sample`](crate::models::per_sample).
 
 use tch::{Tensor, no_grad};
 
 use crate::error::Result;
-use crate::models::Model;
-use crate::models::{Forward, per_sample};
+use crate::models::{Forward, Model, per_sample};
 use crate::train::loss::cross_entropy_sum;
 
-/// As [`squared_gradients`](super::squared_gradients). `None` where a parameter does not belong to exactly one pass
-/// through a layer that is recorded: nothing is known about its single gradients then.
+/// For each parameter, in layout order: the sum over `images` [n, C, H, W] of the squared gradient of the image's cross
+/// entropy against its label. None if a parameter does not belong to exactly one pass through a layer that layer hooks
+/// see: its gradients of single samples are unknown then.
 pub fn squared_gradients(model: &Model, images: &Tensor, labels: &Tensor) -> Result<Option<Vec<Tensor>>> {
     let weights = model.state.tensors();
     // The graph starts at the images, so that the backward pass spends nothing on whole-batch gradients of weights.

@@ -1,17 +1,18 @@
-//! Gradients of single samples of any architecture: each sample gets weights of its own, and autograd their gradients.
+//! Squared gradients of single samples of any architecture: each sample gets weights of its own, and autograd computes
+//! their gradients.
 //!
-//! The forward code sees one image and one set of weights; [`Vmap`] runs it for all of them at once. Memory: a copy of
-//! all parameters for each image.
+//! The forward code sees one image and one set of weights, and [`Vmap`] runs it for all samples at once. Memory: a copy
+//! of all parameters for each image.
 
 use tch::{Kind, Tensor, no_grad};
 
 use crate::error::Result;
-use crate::models::Model;
-use crate::models::{Forward, Mode, Statistics};
+use crate::models::{Forward, Mode, Model, Statistics};
 use crate::torch::Vmap;
 use crate::train::loss::cross_entropy_sum;
 
-/// As [`squared_gradients`](super::squared_gradients).
+/// For each parameter, in layout order: the sum over `images` [n, C, H, W] of the squared gradient of the image's cross
+/// entropy against its label.
 pub fn squared_gradients(model: &Model, images: &Tensor, labels: &Tensor) -> Result<Vec<Tensor>> {
     let samples = images.size()[0];
     let mut own = Vec::new();
@@ -24,7 +25,7 @@ pub fn squared_gradients(model: &Model, images: &Tensor, labels: &Tensor) -> Res
             weights[slot.index()] = vmap.samples(&leaf)?;
             own.push(leaf);
         }
-        // A batch of one, as seen from inside.
+        // Inside of vmap each sample is a batch of one.
         let image = vmap.samples(&images.f_unsqueeze(1)?)?;
         let label = vmap.samples(&labels.f_unsqueeze(1)?)?;
         let mut context = Forward::new(&weights, Mode::Eval, Statistics::Running);

@@ -1,7 +1,7 @@
-//! Which held-out images stand for "unseen" in a step of ReGUn.
+//! The choice of held-out images in a step of ReGUn. They stand for unseen images.
 //!
-//! Positions are into the held-out part of the split. All selectors answer for the global forget batch, so every rank
-//! draws the same images.
+//! A position is an index into the held-out part of the split. All selectors choose for the global forget batch, so
+//! every rank draws the same images.
 
 use serde::Deserialize;
 use tch::{Kind, Tensor};
@@ -11,11 +11,12 @@ use crate::error::{Error, Result};
 use crate::inference;
 use crate::random::RandomStream;
 use crate::random::python::PythonRandom;
-use crate::train::{Step, Trainer};
+use crate::train::{Step, TrainContext};
 
+/// Chooses held-out images.
 pub trait Selector {
-    /// Once, on the initial model.
-    fn prepare(&mut self, trainer: &Trainer<'_>) -> Result<()>;
+    /// Runs once, on the initial model.
+    fn prepare(&mut self, context: &TrainContext<'_>) -> Result<()>;
 
     /// Positions of the held-out images of this step.
     fn select(&mut self, step: &Step<'_>, forget: &Batch) -> Result<Vec<usize>>;
@@ -24,44 +25,45 @@ pub trait Selector {
 /// `unlearn.regun.selector`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Choice {
+pub enum SelectorChoice {
     Uniform,
     ClassInformed,
     #[serde(rename = "feature_1nn")]
     Feature1nn,
 }
 
-impl Choice {
+impl SelectorChoice {
     pub fn build(self) -> Box<dyn Selector> {
         match self {
-            Choice::Uniform => Box::new(Uniform::default()),
-            Choice::ClassInformed => Box::new(ClassInformed::default()),
-            Choice::Feature1nn => Box::new(Feature1nn::default()),
+            SelectorChoice::Uniform => Box::new(UniformSelector::default()),
+            SelectorChoice::ClassInformed => Box::new(ClassInformedSelector::default()),
+            SelectorChoice::Feature1nn => Box::new(Feature1nnSelector::default()),
         }
     }
 }
 
-fn heldout_samples(trainer: &Trainer<'_>) -> Result<usize> {
-    match trainer.dataset.indices(Part::HeldOut).len() {
+/// Number of held-out images. None at all is an error.
+fn heldout_samples(context: &TrainContext<'_>) -> Result<usize> {
+    match context.dataset.indices(Part::HeldOut).len() {
         0 => Err(Error::usage("unlearn=regun needs held-out images, and the split has none")
             .hint("set split.heldout_frac above 0")),
         n => Ok(n),
     }
 }
 
-/// The next batch of a shuffled cycle over held-out, whatever the forget batch holds.
+/// The next batch of a shuffled cycle over held-out. It does not depend on the forget batch.
 #[derive(Default)]
-struct Uniform {
+struct UniformSelector {
     samples: usize,
     batch_size: usize,
-    /// Order of one pass.
+    /// Number of the present pass, and its order.
     order: Option<(u64, Vec<usize>)>,
 }
 
-impl Selector for Uniform {
-    fn prepare(&mut self, trainer: &Trainer<'_>) -> Result<()> {
-        self.samples = heldout_samples(trainer)?;
-        self.batch_size = trainer.settings.batch_size;
+impl Selector for UniformSelector {
+    fn prepare(&mut self, context: &TrainContext<'_>) -> Result<()> {
+        self.samples = heldout_samples(context)?;
+        self.batch_size = context.settings.batch_size;
         Ok(())
     }
 
@@ -78,17 +80,17 @@ impl Selector for Uniform {
     }
 }
 
-/// As many images of each class as the forget batch has, drawn with replacement; any image where held-out has none of
-/// the class.
+/// As many images of each class as the forget batch has, drawn with replacement. If held-out has none of the class, any
+/// image.
 #[derive(Default)]
-struct ClassInformed {
+struct ClassInformedSelector {
     labels: Vec<i64>,
 }
 
-impl Selector for ClassInformed {
-    fn prepare(&mut self, trainer: &Trainer<'_>) -> Result<()> {
-        heldout_samples(trainer)?;
-        self.labels = trainer.dataset.labels(Part::HeldOut);
+impl Selector for ClassInformedSelector {
+    fn prepare(&mut self, context: &TrainContext<'_>) -> Result<()> {
+        heldout_samples(context)?;
+        self.labels = context.dataset.labels(Part::HeldOut);
         Ok(())
     }
 
@@ -101,8 +103,9 @@ impl Selector for ClassInformed {
     }
 }
 
-/// Draws the positions: for each class in ascending order with k members among `forget`, k draws with replacement from
-/// the positions of that class in `heldout` (from all positions where there is none), then one shuffle of the list.
+/// Draws the positions. `forget` and `heldout` are labels. For each class in ascending order with k members among
+/// `forget`, k draws with replacement from the positions of that class in `heldout` (from all positions if there is
+/// none). One shuffle of the list follows.
 pub fn class_informed(random: &mut PythonRandom, forget: &[i64], heldout: &[i64]) -> Vec<usize> {
     let mut classes = forget.to_vec();
     classes.sort_unstable();
@@ -119,21 +122,21 @@ pub fn class_informed(random: &mut PythonRandom, forget: &[i64], heldout: &[i64]
 
 /// For each forget image the held-out image whose penultimate features are nearest in angle, under the initial model.
 #[derive(Default)]
-struct Feature1nn {
-    /// Position in held-out, for each position in forget.
+struct Feature1nnSelector {
+    /// For each position in forget, the position in held-out.
     nearest: Vec<usize>,
 }
 
-/// Rows of the similarity matrix that are computed at once: bounds memory at 1024 x held-out.
+/// Rows of the similarity matrix that are computed at once. Bounds the memory to 1024 x held-out.
 const SIMILARITY_ROWS: i64 = 1024;
 
-impl Selector for Feature1nn {
-    fn prepare(&mut self, trainer: &Trainer<'_>) -> Result<()> {
-        heldout_samples(trainer)?;
-        let unit = |role| -> Result<Tensor> {
-            let model = &*trainer.model;
+impl Selector for Feature1nnSelector {
+    fn prepare(&mut self, context: &TrainContext<'_>) -> Result<()> {
+        heldout_samples(context)?;
+        let unit = |part| -> Result<Tensor> {
+            let model = &*context.model;
             let features =
-                inference::rows_everywhere(trainer.world, trainer.dataset, role, |images| model.features(images))?;
+                inference::all_gather_rows(context.world, context.dataset, part, |images| model.features(images))?;
             let norm = features.norm_scalaropt_dim(2.0, [1], true).clamp_min(1e-12);
             Ok(features / norm)
         };

@@ -1,0 +1,40 @@
+//! The view of a training that methods and steps get.
+
+use tch::Tensor;
+
+use super::mixed::{self, Mixed};
+use super::settings::TrainSettings;
+use crate::data::DeviceDataset;
+use crate::distributed::World;
+use crate::error::Result;
+use crate::models::{Model, Slot, Statistics};
+
+/// The model in training, its data, its settings and the ranks that train it.
+pub struct TrainContext<'a> {
+    pub world: &'a World,
+    pub dataset: &'a DeviceDataset,
+    pub model: &'a mut Model,
+    pub settings: &'a TrainSettings,
+}
+
+impl TrainContext<'_> {
+    /// The mixed precision of a training step. None where a step computes in one dtype.
+    pub fn mixed(&self) -> Option<Mixed> {
+        self.settings.mixed_precision(self.dataset.device())
+    }
+
+    /// A forward pass in the precision of a training step. The result is at least as wide as float32.
+    pub fn forward(&self, pass: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
+        mixed::forward(self.mixed(), pass)
+    }
+
+    /// The source of BatchNorm's statistics in training, for a batch of `samples` over all ranks.
+    pub fn statistics(&self, samples: usize) -> Statistics<'_> {
+        Statistics::of_training(self.world, self.settings.sync_batchnorm, samples)
+    }
+
+    /// Whether this parameter trains: with `freeze_backbone` only those of the head do.
+    pub fn is_trainable(&self, slot: Slot) -> bool {
+        !self.settings.freeze_backbone || self.model.architecture().head().contains(&slot)
+    }
+}

@@ -1,0 +1,61 @@
+//! The reasons why training steps cannot be captured as CUDA graphs.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tch::{Device, Kind};
+
+use crate::config::schema::CudaGraphMode;
+use crate::distributed::World;
+use crate::error::Result;
+use crate::models::Architecture;
+use crate::torch::CudaGraph;
+
+/// A capture of this process has failed. libtorch's allocator does not recover from every such failure, so there is no
+/// second try.
+static CAPTURE_FAILED: AtomicBool = AtomicBool::new(false);
+
+/// Notes that a capture has failed: later trainings of this process do not capture.
+pub(super) fn note_failed_capture() {
+    CAPTURE_FAILED.store(true, Ordering::Relaxed);
+}
+
+/// Why training steps cannot be captured as CUDA graphs. None: they can. `device` holds the data, `kind` is the dtype
+/// of the weights. A method that decides on the host ([`Method::graph_key`](super::Method::graph_key)) is not captured
+/// either.
+pub fn graph_obstacle(
+    mode: CudaGraphMode,
+    device: Device,
+    world: &World,
+    architecture: &dyn Architecture,
+    kind: Kind,
+) -> Result<Option<&'static str>> {
+    Ok(match () {
+        _ if mode == CudaGraphMode::Off => Some("trainer.cuda_graph=false"),
+        _ if !device.is_cuda() => Some("the data is not on a GPU"),
+        _ if CAPTURE_FAILED.load(Ordering::Relaxed) => Some("an earlier capture failed"),
+        _ if !CudaGraph::is_available() => Some("this libtorch has no CUDA graphs"),
+        _ if architecture.draws_at_random() => Some("the network leaves out branches at random"),
+        _ if !world.is_asynchronous() => Some("the all-reduce over the ranks goes through host memory"),
+        _ if world.overlap()?.is_some() => Some("launch.trace_sums=true measures single all-reduces"),
+        _ if kind != Kind::Float => Some("the weights are not float32"),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Request, load};
+    use crate::models;
+
+    #[test]
+    fn the_mode_and_the_device_come_first() {
+        let config = load(&Request { overrides: &["model=resnet20".into()], ..Request::default() }).unwrap().config;
+        let architecture = models::build(&config.model.model).unwrap();
+        let obstacle = |mode, device| {
+            graph_obstacle(mode, device, &World::solo(), &*architecture, Kind::Float).unwrap().unwrap_or_default()
+        };
+        assert_eq!(obstacle(CudaGraphMode::Off, Device::Cuda(0)), "trainer.cuda_graph=false");
+        assert_eq!(obstacle(CudaGraphMode::Auto, Device::Cpu), "the data is not on a GPU");
+    }
+}

@@ -1,0 +1,49 @@
+//! The steps of a training, computed before it starts.
+
+use super::method::Method;
+use super::phase_loaders::PhaseLoaders;
+use super::settings::TrainSettings;
+use crate::data::DeviceDataset;
+use crate::error::Result;
+
+/// The planned steps of one phase.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PhasePlan {
+    pub name: &'static str,
+    pub epochs: usize,
+    /// Optimizer steps of the first epoch. Later epochs may have fewer passes (SCRUB).
+    pub steps_per_epoch: usize,
+    /// Optimizer steps of all epochs.
+    pub steps: usize,
+    /// Samples of one micro-step over all ranks.
+    pub batch_size: usize,
+}
+
+/// The phases of `method` and their numbers of steps. Works before [`Method::prepare`] and runs no model. Empty for a
+/// one-shot method.
+///
+/// # Errors
+/// A sampler of the method has no samples: the split leaves none.
+pub fn plan(method: &dyn Method, dataset: &DeviceDataset, settings: &TrainSettings) -> Result<Vec<PhasePlan>> {
+    let mut plans = Vec::new();
+    for (number, phase) in method.phases().iter().enumerate() {
+        let mut loaders = PhaseLoaders::new(settings, phase.name);
+        let mut epoch_steps = Vec::with_capacity(phase.epochs);
+        for epoch in 0..phase.epochs {
+            let mut steps = 0;
+            for pass in method.passes(number, epoch) {
+                let of_pass = loaders.of_pass(&pass, dataset)?;
+                steps += loaders.micro_steps(&pass, &of_pass)?.div_ceil(settings.accumulate);
+            }
+            epoch_steps.push(steps);
+        }
+        plans.push(PhasePlan {
+            name: phase.name,
+            epochs: phase.epochs,
+            steps_per_epoch: epoch_steps.first().copied().unwrap_or(0),
+            steps: epoch_steps.iter().sum(),
+            batch_size: settings.batch_size,
+        });
+    }
+    Ok(plans)
+}

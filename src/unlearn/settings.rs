@@ -1,0 +1,39 @@
+//! Helpers that read a method's settings from the configuration.
+
+use serde::de::DeserializeOwned;
+
+use crate::config::schema::UnlearnConfig;
+use crate::error::Result;
+use crate::train::Phase;
+
+/// The method's own keys of the configuration group `unlearn`.
+pub fn own_settings<T: DeserializeOwned>(config: &UnlearnConfig) -> Result<T> {
+    config.method.decode_ignoring(UnlearnConfig::SHARED_KEYS)
+}
+
+/// The single phase of most methods: the epochs, optimizer and schedule of the group `unlearn`.
+pub fn only_phase(config: &UnlearnConfig) -> Phase {
+    Phase {
+        name: "unlearn",
+        epochs: config.max_epochs,
+        optim: config.optim.clone(),
+        scheduler: config.scheduler.clone(),
+        named_parameters: false,
+    }
+}
+
+/// Refuses the first of these keys of the group `unlearn` that is negative or not finite.
+pub fn check_non_negative(config: &UnlearnConfig, values: &[(&str, f64)]) -> Result<()> {
+    match values.iter().find(|(_, value)| !(*value >= 0.0 && value.is_finite())) {
+        Some((key, _)) => Err(config.method.reject(key, "a number, at least 0")),
+        None => Ok(()),
+    }
+}
+
+/// Refuses the first of these keys of the group `unlearn` that is not above 0, or not finite.
+pub fn check_positive(config: &UnlearnConfig, values: &[(&str, f64)]) -> Result<()> {
+    match values.iter().find(|(_, value)| !(*value > 0.0 && value.is_finite())) {
+        Some((key, _)) => Err(config.method.reject(key, "a number above 0")),
+        None => Ok(()),
+    }
+}
