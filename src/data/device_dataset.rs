@@ -137,6 +137,11 @@ impl DeviceDataset {
         self.device
     }
 
+    /// Device whose memory holds the images: that of the rank, or the CPU if they do not fit there.
+    pub fn pixel_device(&self) -> Device {
+        self.train.pixels.device()
+    }
+
     /// Indices of a part, sorted, into the training set (`Part::Test`: into the test set).
     pub fn indices(&self, part: Part) -> &[usize] {
         match part {
