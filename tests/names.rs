@@ -1,4 +1,4 @@
-//! File names against the Python program's.
+//! File names equal those of the Python program.
 
 use std::path::{Path, PathBuf};
 
@@ -88,7 +88,7 @@ fn written_names_are_pythons() {
     assert_eq!(checked, 13);
 }
 
-/// What Python's defaults name is found under the name that was written, whichever program wrote it.
+/// The default paths of the Python program lead to the written files of both programs.
 #[test]
 fn configured_paths_lead_to_written_files() {
     let golden = golden();
@@ -101,7 +101,10 @@ fn configured_paths_lead_to_written_files() {
             assert!(found.contains(&written), "{found:?} lacks {written:?}");
             assert!(found.contains(&written.with_extension("safetensors")), "{found:?}");
         }
-        // The configured cache has the same name, in this program's format.
+        if Settings::of(case).is_none() {
+            continue;
+        }
+        // The evaluation cache is configured under the same name, but for the extension.
         let overrides: Vec<String> = serde_json::from_value(case["overrides"].clone()).unwrap();
         let config = load(&Request { overrides: &overrides, ..Request::default() }).unwrap().config;
         let (configured, written) = (&config.mul_eval.cache, path(&case["eval_cache"]));
@@ -125,7 +128,7 @@ fn candidates_come_in_order_and_without_repeats() {
     );
     assert_eq!(candidates("m_class_forget1_42.ckpt")[2], "m_class_forget1.0_42.ckpt");
     assert_eq!(candidates("a/mine.safetensors"), ["a/mine.safetensors", "a/mine.ckpt"]);
-    // What is no extension stays as it is.
+    // A name without a known extension has no other candidate.
     assert_eq!(candidates("m_forget0.5_42"), ["m_forget0.5_42"]);
     assert_eq!(candidates("m_forgetful_42.ckpt"), ["m_forgetful_42.ckpt", "m_forgetful_42.safetensors"]);
 }

@@ -1,5 +1,4 @@
-//! The three steps from end to end on a small data set: what they leave behind, that every bit of it can be had again,
-//! and that settings do what they say.
+//! The three steps from end to end on a small data set: files of a run, reproducible bits, and the effects of settings.
 
 mod common;
 mod mpirun;
@@ -38,7 +37,7 @@ fn results(workspace: &Workspace, run: &str) -> Map<String, Value> {
     object(read_json(&workspace.path(run).join("results.json")))
 }
 
-/// What a run measured, without how long it took and what it was suspicious of.
+/// Results of a run without times, memory and flags.
 fn findings(mut results: Map<String, Value>) -> Map<String, Value> {
     let costs = [
         "seconds_train",
@@ -143,7 +142,7 @@ fn base_and_retrained_report_under_their_names_and_references_on_their_own() {
             assert!(base[&key].is_f64(), "{key} is {}", base[&key]);
         }
     }
-    // The retrained model is its own yardstick.
+    // The retrained model is compared with itself.
     for key in ["divergence_retain", "divergence_forget", "average_gap", "forget_entropy_gap_retrained"] {
         assert_eq!(base[&format!("retrained/{key}")], 0.0, "{key}");
     }
@@ -509,6 +508,27 @@ fn the_whole_pipeline_runs_on_two_ranks_and_shares_the_work() {
         assert!(second > 0, "rank 1 did nothing of {what}");
     }
     assert!(run["work"][1]["traffic"]["bytes_reduced"].as_u64().unwrap() > 0);
+}
+
+/// A pipeline of several methods shares its data, logs one whole table, and one line for each later training.
+#[test]
+fn a_pipeline_reads_hashes_and_uploads_its_data_once() {
+    let workspace = Workspace::new();
+    let small =
+        "data.debug_subset_size=300 trainer.max_epochs=1 mul_eval.mia_num_models=1 unlearn.trainer.max_epochs=1";
+    let run = format!("-v pipeline experiment=demo --methods regun,finetune {small} hydra.run.dir=run");
+    let finished = workspace.regun(&run).succeeds();
+    for work in ["data read", "data hashed", "data uploaded"] {
+        let lines = finished.stderr.lines().filter(|line| line.contains(work)).count();
+        assert_eq!(lines, 1, "lines with {work:?}\n{finished}");
+    }
+    let tables = finished.stderr.lines().filter(|line| line.starts_with("model ")).count();
+    assert_eq!(tables, 1, "tables at the start of a run\n{finished}");
+    for role in ["base", "retrained", "unlearn/regun", "unlearn/finetune"] {
+        let is_line =
+            |line: &&str| line.starts_with(&format!("{role}: 1 epoch(s) x ")) && line.contains("outputs in run/");
+        assert_eq!(finished.stderr.lines().filter(is_line).count(), 1, "lines of {role}\n{finished}");
+    }
 }
 
 /// `make demo` tells the truth in a small way: on the pinned seed the base model gives its training images away, the

@@ -8,7 +8,7 @@
 //! | `session`, `folder` | one run: configuration, data, architecture, run folder, flags, results |
 //! | `identity`, `foreign`, `model_files` | which model a checkpoint holds; loading and saving models |
 //! | `training`, `observer`, `training_progress` | training a model, with progress and `metrics.jsonl` |
-//! | `overview`, `training_plan` | the table at the start of a run |
+//! | `overview`, `overview_table`, `training_plan` | the table at the start of a run |
 //! | `references` | reference models and retrained baseline |
 //! | `reference`, `base`, `unlearn`, `evaluate`, `pipeline` | the commands that need data and models |
 //! | `convert`, `show`, `doctor` | the other commands |
@@ -25,6 +25,7 @@ mod observer;
 mod options;
 mod output;
 mod overview;
+mod overview_table;
 mod pipeline;
 mod prepared_data;
 mod reference;
