@@ -28,7 +28,7 @@ fn results(workspace: &Workspace, run: &str) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// Makes of a model of ours what the Python program would have left: the same without what only we write.
+/// Turns a model of this program into a checkpoint of the Python program: the same weights without our metadata.
 fn as_the_python_program_left_it(workspace: &Workspace, path: &str) -> String {
     let ckpt = path.replace(".safetensors", ".ckpt");
     workspace.regun(&format!("convert {path} {ckpt}")).succeeds();
@@ -82,7 +82,7 @@ fn convert_says_what_it_did_and_replaces_nothing_unasked() {
     fs::write(workspace.path("kept.pt"), "precious").unwrap();
     workspace.regun(&format!("convert {BASE} kept.pt")).fails(USAGE, &["kept.pt exists", "--force"]);
     assert_eq!(fs::read_to_string(workspace.path("kept.pt")).unwrap(), "precious");
-    // What cannot be read replaces nothing either.
+    // A source that cannot be read replaces no file either.
     workspace.regun("convert absent.ckpt kept.pt --force").fails(MISSING, &["absent.ckpt does not exist"]);
     assert_eq!(fs::read_to_string(workspace.path("kept.pt")).unwrap(), "precious");
     workspace.regun(&format!("convert {BASE} kept.pt --force")).succeeds();
@@ -113,7 +113,7 @@ fn a_cache_of_the_python_program_is_unlearned_from() {
     let run = theirs.regun(&format!("{unlearn} hydra.run.dir=run")).succeeds();
     assert!(run.stderr.contains("was made by Lightning") && run.stderr.contains("were not checked"), "{run}");
     assert_eq!(metrics(&theirs), metrics(&ours));
-    // The result is a model of ours, whose base is known.
+    // The result is a checkpoint of this program, which names its base model.
     let unlearned = load(&theirs, "run/unlearned.safetensors");
     assert!(!unlearned.is_foreign());
     assert_eq!(unlearned.checksum, load(&ours, "run/unlearned.safetensors").checksum);
@@ -141,12 +141,12 @@ fn a_model_of_another_program_is_checked_by_its_hyper_parameters() {
     let seed_43 = format!("seed=43 split.seed=42 run.base_weights={ckpt}");
     unlearn(&seed_43).fails(MISSING, &["does not fit", "seed: found 42, wanted 43"]);
 
-    // Converted, it is still what it was: checked in the same way.
+    // The converted file is checked in the same way.
     workspace.regun(&format!("convert {ckpt} theirs.safetensors")).succeeds();
     evaluate("", "theirs.safetensors").succeeds();
     evaluate("split.seed=1", "theirs.safetensors").fails(MISSING, &["split.seed: found 42, wanted 1"]);
 
-    // Weights without a word are taken as they are, if they fit the network.
+    // Weights without a configuration are accepted if they fit the network.
     let python = as_weights_alone(&workspace, &ckpt);
     let run = evaluate("split.seed=1 mul_eval.mia_num_models=2", &python);
     assert!(run.stderr.contains("nor its data.name"), "{run}");
@@ -154,7 +154,7 @@ fn a_model_of_another_program_is_checked_by_its_hyper_parameters() {
     workspace.regun(&other).fails(MISSING, &[&python, "not those of this architecture", "model.model.name"]);
 }
 
-/// A `.pt` of the same weights that says nothing else.
+/// A `.pt` file with the same weights and nothing else.
 fn as_weights_alone(workspace: &Workspace, ckpt: &str) -> String {
     let checkpoint = load(workspace, ckpt);
     let manifest = checkpoint::Manifest { origin: Some("PyTorch".into()), ..Default::default() };
@@ -167,18 +167,18 @@ fn as_weights_alone(workspace: &Workspace, ckpt: &str) -> String {
 #[test]
 fn where_both_programs_left_a_model_ours_is_taken_unless_theirs_is_named() {
     let workspace = trained();
-    // Theirs, of another split: it would be refused.
+    // The model of the Python program has another split: it would be refused.
     let theirs = BASE.replace(".safetensors", ".ckpt");
     let other = format!("base {} hydra.run.dir=other", SETUP.replace("split.forget_frac=0.2", "split.forget_frac=0.3"));
     let there = BASE.replace("forget0.2", "forget0.3");
-    // It ends with the missing references, its models being saved.
+    // The command fails for want of references, after it has saved its models.
     workspace.regun(&other).fails(MISSING, &["regun reference"]);
     workspace.regun(&format!("convert {there} {theirs}")).succeeds();
 
     workspace.regun(&format!("unlearn unlearn=finetune unlearn.trainer.max_epochs=1 {SETUP}")).succeeds();
     let evaluate = format!("evaluate --checkpoint {theirs} {SETUP}");
     workspace.regun(&evaluate).fails(MISSING, &[&theirs, "split forget_frac: found 0.3, wanted 0.2"]);
-    // Alone, it is found by the name of ours.
+    // Without a model of this program it is found under our name.
     fs::remove_file(workspace.path(BASE)).unwrap();
     let unlearn = format!("unlearn unlearn=finetune {SETUP}");
     workspace.regun(&unlearn).fails(MISSING, &[&theirs, "split forget_frac: found 0.3, wanted 0.2"]);
@@ -193,7 +193,7 @@ fn training_starts_from_the_weights_that_are_given() {
     workspace.regun(&reference).fails(USAGE, &["no pretrained weights of resnet20", "model.model.pretrained_path"]);
     let absent = format!("{reference} model.model.pretrained_path=absent.pth");
     workspace.regun(&absent).fails(MISSING, &["absent.pth"]);
-    // A rate of almost nothing: what training ends with is what it started from.
+    // The learning rate is almost zero: the weights after training equal those before.
     let given =
         format!("{reference} model.model.pretrained_path=start.pth model.optim.lr=1e-12 model.optim.weight_decay=0");
     workspace.regun(&given).succeeds();
@@ -205,7 +205,7 @@ fn training_starts_from_the_weights_that_are_given() {
         let difference = (first - last).abs().max().double_value(&[]);
         assert!(difference < 1e-6, "{name} moved by {difference}");
     }
-    // Evaluation needs the weights of the checkpoint alone.
+    // Evaluation needs only the weights of the checkpoint.
     let evaluate = format!("evaluate --checkpoint {BASE} {SETUP} model.model.pretrained=true");
     workspace.regun(&evaluate).succeeds();
 }

@@ -48,7 +48,7 @@ impl Fixtures {
         }
     }
 
-    /// `part` as the fixtures name it: retain, forget, eval, test.
+    /// `part` as in the fixtures: retain, forget, eval, test.
     fn logits(&self, model: &str, part: &str) -> Logits {
         let settings = &self.json["models"][model];
         let num_samples = self.json["splits"][part]["n"].as_u64().unwrap();
@@ -82,7 +82,7 @@ impl Fixtures {
     }
 }
 
-/// Numbers, and the strings that stand for what JSON cannot write.
+/// A number, or a string that stands for NaN or infinity.
 fn number(value: &Value) -> f64 {
     match value.as_str() {
         Some(name) => name.parse().unwrap(),
@@ -111,7 +111,7 @@ fn assert_all_near(got: &[f64], expected: &[f64], tolerance: f64, what: &str) {
     }
 }
 
-/// Keys, order and values of the benchmark's part of `got`; ours follow.
+/// Compares keys, order and values of the benchmark's metrics in `got`. Our own metrics follow them.
 fn assert_golden(got: &Metrics, expected: &Metrics, order: &Value, order_sensitive: &Value, who: &str) {
     let order: Vec<&str> = order.as_array().unwrap().iter().map(|key| key.as_str().unwrap()).collect();
     let keys: Vec<&str> = got.iter().map(|(key, _)| key).collect();
@@ -122,7 +122,7 @@ fn assert_golden(got: &Metrics, expected: &Metrics, order: &Value, order_sensiti
         } else {
             COUNTS
         };
-        // What the benchmark itself changes by when float32 sums are arranged differently.
+        // The benchmark itself changes by this much if float32 sums run in another order.
         let tolerance = usual.max(order_sensitive[key].as_f64().unwrap_or(0.0) + 1e-12);
         assert_near(got.get(key).unwrap(), expected.get(key).unwrap(), tolerance, &format!("{who}: {key}"));
     }
@@ -291,7 +291,7 @@ fn random_pairs() -> impl Iterator<Item = (Vec<f64>, Vec<f64>)> {
     )
 }
 
-/// 1 if the member wins, 1/2 for a tie: the kernel that the AUC is the mean of.
+/// 1 if the member wins, 1/2 for a tie. The AUC is the mean over all pairs.
 fn wins(member: f64, nonmember: f64) -> f64 {
     if member == nonmember { 0.5 } else { f64::from(u8::from(member > nonmember)) }
 }
