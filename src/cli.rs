@@ -1,4 +1,4 @@
-//! The command line.
+//! The command line: commands and their options.
 
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ pub struct Cli {
     #[arg(long, global = true)]
     pub json: bool,
 
-    /// Say more: -v for details, -vv for everything.
+    /// Log more: -v for details, -vv for everything.
     #[arg(long, short, global = true, action = ArgAction::Count)]
     pub verbose: u8,
 
@@ -32,7 +32,7 @@ pub enum Command {
     /// Train reference model N on retain data (step 1); RMIA is calibrated with them.
     #[command(alias = "run1", after_help = "Example: regun reference --run-idx 1 data=cifar10 split.forget_frac=0.1")]
     Reference {
-        /// Which reference model, from 1 to mul_eval.mia_num_models.
+        /// Number of the reference model, from 1 to mul_eval.mia_num_models.
         #[arg(long, value_name = "N")]
         run_idx: usize,
         /// Configuration overrides: group=choice, key=value, +key=value, ~key.
@@ -50,18 +50,18 @@ pub enum Command {
         /// Configuration overrides: group=choice, key=value, +key=value, ~key.
         overrides: Vec<String>,
     },
-    /// Evaluate any checkpoint of a setup.
+    /// Evaluate any checkpoint that fits the configuration.
     #[command(
         after_help = "Example: regun evaluate --checkpoint outputs/2026-11-23/10-00-00/unlearned.safetensors data=cifar10 split.forget_frac=0.1"
     )]
     Evaluate {
-        /// The checkpoint; the overrides are those that it was trained with.
+        /// The checkpoint. Give the overrides that it was trained with.
         #[arg(long, value_name = "PATH")]
         checkpoint: PathBuf,
         /// Configuration overrides: group=choice, key=value, +key=value, ~key.
         overrides: Vec<String>,
     },
-    /// All steps in one go, skipping models that are there already; ends with a table.
+    /// Run all steps, skipping models that exist already, and print a table.
     #[command(after_help = "Example: regun pipeline experiment=demo --methods regun,finetune")]
     Pipeline {
         /// Unlearning methods, separated by commas, or `all`; without it the configured one.
@@ -73,17 +73,17 @@ pub enum Command {
     /// Convert a checkpoint between .safetensors and PyTorch's .pt, .pth or .ckpt.
     #[command(after_help = "Example: regun convert outputs/2026-11-23/10-00-00/unlearned.safetensors unlearned.pt")]
     Convert {
-        /// What to read: its kind is told by its content.
+        /// File to read. Its content decides its format.
         #[arg(value_name = "SRC")]
         source: PathBuf,
-        /// What to write: .safetensors, .pt or .pth (names and tensors), .ckpt (Lightning).
+        /// File to write: .safetensors, .pt or .pth (names and tensors), .ckpt (Lightning).
         #[arg(value_name = "DST")]
         target: PathBuf,
-        /// Replace DST where it exists.
+        /// Replace DST if it exists.
         #[arg(long)]
         force: bool,
     },
-    /// Print which training images are retained, forgotten, held out and validated on, as JSON.
+    /// Print the indices of retained, forgotten, held-out and validation images, as JSON.
     #[command(after_help = "Example: regun splits data=digits split.scheme=stratified")]
     Splits {
         /// Configuration overrides: group=choice, key=value, +key=value, ~key.
@@ -98,9 +98,9 @@ pub enum Command {
         /// Configuration overrides: group=choice, key=value, +key=value, ~key.
         overrides: Vec<String>,
     },
-    /// Say what this machine or allocation can do, and whether a run would find what it needs.
+    /// Check whether this machine or allocation has everything that a run needs.
     ///
-    /// Started with a launcher it looks at all ranks, and measures the sum over them (all-reduce).
+    /// Started with a launcher it checks all ranks, and times the all-reduce over them.
     #[command(after_help = "Example: regun doctor data=cifar10")]
     Doctor {
         /// Configuration overrides: group=choice, key=value, +key=value, ~key.

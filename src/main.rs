@@ -1,4 +1,5 @@
-//! Parse, join the other ranks, start the log, run, and turn an error into its exit code.
+//! Parses the command line, joins the other ranks, starts the log, runs the command, and turns an error into its exit
+//! code.
 
 use std::rc::Rc;
 
@@ -26,8 +27,8 @@ fn main() {
         json: cli.json,
         quiet: false,
     };
-    // The world is alive here: to fail is to end all ranks, which MPI allows only before it is finalized.
-    // Rank 0 may still be writing when others are done: the job is done when all are.
+    // Rank 0 may still be writing when the others are done, so all ranks wait for each other. A failure ends all ranks;
+    // MPI allows that only before it is finalized, so `world` must still be alive here.
     if let Err(error) = run(&cli.command, &options).and_then(|()| world.barrier()) {
         process::fail(&error);
     }

@@ -1,19 +1,20 @@
-//! Names of checkpoint and cache files: the Python program's, so that either program finds what the other wrote.
+//! Names of checkpoint and cache files. They equal those of the Python program, so each program finds the files of the
+//! other.
 //!
-//! Neither the split seed nor the forgotten classes are part of a name; what a file really holds is told by the
-//! identity inside it. Two things differ between writers and are therefore searched for, see [`candidates`]: the
-//! extension, and how the forget fraction is spelled.
+//! Neither the split seed nor the forgotten classes are part of a name; the identity inside a file says which model it
+//! holds. The two programs differ in the extension and in the spelling of the forget fraction, so [`candidates`] lists
+//! all combinations.
 
 use std::path::{Path, PathBuf};
 
 use crate::config::schema::Config;
 
-/// Extension of the checkpoints and caches that we write.
+/// Extension of this program's checkpoints and caches.
 pub const OURS: &str = "safetensors";
 /// Extension of the Python program's checkpoints.
 pub const PYTHON: &str = "ckpt";
 
-/// What the names of one experiment are made of.
+/// The settings that file names are made of.
 #[derive(Debug, Clone)]
 pub struct Names {
     pub cache_dir: PathBuf,
@@ -25,7 +26,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// Those of a configuration.
+    /// Takes the settings from a configuration.
     pub fn of(config: &Config) -> Self {
         Names {
             cache_dir: config.paths.cache_dir.clone(),
@@ -37,26 +38,26 @@ impl Names {
         }
     }
 
-    /// The model trained on retain and forget.
+    /// Path of the base model, trained on retain and forget.
     pub fn base(&self, extension: &str) -> PathBuf {
         self.checkpoint("", "", extension)
     }
 
-    /// The file to look for first where `configured` is given, as a path of this role.
+    /// The file to look for first if `configured` is the path of the model that `role` names.
     ///
-    /// The default path has the Python program's extension. Where both programs left a model under that name, ours is
-    /// the newer one: a path that is another than the default is taken as it is.
+    /// The default path has the extension of the Python program. If `configured` is that default, this program's file
+    /// comes first, because it is the newer one if both exist. Any other path is taken as it is.
     pub fn ours_of(&self, configured: &Path, role: impl Fn(&Self, &str) -> PathBuf) -> PathBuf {
         let ours = role(self, OURS);
         if candidates(configured).contains(&ours) { ours } else { configured.to_owned() }
     }
 
-    /// The model trained on retain alone.
+    /// Path of the retrained model, trained on retain alone.
     pub fn retrained(&self, extension: &str) -> PathBuf {
         self.checkpoint("retrained_", "", extension)
     }
 
-    /// Reference model `index`, counted from 1.
+    /// Path of reference model `index`, counted from 1.
     pub fn reference(&self, index: usize, extension: &str) -> PathBuf {
         self.checkpoint("retrained_", &format!("-{index:03}"), extension)
     }
@@ -64,12 +65,6 @@ impl Names {
     fn checkpoint(&self, kind: &str, suffix: &str, extension: &str) -> PathBuf {
         let stem = self.stem(&fraction(self.forget_frac));
         self.cache_dir.join("models").join(format!("{stem}_{kind}{}{suffix}.{extension}", self.seed))
-    }
-
-    /// What the reference models say of every image. The Python program spells the fraction as its `str` here.
-    pub fn eval_cache(&self, extension: &str) -> PathBuf {
-        let stem = self.stem(&python_float(self.forget_frac));
-        self.cache_dir.join("eval").join(format!("{stem}_{}_cached_references.{extension}", self.seed))
     }
 
     /// AMUN's adversarial images. `attack` spells the settings of the attack.
@@ -104,8 +99,8 @@ fn python_float(value: f64) -> String {
     }
 }
 
-/// Where a file configured as `path` may be, best first: as given, with the other extension (`.ckpt`,
-/// `.safetensors`), and both again with the other spellings of the forget fraction (`forget1.0`, `forget1`).
+/// Possible locations of a file configured as `path`, best first: as given, with the other extension (`.ckpt`,
+/// `.safetensors`), and both with the other spellings of the forget fraction (`forget1.0`, `forget1`).
 pub fn candidates(path: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = Vec::new();
     for spelled in spellings(path) {
@@ -150,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn floats_are_spelled_like_python() {
+    fn floats_are_spelled_as_in_python() {
         for (value, text) in [
             (0.0, "0.0"),
             (1.0, "1.0"),

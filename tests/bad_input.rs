@@ -1,5 +1,5 @@
-//! Whatever a user gets wrong: a message that says what, where and what was wanted, the right exit code, and no harm to
-//! what was there.
+//! Mistakes of a user: the message names the mistake, its place and the wanted value, the exit code is right, and
+//! existing files stay as they are.
 
 mod common;
 #[path = "common/trained.rs"]
@@ -103,7 +103,7 @@ fn a_missing_method_is_refused_before_anything_is_read() {
 }
 
 #[test]
-fn what_the_configuration_knows_but_this_version_cannot_do_is_refused_with_what_it_can() {
+fn configured_features_that_this_version_lacks_are_refused_with_alternatives() {
     let workspace = Workspace::new();
     for method in regun::unlearn::REGISTRY.iter().map(|method| method.name) {
         let run = workspace.regun(&format!("unlearn {SETUP} unlearn={method}"));
@@ -255,7 +255,7 @@ fn a_checkpoint_of_something_else_is_refused_with_what_differs() {
     refused("split.seed=1", BASE, "split seed: found 42, wanted 1");
     refused("split.heldout_frac=0.2", BASE, "split indices");
 
-    // The name of a file says less than what is in it.
+    // The identity inside a file counts, not its name.
     let copied = |from: &str, to: &str| {
         fs::copy(workspace.path(from), workspace.path(to)).unwrap();
         to.to_owned()
@@ -278,7 +278,7 @@ fn a_checkpoint_of_something_else_is_refused_with_what_differs() {
 #[test]
 fn a_checkpoint_with_other_tensors_than_the_architecture_is_refused() {
     let workspace = trained();
-    // What the evaluation keeps is a file of ours of this very setup, but not a model.
+    // The evaluation cache is a file of this program with the right identity, but not a model.
     let cache = "cache/eval/resnet20_digits_random_forget0.2_42_cached_references.safetensors";
     let run = workspace.regun(&format!("evaluate --checkpoint {cache} {SETUP} hydra.run.dir=run"));
     run.fails(MISSING, &[cache]);
@@ -419,7 +419,7 @@ fn a_diverging_training_ends_with_the_step_and_keeps_the_old_model() {
     let before = files_in(&workspace.path("cache"));
     let run = workspace.regun(&format!("base {SETUP} model.optim.lr=1e30 hydra.run.dir=run"));
     run.fails(NOT_FINITE, &["base", "not finite", "epoch 1, pass train, step 2", "hint: ", "learning rate"]);
-    // A single step has no next one that would show it.
+    // A training of a single step has no next step whose gradient would show the divergence.
     let run = workspace.regun(&format!("base {SETUP} model.optim.lr=1e30 data.batch_size=1000 hydra.run.dir=run"));
     run.fails(NOT_FINITE, &["base", "validation loss", "epoch 1", "hint: ", "learning rate"]);
     let run = "unlearn unlearn=neggrad unlearn.optim.lr=1e30 hydra.run.dir=run";

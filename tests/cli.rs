@@ -1,4 +1,4 @@
-//! The command line as a user meets it: help, examples, usage errors, and the commands that only show something.
+//! The command line: help, examples, usage errors, and the commands that only print.
 
 mod common;
 
@@ -32,7 +32,7 @@ fn the_example_of_every_command_is_one_that_works() {
         if command == "convert" {
             continue; // Files, not overrides.
         }
-        // The overrides go through the configuration; what else stands there is options and their values.
+        // The overrides go through the configuration; the other words are options and their values.
         let mut overrides: Vec<String> = Vec::new();
         let mut rest = words[1..].iter();
         while let Some(word) = rest.next() {
@@ -74,7 +74,7 @@ fn wrong_usage_is_told_and_ends_with_2() {
 #[test]
 fn splits_are_a_partition_of_the_training_images() {
     let workspace = Workspace::new();
-    // Of 1,797 digits every fifth is a test image.
+    // Every fifth of 1,797 digits is a test image.
     let images = (0..1797).filter(|i| i % 5 != 4).count();
     for (overrides, wanted) in [
         // Held-out is a tenth of all; the others are fractions of the 1,294 that are left.
@@ -137,7 +137,7 @@ fn config_shows_interpolations_as_written_or_resolved() {
 #[test]
 fn printed_configurations_are_configurations() {
     let workspace = Workspace::new();
-    // Texts that YAML readers like to take for something else.
+    // Texts that YAML readers may take for other types.
     let overrides = "unlearn=regun data=digits model=resnet20 run.experiment_id='null' logging.entity='1e3' \
         logging.project='' logging.name='no' logging.tags=['#x','*y',-] paths.cache_dir='a:b'";
     let wanted = tree(&workspace, &format!("--resolve {overrides} hydra.run.dir=here"));
@@ -172,7 +172,7 @@ fn a_gpu_that_is_asked_for_and_not_there_is_missing() {
     };
     run("gpu").fails(3, &["trainer.accelerator=gpu: no GPU: "]);
     assert!(!workspace.path("outputs").exists());
-    // Where nobody insists, its absence is nothing to talk about.
+    // Without `trainer.accelerator=gpu` a missing GPU is not mentioned.
     let on_cpu = run("auto").succeeds();
     assert!(!on_cpu.stderr.contains("GPU"), "{on_cpu}");
 }

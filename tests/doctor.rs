@@ -1,4 +1,4 @@
-//! `regun doctor` on 1, 2 and 4 ranks, where all is well and where something needed is not.
+//! `regun doctor` on 1, 2 and 4 ranks, on a working machine and with missing requirements.
 
 mod mpirun;
 
@@ -52,7 +52,7 @@ fn a_gpu_that_is_asked_for_and_not_there_is_broken() {
         }
         assert_eq!(output.status.code(), Some(3), "{}", said(&output));
         assert_eq!(check(&report, "GPUs")["status"], "broken");
-        // The rest was looked at all the same.
+        // The other checks ran as well.
         assert_eq!(check(&report, "all-reduce")["status"], "ok");
     }
 }

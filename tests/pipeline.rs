@@ -1,5 +1,4 @@
-//! The three steps from end to end on a small data set: what they leave behind, that every bit of it can be had again,
-//! and that settings do what they say.
+//! The three steps from end to end on a small data set: files of a run, reproducible bits, and the effects of settings.
 
 mod common;
 mod mpirun;
@@ -38,7 +37,7 @@ fn results(workspace: &Workspace, run: &str) -> Map<String, Value> {
     object(read_json(&workspace.path(run).join("results.json")))
 }
 
-/// What a run measured, without how long it took and what it was suspicious of.
+/// Results of a run without times, memory and flags.
 fn findings(mut results: Map<String, Value>) -> Map<String, Value> {
     let costs = [
         "seconds_train",
@@ -71,7 +70,7 @@ fn is_running_statistic(name: &str) -> bool {
     ["running_mean", "running_var", "num_batches_tracked"].iter().any(|suffix| name.ends_with(suffix))
 }
 
-/// A file that is written again is another file: its inode tells.
+/// Inode of a file. A file that is written again has another one.
 fn inode(workspace: &Workspace, path: &str) -> u64 {
     fs::metadata(workspace.path(path)).unwrap_or_else(|error| panic!("{path}: {error}")).ino()
 }
@@ -84,7 +83,7 @@ fn metric_names() -> Vec<String> {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// What runs leave behind
+// Files of a run
 
 #[test]
 fn every_method_runs_and_its_checkpoint_evaluates_to_the_very_same_numbers() {
@@ -143,7 +142,7 @@ fn base_and_retrained_report_under_their_names_and_references_on_their_own() {
             assert!(base[&key].is_f64(), "{key} is {}", base[&key]);
         }
     }
-    // The retrained model is its own yardstick.
+    // The retrained model is compared with itself.
     for key in ["divergence_retain", "divergence_forget", "average_gap", "forget_entropy_gap_retrained"] {
         assert_eq!(base[&format!("retrained/{key}")], 0.0, "{key}");
     }
@@ -215,7 +214,7 @@ fn the_folder_of_a_run_is_complete() {
     for metric in metric_names() {
         assert_eq!(last[&format!("evaluate/{metric}")], saved[&metric], "{metric}");
     }
-    // Work that was done, counted: two epochs over 54 forget images, a retain batch with each of their two batches.
+    // Counted work: two epochs over 54 forget images.
     let work = &read_json(&workspace.path("run_unlearn/run.json"))["work"][0];
     assert_eq!(work["images"]["unlearn/regun/forget"], 108, "{work}");
 }
@@ -287,12 +286,12 @@ fn the_evaluation_cache_is_used_until_a_model_changes_and_rebuilt_when_damaged()
     let (first, _) = evaluate("first");
     assert_eq!(inode(&workspace, CACHE), kept, "a cache that fits was written again");
 
-    // Without it, the same numbers.
+    // Without the cache the numbers are the same.
     fs::remove_file(workspace.path(CACHE)).unwrap();
     let (anew, _) = evaluate("anew");
     assert_eq!(anew, first);
 
-    // Damaged, it is set aside by name, and rebuilt.
+    // A damaged cache is renamed and rebuilt, and a warning names it.
     let mut bytes = fs::read(workspace.path(CACHE)).unwrap();
     let at = bytes.len() - 100;
     bytes[at] ^= 4;
@@ -303,7 +302,7 @@ fn the_evaluation_cache_is_used_until_a_model_changes_and_rebuilt_when_damaged()
     assert!(fs::read(workspace.path(&aside)).unwrap() == bytes, "the damaged file is kept aside as it was");
     assert_eq!(mended, first);
 
-    // Another reference model: other numbers, and a word about the comparison.
+    // Another reference model gives other numbers, and a flag about the different training.
     let reference = format!("reference --run-idx 1 {SETUP} trainer.max_epochs=2");
     workspace.regun(&reference).succeeds();
     let rebuilt = inode(&workspace, CACHE);
@@ -316,14 +315,15 @@ fn the_evaluation_cache_is_used_until_a_model_changes_and_rebuilt_when_damaged()
 }
 
 #[test]
-fn what_the_cache_says_is_what_the_evaluation_uses() {
+fn the_evaluation_uses_the_numbers_of_the_cache() {
     let workspace = trained();
     let evaluate = |run: &str| {
         workspace.regun(&format!("evaluate --checkpoint {BASE} {SETUP} hydra.run.dir={run}")).succeeds();
         results(&workspace, run)
     };
     let honest = evaluate("honest");
-    // A cache with the same key and other reference probabilities: had the references been asked, nobody would see it.
+    // A cache with the same key and other reference probabilities. An evaluation that ran the references again would
+    // not show the difference.
     let cache = load(&workspace, CACHE);
     let forged = cache.tensors.iter().map(|(name, tensor)| match name.starts_with("references/test") {
         true => (name.clone(), tensor.full_like(1e-3)),
@@ -354,7 +354,7 @@ fn the_pipeline_makes_what_is_missing_and_ends_with_a_table() {
         assert!(whole.path("all").join(folder).join("results.json").exists(), "{folder}\n{run}");
     }
 
-    // The same models as one by one, and only what was missing is made.
+    // The models equal those of single commands, and only missing ones are trained.
     let parts = trained();
     assert!(files_in(&parts.path("cache/models")).keys().eq(files_in(&whole.path("cache/models")).keys()));
     for path in [BASE, RETRAINED, REFERENCE_1] {
@@ -388,7 +388,7 @@ fn the_pipeline_does_not_train_over_a_model_that_it_cannot_use() {
         assert!(files_in(&workspace.path("cache")) == before, "the cache was touched");
         fs::write(workspace.path(path), good).unwrap();
     }
-    // Refused before its first run, it leaves no folder.
+    // A pipeline that is refused before its first run leaves no folder.
     workspace
         .regun(&format!("{pipeline}_refused data=cifar10 data.data_dir=nowhere data.download=false"))
         .fails(3, &["CIFAR-10", "nowhere"]);
@@ -425,7 +425,8 @@ fn a_tiny_gradient_limit_keeps_the_weights_where_they_are() {
     };
     let (free, clipped) = (largest("free"), largest("clipped"));
     assert!(free > 1e-3, "{free}");
-    // Four steps of at most lr (1 + momentum + ...) times the limit, and a rounding of weights around 1 with each.
+    // Each of four steps moves a weight by at most lr (1 + momentum + ...) times the limit, plus the rounding of a weight
+    // near 1.
     assert!(clipped < 1e-6, "{clipped}");
 }
 
@@ -440,8 +441,8 @@ fn double_precision_is_double_everywhere() {
             assert_eq!(tensor.kind(), wanted, "{name} of {path}");
         }
     }
-    // One step from the same start, rounded less. Compared where rounding has small effects: a ReLU whose input changes
-    // its sign turns the gradients of all layers before it.
+    // One step from the same start, in both precisions. Only tensors with small rounding effects are compared: a ReLU
+    // whose input changes its sign changes the gradients of all layers before it.
     for (precision, cache) in [("32", "single"), ("64", "double")] {
         let reference = format!("reference --run-idx 1 {SETUP} data.batch_size=1000 trainer.precision={precision}");
         workspace.regun(&format!("{reference} paths.cache_dir={cache}")).succeeds();
@@ -511,8 +512,29 @@ fn the_whole_pipeline_runs_on_two_ranks_and_shares_the_work() {
     assert!(run["work"][1]["traffic"]["bytes_reduced"].as_u64().unwrap() > 0);
 }
 
-/// `make demo` tells the truth in a small way: on the pinned seed the base model gives its training images away, the
-/// retrained one does not, and ReGUn brings the base model close to the retrained one.
+/// A pipeline of several methods shares its data, logs one whole table, and one line for each later training.
+#[test]
+fn a_pipeline_reads_hashes_and_uploads_its_data_once() {
+    let workspace = Workspace::new();
+    let small =
+        "data.debug_subset_size=300 trainer.max_epochs=1 mul_eval.mia_num_models=1 unlearn.trainer.max_epochs=1";
+    let run = format!("-v pipeline experiment=demo --methods regun,finetune {small} hydra.run.dir=run");
+    let finished = workspace.regun(&run).succeeds();
+    for work in ["data read", "data hashed", "data uploaded"] {
+        let lines = finished.stderr.lines().filter(|line| line.contains(work)).count();
+        assert_eq!(lines, 1, "lines with {work:?}\n{finished}");
+    }
+    let tables = finished.stderr.lines().filter(|line| line.starts_with("model ")).count();
+    assert_eq!(tables, 1, "tables at the start of a run\n{finished}");
+    for role in ["base", "retrained", "unlearn/regun", "unlearn/finetune"] {
+        let is_line =
+            |line: &&str| line.starts_with(&format!("{role}: 1 epoch(s) x ")) && line.contains("outputs in run/");
+        assert_eq!(finished.stderr.lines().filter(is_line).count(), 1, "lines of {role}\n{finished}");
+    }
+}
+
+/// Results of `make demo` with its fixed seed: the attack succeeds on the base model and not on the retrained one, and
+/// ReGUn brings the base model close to the retrained one.
 #[test]
 fn unlearning_visibly_does_its_job() {
     let workspace = Workspace::new();
@@ -520,7 +542,7 @@ fn unlearning_visibly_does_its_job() {
     for told in
         ["base", "retrained", "ReGUn", "RMIA AUC", "average gap", "results and logs: run", "cache/models", "next:"]
     {
-        assert!(finished.stdout.contains(told), "the table does not say {told}\n{finished}");
+        assert!(finished.stdout.contains(told), "the table does not contain {told}\n{finished}");
     }
     let results = read_json(&workspace.path("run/results.json"));
     let metric = |model: &str, name: &str| results[model][name].as_f64().unwrap();

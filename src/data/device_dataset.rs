@@ -96,7 +96,12 @@ impl DeviceDataset {
         self.device
     }
 
-    /// Sorted indices of a part into the training set (`Part::Test`: into the test set).
+    /// Device whose memory holds the images: that of the rank, or the CPU if they do not fit there.
+    pub fn pixel_device(&self) -> Device {
+        self.train.pixel_device()
+    }
+
+    /// Indices of a part, sorted, into the training set (`Part::Test`: into the test set).
     pub fn indices(&self, part: Part) -> &[usize] {
         match part {
             Part::Retain => &self.parts.retain,

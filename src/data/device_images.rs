@@ -34,6 +34,11 @@ impl DeviceImages {
     }
 
     /// N labels, in host memory.
+    /// Device whose memory holds the pixels.
+    pub fn pixel_device(&self) -> Device {
+        self.pixels.device()
+    }
+
     pub fn labels(&self) -> &[i64] {
         &self.host_labels
     }

@@ -9,7 +9,8 @@ use crate::error::Result;
 use crate::inference::local_rows;
 use crate::models::Model;
 
-/// Logits of a model on parts of the data, in the order of their indices: at rank 0; `None` elsewhere.
+/// Logits of a model on one part of the data, in the order of the part's indices. A collective call: rank 0 gets the
+/// logits, the other ranks get `None`.
 pub fn logits(world: &World, dataset: &DeviceDataset, model: &Model, part: Part) -> Result<Option<Logits>> {
     if dataset.indices(part).is_empty() {
         return world.is_root().then(|| Logits::new(vec![], vec![], dataset.num_classes())).transpose();

@@ -1,11 +1,11 @@
-//! How far the predictions of two models are apart.
+//! Distance between the predictions of two models.
 
 use super::logits::Predictions;
 use super::performance::mean;
 
 /// Mean Jensen-Shannon divergence of two models over the same samples, in nats: 0 (equal) to log 2 (disjoint).
-/// Between an unlearned and the retrained model lower is better. NaN without samples, or if the two sets of
-/// predictions are not of one shape.
+/// Between an unlearned and the retrained model lower is better. NaN without samples, or if the two models have
+/// different numbers of samples or classes.
 ///
 /// JS(p, q) = KL(p || m) / 2 + KL(q || m) / 2 with m = (p + q) / 2 (Lin 1991, "Divergence measures based on the Shannon
 /// entropy", IEEE Transactions on Information Theory 37(1)).

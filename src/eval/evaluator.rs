@@ -1,6 +1,7 @@
-//! Evaluates models against the same yardsticks: the reference models that calibrate RMIA and the retrained model.
+//! Evaluates models against the same baselines: the reference models that calibrate RMIA, and the retrained model.
 //!
-//! What the yardsticks say of the data is computed once and cached on disk, under a key of everything it depends on.
+//! The outputs of these models on the data are computed once and cached on disk. The cache key holds everything that
+//! they depend on.
 
 use std::path::Path;
 
@@ -8,16 +9,18 @@ use tch::Tensor;
 
 use super::collect;
 use super::logits::Logits;
-use super::metrics::{Metrics, ModelLogits, References, check_comparable, evaluate};
+use super::metric_map::Metrics;
+use super::metrics::{ModelLogits, ReferenceProbabilities, check_comparable, evaluate};
 use crate::checkpoint::{self, Facts};
 use crate::data::{DeviceDataset, Part};
 use crate::distributed::World;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::models::Model;
 
 const PARTS: [Part; 4] = [Part::Retain, Part::Forget, Part::Val, Part::Test];
 
-/// Logits of a model on retain, forget, val and test: one forward pass each. At rank 0.
+/// Logits of a model on retain, forget, val and test: one forward pass over each part. A collective call: rank 0 gets
+/// the logits, the other ranks get `None`.
 pub fn model_logits(world: &World, dataset: &DeviceDataset, model: &Model) -> Result<Option<ModelLogits>> {
     let [retain, forget, val, test] = PARTS.map(|part| collect::logits(world, dataset, model, part));
     Ok(match (retain?, forget?, val?, test?) {
@@ -26,16 +29,16 @@ pub fn model_logits(world: &World, dataset: &DeviceDataset, model: &Model) -> Re
     })
 }
 
-/// The yardsticks. Only rank 0 holds them.
+/// Outputs of the reference models and of the retrained baseline. Empty on all ranks but rank 0.
 #[derive(Debug, Clone, Default)]
 pub struct Evaluator {
-    references: Option<References>,
+    references: Option<ReferenceProbabilities>,
     retrained: Option<(ModelLogits, Metrics)>,
 }
 
 impl Evaluator {
-    /// With what there is: without references no RMIA, without the retrained model no divergence and no gap.
-    pub fn new(references: Option<References>, retrained: Option<ModelLogits>) -> Self {
+    /// Without references there is no RMIA; without the retrained model there are no divergences and no gaps.
+    pub fn new(references: Option<ReferenceProbabilities>, retrained: Option<ModelLogits>) -> Self {
         let retrained = retrained.map(|logits| {
             let metrics = evaluate(&logits, references.as_ref(), None);
             (logits, metrics)
@@ -43,35 +46,36 @@ impl Evaluator {
         Evaluator { references, retrained }
     }
 
-    /// All metrics of these logits.
+    /// All metrics of a model, from its logits.
     pub fn metrics(&self, logits: &ModelLogits) -> Metrics {
         let retrained = self.retrained.as_ref().map(|(logits, metrics)| (logits, metrics));
         evaluate(logits, self.references.as_ref(), retrained)
     }
 
-    /// All metrics of a model, at rank 0; called on all ranks.
+    /// Runs a model and computes all its metrics. A collective call: rank 0 gets the metrics, the other ranks get
+    /// `None`.
     pub fn evaluate(&self, world: &World, dataset: &DeviceDataset, model: &Model) -> Result<Option<Metrics>> {
         Ok(model_logits(world, dataset, model)?.map(|logits| self.metrics(&logits)))
     }
 
-    /// All metrics of the retrained model, its distances from itself among them; at rank 0.
+    /// All metrics of the retrained model, with its (zero) distances from itself. `None` on all ranks but rank 0.
     pub fn evaluate_retrained(&self) -> Option<Metrics> {
         self.retrained.as_ref().map(|(logits, _)| self.metrics(logits))
     }
 
-    /// The retrained model's own metrics.
+    /// Metrics of the retrained model without distances. `None` on all ranks but rank 0.
     pub fn retrained_metrics(&self) -> Option<&Metrics> {
         self.retrained.as_ref().map(|(_, metrics)| metrics)
     }
 
-    /// Reads the cache where its key is `key`.
+    /// Reads the cache file at `path` if it was written with the same `key`.
     ///
-    /// `None` where there is none or where it is of something else; a damaged file is named, set aside and forgotten.
+    /// `None` if there is no such file or its key differs. A damaged file is renamed, and a warning names it.
     pub fn read_cache(path: &Path, key: &Facts, dataset: &DeviceDataset) -> Option<Self> {
         checkpoint::read_cache(path, key, |tensors| decode(tensors, dataset))
     }
 
-    /// Writes the cache. A failure is a warning: the next run computes the yardsticks again.
+    /// Writes the cache file. A failure is only a warning: the next run computes the outputs again.
     pub fn write_cache(&self, path: &Path, key: &Facts) {
         checkpoint::write_cache(path, key, &self.encode());
     }
@@ -98,7 +102,7 @@ impl Evaluator {
     }
 }
 
-/// From the tensors of a cache file, in the order of their names.
+/// Makes an evaluator from the tensors of a cache file, which come in the order of their names.
 fn decode(tensors: &[(String, Tensor)], dataset: &DeviceDataset) -> Result<Evaluator> {
     let values = |name: &str| -> Result<Option<Vec<f32>>> {
         let tensor = tensors.iter().find(|(known, _)| known == name).map(|(_, tensor)| tensor);
@@ -112,13 +116,10 @@ fn decode(tensors: &[(String, Tensor)], dataset: &DeviceDataset) -> Result<Evalu
         let values = values(&format!("retrained/{}", part.name()))?;
         values.map(|values| Logits::new(values, dataset.labels(part), dataset.num_classes())).transpose()
     };
-    let references = References { forget: models("forget")?, val: models("val")?, test: models("test")? };
+    let references = ReferenceProbabilities { forget: models("forget")?, val: models("val")?, test: models("test")? };
     let [retain, forget, val, test] = PARTS.map(logits);
     let (Some(forget), Some(val), Some(test)) = (forget?, val?, test?) else {
-        return Err(crate::error::Error::new(
-            ErrorKind::Missing,
-            "evaluation cache without the retrained model's logits",
-        ));
+        return Err(Error::new(ErrorKind::Missing, "evaluation cache without the retrained model's logits"));
     };
     let retrained = ModelLogits { retain: retain?, forget, val, test };
     check_comparable(&retrained, Some(&references), None)?;

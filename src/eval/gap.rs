@@ -1,9 +1,10 @@
-//! How far an unlearned model is from the retrained one, as a single number: the mean absolute difference of a few
-//! metrics. Metrics and gaps are fractions in 0..=1; lower is better, 0 is as good as retraining.
+//! Distance of an unlearned model from the retrained one as a single number: the mean absolute difference of a few
+//! metrics. Metrics and gaps are fractions in 0..=1; lower is better, 0 equals retraining.
 
-use super::metrics::Metrics;
+use super::metric_map::Metrics;
 
-/// The reported gaps and the metrics each is the mean over. `_eval` takes val for the unseen samples instead of test.
+/// Name of each reported gap, and the metrics that it averages. Gaps with `_eval` take val instead of test as unseen
+/// samples.
 pub const GAPS: [(&str, &[&str]); 6] = [
     ("average_gap", &["acc_retain", "acc_test", "acc_forget", "rmia_acc", "rmia_auc"]),
     ("average_gap_auc", &["acc_retain", "acc_test", "acc_forget", "rmia_auc"]),
@@ -13,7 +14,7 @@ pub const GAPS: [(&str, &[&str]); 6] = [
     ("average_gap_eval_test", &["rmia_eval_auc", "acc_eval"]),
 ];
 
-/// Mean of |model - retrained| over `keys`; `None` if there are none or if either side lacks one.
+/// Mean of |model - retrained| over `keys`. `None` without keys, or if either model lacks one of the metrics.
 pub fn average_gap(model: &Metrics, retrained: &Metrics, keys: &[&str]) -> Option<f64> {
     let gap = |key: &&str| Some((model.get(key)? - retrained.get(key)?).abs());
     let gaps = keys.iter().map(gap).collect::<Option<Vec<f64>>>()?;

@@ -1,8 +1,8 @@
-//! The logits of one model on one part of the data, and the predictions they stand for.
+//! Logits of one model on one part of the data, and the predictions that follow from them.
 //!
-//! Letters: N samples, K classes. Probabilities are float32, as every published number of the benchmark is, so that
-//! scores tie where float32 cannot tell them apart. Sums over classes run in float64 and are rounded once: the result
-//! does not depend on where in the row the label stands.
+//! Letters: N samples, K classes. Probabilities are float32, as in every published number of the benchmark: scores tie
+//! if they are equal in float32. Sums over classes run in float64 and are rounded once, so the result does not depend on
+//! the position of the label in the row.
 
 use crate::error::{Error, Result};
 
@@ -18,7 +18,7 @@ pub struct Logits {
 }
 
 impl Logits {
-    /// Checks what every metric relies on.
+    /// Checks shapes and labels, which every metric relies on.
     ///
     /// # Errors
     /// `values` is not N x K, or a label is not a class.
@@ -40,7 +40,7 @@ impl Logits {
         Ok(Logits { values, labels, num_classes })
     }
 
-    /// No sample.
+    /// Logits of no samples.
     pub fn empty(num_classes: usize) -> Self {
         Logits { values: Vec::new(), labels: Vec::new(), num_classes }
     }
@@ -64,7 +64,7 @@ impl Logits {
         argmax(self.row(sample))
     }
 
-    /// Softmax of every row, once for all metrics.
+    /// Computes the softmax of every row, once for all metrics.
     pub fn predict(&self) -> Predictions<'_> {
         let mut probabilities = Vec::with_capacity(self.values.len());
         for sample in 0..self.len() {
@@ -73,7 +73,7 @@ impl Logits {
         Predictions { logits: self, probabilities }
     }
 
-    /// p(y|x) of every sample, N values: all that RMIA needs of a reference model.
+    /// p(y|x) of every sample, N values. RMIA needs nothing else of a reference model.
     pub fn label_probabilities(&self) -> Vec<f32> {
         let mut row = Vec::with_capacity(self.num_classes);
         let mut of_label = |sample: usize| {
@@ -103,7 +103,7 @@ impl<'a> Predictions<'a> {
         self.logits.is_empty()
     }
 
-    /// The samples in data set order.
+    /// Iterates over the samples in data set order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Prediction<'_>> {
         (0..self.len()).map(|sample| Prediction {
             logits: self.logits.row(sample),
@@ -113,7 +113,7 @@ impl<'a> Predictions<'a> {
     }
 }
 
-/// What the model says about one sample.
+/// Output of the model for one sample.
 #[derive(Debug, Clone, Copy)]
 pub struct Prediction<'a> {
     /// K logits.
@@ -130,7 +130,7 @@ impl Prediction<'_> {
         self.probabilities[self.label]
     }
 
-    /// log p(y|x) in nats, from the logits: finite where the probability itself rounds to zero.
+    /// log p(y|x) in nats, computed from the logits: finite even if the probability rounds to zero.
     pub fn label_log_probability(&self) -> f32 {
         log_softmax(self.logits, self.label)
     }
@@ -140,7 +140,7 @@ impl Prediction<'_> {
     }
 }
 
-/// Position of the largest value, the first one among equals. A NaN counts as the largest, as in torch.
+/// Position of the largest value, the first one among equals. NaN counts as the largest, as in torch.
 pub fn argmax(row: &[f32]) -> usize {
     let mut best = 0;
     for (class, value) in row.iter().enumerate() {

@@ -1,71 +1,17 @@
-//! From the logits of a model to its metrics: names, order, and what needs what. The arithmetic is next door.
+//! Computes all metrics of a model from its logits: names, order, and the inputs that each metric needs.
 
 use super::divergence::mean_jensen_shannon;
 use super::gap::{GAPS, average_gap};
 use super::logits::{Logits, Predictions};
+use super::metric_map::Metrics;
 use super::performance::{accuracy, mean_entropy};
-use super::privacy::{Attack, LOW_FPRS, RMIA, Strength, measure, rmia_scores};
+use super::privacy::{AttackStrength, LOW_FPRS, RMIA, ScoreAttack, measure, rmia_scores};
 use crate::error::{Error, Result};
 
-/// Metrics by name, in the order they were put in. A metric that is not defined (an attack without members, say) is
-/// NaN; one that was not asked for is absent.
-#[derive(Debug, Clone, Default)]
-pub struct Metrics {
-    // Some hundred entries at most: a scan is as quick as a hash.
-    entries: Vec<(String, f64)>,
-}
-
-impl Metrics {
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds a metric at the end, or replaces it where it stands.
-    pub fn insert(&mut self, name: impl Into<String>, value: f64) {
-        let name = name.into();
-        match self.entries.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, old)) => *old = value,
-            None => self.entries.push((name, value)),
-        }
-    }
-
-    pub fn get(&self, name: &str) -> Option<f64> {
-        self.entries.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
-    }
-
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, f64)> {
-        self.entries.iter().map(|(name, value)| (name.as_str(), *value))
-    }
-
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-}
-
-impl<S: Into<String>> Extend<(S, f64)> for Metrics {
-    fn extend<I: IntoIterator<Item = (S, f64)>>(&mut self, metrics: I) {
-        for (name, value) in metrics {
-            self.insert(name, value);
-        }
-    }
-}
-
-impl<S: Into<String>> FromIterator<(S, f64)> for Metrics {
-    fn from_iter<I: IntoIterator<Item = (S, f64)>>(metrics: I) -> Self {
-        let mut all = Metrics::new();
-        all.extend(metrics);
-        all
-    }
-}
-
-/// The logits of one model on the parts of the data.
+/// Logits of one model on the parts of the data.
 #[derive(Debug, Clone)]
 pub struct ModelLogits {
-    /// `None` where retain was not evaluated (it is the large one): what needs it is left out.
+    /// `None` if retain, the largest part, was not evaluated. Metrics that need it are then absent.
     pub retain: Option<Logits>,
     pub forget: Logits,
     pub val: Logits,
@@ -73,7 +19,7 @@ pub struct ModelLogits {
 }
 
 impl ModelLogits {
-    /// Each part with the name it has in metric keys, in the order of the keys. The benchmark calls val `eval`.
+    /// Each part with its name in metric keys, in the order of the keys. The benchmark calls val `eval`.
     fn parts(&self) -> [(&'static str, Option<&Logits>); 4] {
         [
             ("retain", self.retain.as_ref()),
@@ -84,22 +30,22 @@ impl ModelLogits {
     }
 }
 
-/// p(y|x) under each reference model, one list of N values per model, for each part that RMIA looks at.
+/// p(y|x) under each reference model for the parts that RMIA uses: one list of N values per model.
 #[derive(Debug, Clone, PartialEq)]
-pub struct References {
+pub struct ReferenceProbabilities {
     pub forget: Vec<Vec<f32>>,
     pub val: Vec<Vec<f32>>,
     pub test: Vec<Vec<f32>>,
 }
 
-/// Whether references and retrained model are about the samples of `target`, as [`evaluate`] takes for granted (it
-/// gives NaN otherwise). For what comes from a cache file.
+/// Checks that references and retrained model have as many samples and classes as `target`, for data from a cache
+/// file. [`evaluate`] does not check this: it returns NaN if they differ.
 ///
 /// # Errors
-/// The first part whose number of samples or classes differs, with both.
+/// Names the first part that differs, with both sizes.
 pub fn check_comparable(
     target: &ModelLogits,
-    references: Option<&References>,
+    references: Option<&ReferenceProbabilities>,
     retrained: Option<&ModelLogits>,
 ) -> Result<()> {
     let mismatch = |what: &str, part: &str, got: String, wanted: String| {
@@ -136,7 +82,7 @@ pub fn check_comparable(
 
 /// All metrics of `target`: first the keys of the Python benchmark in its order, then ours.
 ///
-/// | keys | unit | need |
+/// | keys | unit | needs |
 /// |---|---|---|
 /// | `acc_<part>` | fraction | |
 /// | `forget_entropy` | nats | |
@@ -146,12 +92,12 @@ pub fn check_comparable(
 /// | `average_gap*` | fraction | both |
 /// | `rmia_auc_se`, `rmia_eval_auc_se` | fraction | `references` |
 ///
-/// Attacks tell forget from test samples; with `_eval` after their name, forget from val. `references` and `retrained`
-/// must be about the same samples, see [`check_comparable`]. `retrained` is the retrained model's logits and the
-/// metrics that this function gave for them.
+/// Attacks distinguish forget from test samples, or forget from val samples if `_eval` follows the attack's name.
+/// `references` and `retrained` must be about the same samples, see [`check_comparable`]. `retrained` holds the logits
+/// of the retrained model and the metrics that this function returned for them.
 pub fn evaluate(
     target: &ModelLogits,
-    references: Option<&References>,
+    references: Option<&ReferenceProbabilities>,
     retrained: Option<(&ModelLogits, &Metrics)>,
 ) -> Metrics {
     let retain = target.retain.as_ref().map(Logits::predict);
@@ -178,14 +124,15 @@ pub fn evaluate(
         }
     }
 
-    let of_references = |unseen: fn(&References) -> &[Vec<f32>]| references.map(|r| [r.forget.as_slice(), unseen(r)]);
+    let of_references =
+        |unseen: fn(&ReferenceProbabilities) -> &[Vec<f32>]| references.map(|r| [r.forget.as_slice(), unseen(r)]);
     let pairs = [
-        Pair { suffix: "", forget: &forget, unseen: &test, references: of_references(|r| &r.test) },
-        Pair { suffix: "_eval", forget: &forget, unseen: &val, references: of_references(|r| &r.val) },
+        AttackPair { suffix: "", forget: &forget, unseen: &test, references: of_references(|r| &r.test) },
+        AttackPair { suffix: "_eval", forget: &forget, unseen: &val, references: of_references(|r| &r.val) },
     ];
     let mut attacks = Vec::new();
     for pair in &pairs {
-        attacks.extend(Attack::BENCHMARK.map(|attack| pair.attack(attack)));
+        attacks.extend(ScoreAttack::BENCHMARK.map(|attack| pair.attack(attack)));
         attacks.extend(pair.attack_by_rmia());
     }
     insert_strengths(&mut metrics, &attacks);
@@ -198,8 +145,8 @@ pub fn evaluate(
         }
     }
 
-    // Ours, after the benchmark's.
-    let mentr = pairs.map(|pair| pair.attack(Attack::Mentr));
+    // Our own metrics follow those of the benchmark.
+    let mentr = pairs.map(|pair| pair.attack(ScoreAttack::Mentr));
     insert_strengths(&mut metrics, &mentr);
     attacks.extend(mentr);
     for (name, strength) in &attacks {
@@ -213,9 +160,9 @@ pub fn evaluate(
     metrics
 }
 
-/// Members and nonmembers of one series of attacks.
-struct Pair<'a> {
-    /// Follows the attack's name in metric keys.
+/// Members (forget) and nonmembers (unseen) of one series of attacks.
+struct AttackPair<'a> {
+    /// Stands after the attack's name in metric keys.
     suffix: &'static str,
     forget: &'a Predictions<'a>,
     unseen: &'a Predictions<'a>,
@@ -223,20 +170,20 @@ struct Pair<'a> {
     references: Option<[&'a [Vec<f32>]; 2]>,
 }
 
-impl Pair<'_> {
-    fn attack(&self, attack: Attack) -> (String, Strength) {
+impl AttackPair<'_> {
+    fn attack(&self, attack: ScoreAttack) -> (String, AttackStrength) {
         let strength = measure(&attack.scores(self.forget), &attack.scores(self.unseen));
         (format!("{}{}", attack.name(), self.suffix), strength)
     }
 
-    fn attack_by_rmia(&self) -> Option<(String, Strength)> {
+    fn attack_by_rmia(&self) -> Option<(String, AttackStrength)> {
         let [of_forget, of_unseen] = self.references?;
         let strength = measure(&rmia_scores(self.forget, of_forget), &rmia_scores(self.unseen, of_unseen));
         Some((format!("{RMIA}{}", self.suffix), strength))
     }
 }
 
-fn insert_strengths(metrics: &mut Metrics, attacks: &[(String, Strength)]) {
+fn insert_strengths(metrics: &mut Metrics, attacks: &[(String, AttackStrength)]) {
     for (name, strength) in attacks {
         metrics.insert(format!("{name}_acc"), strength.accuracy);
         metrics.insert(format!("{name}_auc"), strength.auc);
@@ -258,14 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_metric_is_replaced_where_it_stands() {
-        let mut metrics = Metrics::from_iter([("a", 1.0), ("b", 2.0)]);
-        metrics.insert("a", 3.0);
-        assert_eq!(metrics.iter().collect::<Vec<_>>(), [("a", 3.0), ("b", 2.0)]);
-    }
-
-    #[test]
-    fn what_is_not_given_leaves_its_metrics_out() {
+    fn metrics_without_their_inputs_are_absent() {
         let alone = evaluate(&model(None), None, None);
         assert!(alone.get("acc_forget").is_some() && alone.get("smia_loss_eval_auc").is_some());
         for (key, _) in alone.iter() {
@@ -274,7 +214,8 @@ mod tests {
         }
 
         let probabilities = |n: usize| vec![vec![0.5; n]; 2];
-        let references = References { forget: probabilities(4), val: probabilities(5), test: probabilities(6) };
+        let references =
+            ReferenceProbabilities { forget: probabilities(4), val: probabilities(5), test: probabilities(6) };
         let retrained = evaluate(&model(None), Some(&references), None);
         let all = evaluate(&model(Some(logits(7))), Some(&references), Some((&model(None), &retrained)));
         assert_eq!(all.get("divergence_forget"), Some(0.0));
@@ -294,7 +235,8 @@ mod tests {
     #[test]
     fn references_or_a_retrained_model_of_another_split_are_named() {
         let target = model(None);
-        let references = References { forget: vec![vec![0.5; 4]], val: vec![vec![0.5; 5]], test: vec![vec![0.5; 9]] };
+        let references =
+            ReferenceProbabilities { forget: vec![vec![0.5; 4]], val: vec![vec![0.5; 5]], test: vec![vec![0.5; 9]] };
         let error = check_comparable(&target, Some(&references), None).unwrap_err();
         assert_eq!(error.message(), "references: test has 9 samples, the evaluated model has 6 samples");
 

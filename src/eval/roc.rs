@@ -1,12 +1,12 @@
-//! The ROC curve of a membership attack and what is read off it.
+//! ROC curve of a membership attack, and the numbers derived from it.
 //!
-//! An attack calls a sample a member if its score reaches a threshold t; the curve runs over every distinct score, from
-//! t = +inf (nobody) down to the smallest score (everybody). Points hold counts, so that areas and ties are exact.
-//! One sort makes the curve, the rest is linear: O(n log n) for n scores.
+//! An attack calls a sample a member if its score is at least a threshold t. The curve has one point per distinct score,
+//! from t = +inf (no members) down to the smallest score (all members). Points hold counts, so areas and ties are exact.
+//! Sorting n scores dominates the cost: O(n log n).
 
-/// One threshold: who scores at least that much.
+/// One threshold, with the number of samples that score at least as much.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Point {
+pub struct RocPoint {
     pub threshold: f64,
     /// Members with score >= threshold.
     pub true_positives: u64,
@@ -18,12 +18,12 @@ pub struct Point {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Roc {
     /// Thresholds fall, counts rise: from (+inf, 0, 0) to (smallest score, all, all).
-    points: Vec<Point>,
+    points: Vec<RocPoint>,
 }
 
 impl Roc {
-    /// The curve over all distinct thresholds. Scores that are not finite are dropped; `None` if that leaves no
-    /// member or no nonmember, where no rate is defined.
+    /// The curve over all distinct thresholds. Scores that are not finite are dropped. `None` if no member or no
+    /// nonmember is left: the rates are then undefined.
     pub fn new(members: &[f64], nonmembers: &[f64]) -> Option<Self> {
         let label = |scores: &[f64], is_member: bool| {
             scores.iter().filter(|score| score.is_finite()).map(|score| (*score, is_member)).collect::<Vec<_>>()
@@ -36,7 +36,7 @@ impl Roc {
         }
         scored.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
 
-        let mut point = Point { threshold: f64::INFINITY, true_positives: 0, false_positives: 0 };
+        let mut point = RocPoint { threshold: f64::INFINITY, true_positives: 0, false_positives: 0 };
         let mut points = vec![point];
         for tied in scored.chunk_by(|a, b| a.0 == b.0) {
             let members = tied.iter().filter(|(_, is_member)| *is_member).count();
@@ -48,18 +48,8 @@ impl Roc {
         Some(Roc { points })
     }
 
-    /// The same curve without the points inside runs of equal steps, for plots. The first score is always kept.
-    pub fn without_equal_steps(&self) -> Self {
-        let step = |i: usize| {
-            let (from, to) = (self.points[i - 1], self.points[i]);
-            (to.true_positives - from.true_positives, to.false_positives - from.false_positives)
-        };
-        let last = self.points.len() - 1;
-        let is_kept = |i: usize| i <= 1 || i == last || step(i) != step(i + 1);
-        Roc { points: (0..=last).filter(|i| is_kept(*i)).map(|i| self.points[i]).collect() }
-    }
-
-    pub fn points(&self) -> &[Point] {
+    /// All points, by falling threshold.
+    pub fn points(&self) -> &[RocPoint] {
         &self.points
     }
 
@@ -71,18 +61,18 @@ impl Roc {
         self.points[self.points.len() - 1].false_positives
     }
 
-    /// True positive rate: share of members that are called members, in 0..=1.
-    pub fn tpr(&self, point: &Point) -> f64 {
+    /// True positive rate: fraction of members that are called members, in 0..=1.
+    pub fn tpr(&self, point: &RocPoint) -> f64 {
         point.true_positives as f64 / self.num_members() as f64
     }
 
-    /// False positive rate: share of nonmembers that are called members, in 0..=1.
-    pub fn fpr(&self, point: &Point) -> f64 {
+    /// False positive rate: fraction of nonmembers that are called members, in 0..=1.
+    pub fn fpr(&self, point: &RocPoint) -> f64 {
         point.false_positives as f64 / self.num_nonmembers() as f64
     }
 
     /// Area under the curve (trapezoid): the probability that a random member outscores a random nonmember, ties
-    /// counting half. 0.5 is guessing, 1 tells all apart, below 0.5 the attack points the wrong way.
+    /// counting half. 0.5 is guessing, 1 is perfect separation; below 0.5 the attack points the wrong way.
     pub fn auc(&self) -> f64 {
         let twice_area: u64 = self
             .points
@@ -94,14 +84,14 @@ impl Roc {
         twice_area as f64 / (2 * self.num_members() * self.num_nonmembers()) as f64
     }
 
-    /// Standard error of [`auc`](Self::auc) as an estimate for the populations that members and nonmembers are drawn
-    /// from (DeLong, DeLong and Clarke-Pearson 1988, "Comparing the areas under two or more correlated receiver
-    /// operating characteristic curves", Biometrics 44(3)). NaN with fewer than two members or nonmembers; zero where
-    /// the groups do not overlap, however few they are.
+    /// Standard error of [`auc`](Self::auc) as an estimate for the populations of members and nonmembers (DeLong, DeLong and Clarke-Pearson 1988, "Comparing the areas under two or more correlated receiver
+    /// operating characteristic curves", Biometrics 44(3)). NaN with fewer than two members or nonmembers; zero if the
+    /// groups do not overlap.
     ///
-    /// The variance is that of the members' placements among the nonmembers over their number, plus the same the
-    /// other way round; a placement is a share of outscored samples, ties counting half. Tied samples share theirs,
-    /// which the curve already knows (the idea of Sun and Xu 2014, IEEE Signal Processing Letters 21(11)).
+    /// The placement of a member is the fraction of nonmembers that it outscores, ties counting half. The variance of
+    /// the AUC is the variance of the members' placements over their number, plus the corresponding term of the
+    /// nonmembers. Tied samples have equal placements, so one pass over the points of the curve is enough (the idea of
+    /// Sun and Xu 2014, IEEE Signal Processing Letters 21(11)).
     pub fn auc_standard_error(&self) -> f64 {
         let (num_members, num_nonmembers) = (self.num_members() as f64, self.num_nonmembers() as f64);
         let auc = self.auc();
@@ -121,14 +111,15 @@ impl Roc {
         variance.sqrt()
     }
 
-    /// Largest |tpr - fpr| (Youden's J without its sign): what the attack gains over guessing at its best threshold,
-    /// were it told which way to point. 0 is guessing, 1 tells all apart.
+    /// Largest |tpr - fpr| (Youden's J without its sign): the advantage over guessing at the best threshold, if the
+    /// attack knew in which direction to decide. 0 is guessing, 1 is perfect separation.
     pub fn jmax_abs(&self) -> f64 {
         self.points.iter().map(|point| self.youden_j(point).abs()).fold(0.0, f64::max)
     }
 
-    /// The point of largest signed tpr - fpr, the largest threshold among equals. It may be +inf: nobody is a member.
-    pub fn best(&self) -> &Point {
+    /// The point with the largest signed tpr - fpr; among equals the one with the largest threshold. The threshold may
+    /// be +inf (no members).
+    pub fn best(&self) -> &RocPoint {
         let mut best = &self.points[0];
         for point in &self.points[1..] {
             if self.youden_j(point) > self.youden_j(best) {
@@ -138,25 +129,26 @@ impl Roc {
         best
     }
 
-    /// Share of all samples, members and nonmembers, that are told right at [`best`](Self::best), in 0..=1. Not
-    /// balanced: with few members, calling nobody a member already scores high.
+    /// Fraction of all samples, members and nonmembers, that are classified right at [`best`](Self::best), in 0..=1.
+    /// Not balanced: with few members, calling no sample a member already scores high.
     pub fn accuracy_at_best(&self) -> f64 {
         let best = self.best();
         let right = best.true_positives + self.num_nonmembers() - best.false_positives;
         right as f64 / (self.num_members() + self.num_nonmembers()) as f64
     }
 
-    /// Largest true positive rate among the thresholds whose false positive rate is at most `max_fpr` (Carlini et al.
-    /// 2022, arXiv 2112.03570): how many members are exposed with confidence. Guessing gives `max_fpr`; lower is more
-    /// private. Nothing is interpolated, so with fewer than 1 / `max_fpr` nonmembers not one false positive is allowed.
+    /// Largest true positive rate among the thresholds with a false positive rate of at most `max_fpr` (Carlini et al.
+    /// 2022, arXiv 2112.03570): the fraction of members that are exposed with confidence. Guessing gives `max_fpr`;
+    /// lower is more private. Nothing is interpolated: with fewer than 1 / `max_fpr` nonmembers no false positive is
+    /// allowed.
     pub fn tpr_at_fpr(&self, max_fpr: f64) -> f64 {
         let allowed = self.points.partition_point(|point| self.fpr(point) <= max_fpr);
         self.tpr(&self.points[allowed - 1])
     }
 
-    // Rates in float64 and then their difference: among mathematically equal J, rounding chooses the same threshold as
-    // in the numbers published with scikit-learn.
-    fn youden_j(&self, point: &Point) -> f64 {
+    // First the rates in float64, then their difference: among mathematically equal J, rounding then chooses the same
+    // threshold as scikit-learn does in the published numbers.
+    fn youden_j(&self, point: &RocPoint) -> f64 {
         self.tpr(point) - self.fpr(point)
     }
 }

@@ -1,7 +1,7 @@
 //! Metrics as a flat JSON object in their own order.
 //!
-//! JSON has no NaN and no infinities, and `null` reads as "not measured". Such values are the strings `"nan"`, `"inf"`
-//! and `"-inf"`, and read back as what they were.
+//! JSON has no NaN and no infinities, and `null` would mean "not measured". NaN and infinities are written as the
+//! strings `"nan"`, `"inf"` and `"-inf"`, and read back as numbers.
 
 use crate::error::{Error, Result};
 use crate::eval::Metrics;
@@ -15,7 +15,7 @@ pub fn to_json(metrics: &Metrics) -> Map<String, Value> {
 /// The inverse of [`to_json`].
 ///
 /// # Errors
-/// The first value that is neither a number nor one of the three strings.
+/// Names the first value that is neither a number nor one of the three strings.
 pub fn from_json(object: &Map<String, Value>) -> Result<Metrics> {
     let parse = |(name, value): (&String, &Value)| match read_number(value) {
         Some(number) => Ok((name.clone(), number)),
@@ -24,7 +24,7 @@ pub fn from_json(object: &Map<String, Value>) -> Result<Metrics> {
     object.iter().map(parse).collect()
 }
 
-/// A number, or its name where JSON has none for it.
+/// A number, or the name of a value that JSON has no number for.
 pub fn number(value: f64) -> Value {
     match serde_json::Number::from_f64(value) {
         Some(number) => Value::Number(number),

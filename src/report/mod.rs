@@ -1,7 +1,6 @@
-//! How results are written for people and for programs: [`table`] and [`json`]. Shapes only; nothing is computed or
-//! stored here.
+//! Formats results: [`table`] for people, [`json`] for programs. Nothing is computed or stored here.
 
 pub mod json;
 pub mod table;
 
-pub use table::{Column, summary};
+pub use table::{SummaryColumn, summary};

@@ -1,18 +1,18 @@
-//! The summary table: models side by side in plain ASCII, for a terminal, a log file or a mail.
+//! The summary table of results: models side by side in plain ASCII, for a terminal, a log file or a mail.
 
 use crate::eval::Metrics;
 
-/// One model of the table.
+/// One model in the summary table.
 #[derive(Debug, Clone)]
-pub struct Column {
-    /// As the reader knows the model: `base`, `retrained`, the method.
+pub struct SummaryColumn {
+    /// Name of the model: `base`, `retrained`, or the title of the method.
     pub title: String,
     pub metrics: Metrics,
-    /// Time to make the model, in seconds.
+    /// Training time in seconds; `None` if this run did not train the model.
     pub seconds: Option<f64>,
 }
 
-/// Rows of percentages: label and metric (a fraction).
+/// Rows of percentages: label, and name of the metric (a fraction).
 const ACCURACIES: [(&str, &str); 4] = [
     ("accuracy retain (%)", "acc_retain"),
     ("accuracy forget (%)", "acc_forget"),
@@ -20,13 +20,14 @@ const ACCURACIES: [(&str, &str); 4] = [
     ("accuracy test (%)", "acc_test"),
 ];
 
-/// More models than this stand below each other, or the lines get too long for a terminal.
+/// With more models each one becomes a row instead of a column: the lines would be too long for a terminal.
 const SIDE_BY_SIDE: usize = 5;
 
-/// Accuracies, RMIA AUC with its standard error, average gap to the retrained model, seconds: a row each, a column per
-/// model; the other way round where there are many models. Not measured is `-`, not defined is `nan`. Ends with a newline.
-pub fn summary(columns: &[Column]) -> String {
-    let row = |label: &str, cell: &dyn Fn(&Column) -> Option<String>| {
+/// Accuracies, RMIA AUC with its standard error, average gap to the retrained model, and seconds: one row each, one
+/// column per model. With many models rows and columns are exchanged. `-` means not measured, `nan` not defined. Ends
+/// with a newline.
+pub fn summary(columns: &[SummaryColumn]) -> String {
+    let row = |label: &str, cell: &dyn Fn(&SummaryColumn) -> Option<String>| {
         let cells = columns.iter().map(|column| cell(column).unwrap_or_else(|| "-".into()));
         std::iter::once(label.to_owned()).chain(cells).collect::<Vec<_>>()
     };
@@ -45,17 +46,18 @@ pub fn summary(columns: &[Column]) -> String {
     align(&if columns.len() > SIDE_BY_SIDE { transposed(&rows) } else { rows })
 }
 
-/// Columns become rows.
+/// Exchanges rows and columns.
 fn transposed(rows: &[Vec<String>]) -> Vec<Vec<String>> {
     (0..rows.first().map_or(0, Vec::len)).map(|i| rows.iter().map(|row| row[i].clone()).collect()).collect()
 }
 
-/// Spelt as in the JSON results where it is not a number.
+/// NaN is spelled as in the JSON results.
 fn decimals(value: f64, places: usize) -> String {
     if value.is_nan() { "nan".into() } else { format!("{value:.places$}") }
 }
 
-/// Pads to equal widths: the first column to the left, the others to the right, a rule under the first row.
+/// Pads the columns to equal widths, with a rule under the first row. The first column is left-aligned, the others
+/// right-aligned.
 fn align(rows: &[Vec<String>]) -> String {
     let num_columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |i: usize| rows.iter().filter_map(|row| row.get(i)).map(|cell| cell.chars().count()).max().unwrap_or(0);
@@ -83,7 +85,7 @@ mod tests {
 
     #[test]
     fn models_side_by_side() {
-        let base = Column {
+        let base = SummaryColumn {
             title: "base".into(),
             metrics: Metrics::from_iter([
                 ("acc_retain", 1.0),
@@ -96,12 +98,12 @@ mod tests {
             ]),
             seconds: Some(1234.56),
         };
-        let retrained = Column {
+        let retrained = SummaryColumn {
             title: "retrained".into(),
             metrics: Metrics::from_iter([("acc_test", 0.9287), ("rmia_auc", f64::NAN), ("rmia_auc_se", f64::NAN)]),
             seconds: None,
         };
-        let regun = Column {
+        let regun = SummaryColumn {
             title: "ReGUn".into(),
             metrics: Metrics::from_iter([("acc_forget", 0.93), ("rmia_auc", 0.498)]),
             seconds: Some(7.0),
@@ -121,8 +123,8 @@ seconds                         1234.6          -    7.0
     }
 
     #[test]
-    fn many_models_stand_below_each_other() {
-        let model = |i: usize| Column {
+    fn with_many_models_each_is_a_row() {
+        let model = |i: usize| SummaryColumn {
             title: format!("model {i}"),
             metrics: Metrics::from_iter([("acc_test", 0.1 * i as f64)]),
             seconds: None,
@@ -135,7 +137,7 @@ seconds                         1234.6          -    7.0
     }
 
     #[test]
-    fn no_model_leaves_the_labels() {
+    fn without_models_only_the_labels_remain() {
         assert_eq!(summary(&[]).lines().count(), 9);
     }
 }

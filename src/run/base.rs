@@ -1,27 +1,39 @@
-//! `regun base`: the base model (retain + forget) and the retrained one (retain only), trained and evaluated.
+//! `regun base`: trains and evaluates the base model (on retain and forget) and the retrained model (on retain alone).
 
-use serde_json::Map;
+use std::path::Path;
 
+use serde_json::{Map, Value};
+
+use super::model_files::{exists, load_role, model_of};
+use super::options::Options;
 use super::references;
-use super::session::{Options, Session};
-use super::training::{Trained, exists, load_role, model_of, train_and_save};
+use super::session::Session;
+use super::setup::Setup;
+use super::training::{TrainedModel, train_and_save};
 use crate::data::Part;
 use crate::error::Result;
 use crate::eval::Evaluator;
 use crate::eval::evaluator::model_logits;
+use crate::files;
 use crate::models::Model;
 use crate::names;
-use crate::report::{Column, json, summary};
+use crate::pretrained;
+use crate::report::{SummaryColumn, json, summary};
 
 pub fn run(options: &Options, overrides: &[String]) -> Result<()> {
-    Session::open(options, overrides, "base")?.guard(|session| execute(session, false).map(|_| ()))
+    let loaded = options.load(overrides)?;
+    let setup = Setup::new(options, &loaded)?;
+    pretrained::check(&loaded.config.model.model)?;
+    let data = setup.data(&loaded)?;
+    Session::open(&setup, &data, loaded, "base")?.guard(|session| execute(session, false).map(|_| ()))
 }
 
-/// Trains, saves and evaluates both models; with `reuse`, models that are there and fit are not trained again.
+/// Trains, saves and evaluates both models. With `reuse`, existing models that fit are not trained again.
 ///
-/// Where reference models are missing both models are still saved, what needs no references is written, and the
-/// error that names the missing commands comes last.
-pub fn execute(session: &mut Session, reuse: bool) -> Result<Vec<Column>> {
+/// # Errors
+/// `Missing` without reference models: both models are saved and `partial_results.json` is written first. The error
+/// names the missing commands.
+pub fn execute(session: &mut Session, reuse: bool) -> Result<Vec<SummaryColumn>> {
     let (names_of, config) = (session.names(), session.config());
     let base_path = names_of.base(names::OURS);
     let retrained_path = names_of.retrained(names::OURS);
@@ -34,11 +46,11 @@ pub fn execute(session: &mut Session, reuse: bool) -> Result<Vec<Column>> {
     let missing = references::check_references_exist(session);
     let evaluator = match &missing {
         Ok(()) => references::evaluator(session, None)?,
-        Err(_) => Evaluator::new(None, model_logits(&session.world, &session.dataset, &retrained.model)?),
+        Err(_) => Evaluator::new(None, model_logits(session.world(), session.dataset(), &retrained.model)?),
     };
     let mut columns = Vec::new();
     let mut results = Map::new();
-    let metrics_of_base = evaluator.evaluate(&session.world, &session.dataset, &base.model)?;
+    let metrics_of_base = evaluator.evaluate(session.world(), session.dataset(), &base.model)?;
     let metrics_of_retrained = evaluator.evaluate_retrained();
     for (title, trained, metrics) in [("base", base, metrics_of_base), ("retrained", retrained, metrics_of_retrained)] {
         let Some(metrics) = metrics else { continue };
@@ -49,39 +61,33 @@ pub fn execute(session: &mut Session, reuse: bool) -> Result<Vec<Column>> {
         if let Some(seconds) = seconds {
             results.insert(format!("{title}/seconds_train"), json::number(seconds));
         }
-        columns.push(Column { title: title.into(), metrics, seconds });
+        columns.push(SummaryColumn { title: title.into(), metrics, seconds });
     }
-    missing.inspect_err(|_| {
-        // The numbers that need no references are worth keeping; the error itself ends the run.
-        if let Some(folder) = &session.folder {
-            let path = folder.path().join("partial_results.json");
-            let text = format!("{:#}\n", serde_json::Value::Object(results.clone()));
-            if let Err(error) = crate::files::write_atomic(&path, text.as_bytes()) {
-                tracing::warn!("{}", error.message());
-            }
-        }
-    })?;
+    missing.inspect_err(|_| save_partial_results(session, &results))?;
     session.finish(results, &summary(&columns))?;
     Ok(columns)
 }
 
-fn obtain(
-    session: &Session,
-    role: &str,
-    seed: u64,
-    part: Part,
-    path: &std::path::Path,
-    reuse: bool,
-) -> Result<Trained> {
+/// Keeps the metrics that need no references. A failure is only a warning: another error ends the run.
+fn save_partial_results(session: &Session, results: &Map<String, Value>) {
+    let Some(folder) = session.folder_path() else { return };
+    let text = format!("{:#}\n", Value::Object(results.clone()));
+    if let Err(error) = files::write_atomic(&folder.join("partial_results.json"), text.as_bytes()) {
+        tracing::warn!("{}", error.message());
+    }
+}
+
+/// Trains a model, or loads it if `reuse` is set and the file exists.
+fn obtain(session: &Session, role: &str, seed: u64, part: Part, path: &Path, reuse: bool) -> Result<TrainedModel> {
     if reuse && exists(session, path)? {
         let checkpoint = load_role(session, path, role, seed, "regun base")?;
         tracing::info!("{role}: taken from {}", checkpoint.path.display());
-        return Ok(Trained { model: model_of(session, &checkpoint)?, seconds: 0.0 });
+        return Ok(TrainedModel { model: model_of(session, &checkpoint)?, seconds: 0.0 });
     }
     train_and_save(session, role, seed, part, path)
 }
 
-/// Trainable layers in which the two models are equal: the retrained one was then not trained from scratch.
+/// A flag for each trainable layer that is equal in both models: the retrained model was then not trained from scratch.
 fn equal_layers(base: &Model, retrained: &Model, frozen: bool) -> Result<Vec<String>> {
     let head = base.architecture().head();
     let mut flags = Vec::new();

@@ -1,18 +1,19 @@
-//! `regun convert SRC DST`: a checkpoint in another format. The kind of SRC is told by its content, that of DST by its
-//! extension.
+//! `regun convert SRC DST`: writes a checkpoint in another format. The content of SRC and the extension of DST decide
+//! the formats.
 
 use std::path::Path;
 
 use serde_json::json;
 
-use super::session::Options;
-use super::{print, print_json};
+use super::options::Options;
+use super::output::{print, print_json};
 use crate::checkpoint::{self, Checkpoint, pytorch};
 use crate::error::{Error, Result};
 
-/// What an extension stands for.
-type Save = fn(&Path, &Checkpoint) -> Result<()>;
-const FORMATS: &[(&str, Save)] = &[
+/// Writes a checkpoint in one format.
+type SaveCheckpoint = fn(&Path, &Checkpoint) -> Result<()>;
+/// Extension of each format.
+const FORMATS: &[(&str, SaveCheckpoint)] = &[
     ("safetensors", |path, from| checkpoint::save(path, &from.manifest, &from.tensors).map(drop)),
     ("pt", pytorch::save_state_dict),
     ("pth", pytorch::save_state_dict),
@@ -44,7 +45,8 @@ pub fn run(options: &Options, source: &Path, target: &Path, force: bool) -> Resu
     notes.iter().try_for_each(|note| print(&format!("note: {note}\n")))
 }
 
-fn format_of(target: &Path) -> Result<Save> {
+/// The format of a target file, by its extension.
+fn format_of(target: &Path) -> Result<SaveCheckpoint> {
     let extension = target.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     let format = FORMATS.iter().find(|(known, _)| *known == extension);
     format.map(|&(_, save)| save).ok_or_else(|| {
@@ -54,7 +56,7 @@ fn format_of(target: &Path) -> Result<Save> {
     })
 }
 
-/// What the new file lacks.
+/// Notes about information that the new file lacks.
 fn notes(checkpoint: &Checkpoint, target: &Path) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(origin) = &checkpoint.manifest.origin {

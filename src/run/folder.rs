@@ -1,6 +1,6 @@
-//! What a run leaves behind: `config.yaml`, `metrics.jsonl`, `run.json`, `train.log` and, last, `results.json`.
+//! Run folder: `config.yaml`, `metrics.jsonl`, `run.json`, `train.log` and, last, `results.json`.
 //!
-//! Only rank 0 has a folder. `results.json` is the completion mark: it is there when the run came to its end.
+//! Only rank 0 has a folder. `results.json` exists if and only if the run was completed.
 
 use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions};
@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::error::{Error, Result};
 use crate::files::{create_folder, write_atomic};
 
+/// The folder of one run, open for writing.
 pub struct RunFolder {
     path: PathBuf,
     metrics: RefCell<File>,
@@ -23,7 +24,7 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Makes the folder, or the first free name after it (`-1`, `-2`, ...), and writes what is known at the start.
+    /// Makes the folder (or the first free one of `-1`, `-2`, ...) and writes the facts that are known at the start.
     pub fn create(wanted: &Path, config_yaml: &str, facts: Map<String, Value>) -> Result<Self> {
         let path = first_free(wanted)?;
         write_atomic(&path.join("config.yaml"), config_yaml.as_bytes())?;
@@ -44,7 +45,7 @@ impl RunFolder {
         &self.path
     }
 
-    /// The log file of the run, for the tracing subscriber.
+    /// Opens the log file of the run, for the tracing subscriber.
     pub fn open_log(&self) -> Result<File> {
         append(&self.path.join("train.log"))
     }
@@ -53,13 +54,13 @@ impl RunFolder {
     pub fn add_metrics(&self, line: &Map<String, Value>) -> Result<()> {
         let mut text = Value::Object(line.clone()).to_string();
         text.push('\n');
-        // One write per line: a killed run leaves whole lines.
+        // One write per line, so that a killed run leaves whole lines.
         let path = self.path.join("metrics.jsonl");
         let mut file = self.metrics.borrow_mut();
         file.write_all(text.as_bytes()).map_err(|source| Error::storage("cannot write", &path, &source))
     }
 
-    /// Adds a fact to `run.json`; written with the end state.
+    /// Adds a fact to `run.json`. It is written with the end state.
     pub fn note(&self, key: &str, value: Value) {
         self.facts.borrow_mut().insert(key.to_owned(), value);
     }
@@ -73,8 +74,8 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Writes `run.json` with the error that ended the run. A finished run stays one, whatever happened to the printing
-    /// of its results.
+    /// Writes `run.json` with the error that ended the run. Does nothing for a finished run: only printing its results
+    /// has failed.
     pub fn fail(&self, error: &Error) -> Result<()> {
         if self.finished.get() {
             return Ok(());
@@ -102,7 +103,8 @@ fn append(path: &Path) -> Result<File> {
         .map_err(|source| Error::storage("cannot open", path, &source))
 }
 
-/// Two runs that start in the same second must not share a folder: making it is the test.
+/// Makes the folder `wanted`, or the first of `wanted-1`, `wanted-2`, ... that does not exist. Two runs that start in
+/// the same second get different folders.
 pub fn first_free(wanted: &Path) -> Result<PathBuf> {
     if let Some(parent) = wanted.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         create_folder(parent)?;

@@ -1,15 +1,18 @@
-//! Models that another program made: what they are is told by the configuration in their file, as far as there is one.
+//! Checks that a checkpoint fits the run, for our own checkpoints and for those of other programs.
+//!
+//! Our own checkpoints hold identity and provenance. A checkpoint of another program may hold the configuration that it
+//! was trained with; only the settings in there can be checked.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use super::identity::{self, PROVENANCE};
-use super::session::Session;
 use crate::checkpoint::{Checkpoint, Facts};
+use crate::config::Loaded;
 use crate::error::Result;
 
-/// The settings that decide what a model is; our identity knows their effects on the data too.
+/// Settings that make up the identity of a model. Our own identity also holds their effects on the data.
 const IDENTITY: &[&str] = &[
     "data.name",
     "data.debug_subset_size",
@@ -22,26 +25,29 @@ const IDENTITY: &[&str] = &[
     "model.model.stem",
     "model.model.num_classes",
 ];
-/// The one that is part of it only where classes are forgotten.
+/// Part of the identity only if whole classes are forgotten.
 const FORGET_CLASSES: &str = "split.forget_classes";
-/// Of references the Python program may have noted either the common seed or their own.
+/// For a reference model the Python program may have stored either the common seed or the model's own.
 const SEED: &str = "seed";
-/// `${...}` may stand for another one: so often at most.
+/// Longest chain of `${...}` references that is followed.
 const MAX_HOPS: usize = 8;
 
-/// An error unless the model is what the session needs: of `role` with its seed, or of any.
+/// Checks that a checkpoint fits a run with this identity and configuration, and that it holds a model of `role` with
+/// its seed (`None`: of any role).
 ///
-/// One of ours must have every fact of the identity. Of another program's, the settings that its file tells are
-/// compared; what it does not tell is said.
-pub fn check_fits(session: &Session, checkpoint: &Checkpoint, role: Option<(&str, u64)>) -> Result<()> {
+/// Our own checkpoint must have every fact of the identity. For a checkpoint of another program the settings in its
+/// file are compared, and a log line lists the settings that it does not contain.
+///
+/// # Errors
+/// Lists the facts or settings that differ.
+pub fn check_fits(identity: &Facts, loaded: &Loaded, checkpoint: &Checkpoint, role: Option<(&str, u64)>) -> Result<()> {
     let Some(origin) = &checkpoint.manifest.origin else {
-        let identity = session.identity.clone();
-        return checkpoint.expect(&match role {
-            Some((role, seed)) => identity::of_role(&identity, role, seed),
-            None => identity,
-        });
+        return match role {
+            Some((role, seed)) => checkpoint.expect(&identity::of_role(identity, role, seed)),
+            None => checkpoint.expect(identity),
+        };
     };
-    let (theirs, ours) = (settings(checkpoint), session.loaded.tree.to_json());
+    let (theirs, ours) = (settings(checkpoint), loaded.tree.to_json());
     let classes = (ours.pointer("/split/scheme") == Some(&"class".into())).then_some(FORGET_CLASSES);
     let (mut found, mut wanted, mut untold) = (Facts::default(), Facts::default(), Vec::new());
     for key in IDENTITY.iter().copied().chain(classes) {
@@ -56,7 +62,7 @@ pub fn check_fits(session: &Session, checkpoint: &Checkpoint, role: Option<(&str
     match (setting(&theirs, SEED).map(|value| identity_text(&value)), role) {
         (Some(seed), Some((_, own))) if seed != own.to_string() => {
             found = found.with(SEED, seed);
-            wanted = wanted.with(SEED, session.config().seed);
+            wanted = wanted.with(SEED, loaded.config.seed);
         }
         (Some(_), _) => {}
         (None, _) => untold.push(SEED),
@@ -71,7 +77,7 @@ pub fn check_fits(session: &Session, checkpoint: &Checkpoint, role: Option<(&str
     Ok(())
 }
 
-/// How a model was trained. Texts of equal settings are equal, whoever wrote them.
+/// Provenance of a model, spelled alike for all programs: equal settings have equal texts.
 pub fn provenance(checkpoint: &Checkpoint) -> Facts {
     let mut facts = Facts::default();
     if checkpoint.is_foreign() {
@@ -92,40 +98,40 @@ pub fn provenance(checkpoint: &Checkpoint) -> Facts {
     facts
 }
 
-/// The configuration in the file; null where there is none.
+/// The configuration in the file; null if it contains none.
 fn settings(checkpoint: &Checkpoint) -> Value {
     serde_json::from_str(&checkpoint.manifest.config).unwrap_or_default()
 }
 
-/// The value of a dotted key, references to other keys followed; none where the file does not tell it.
+/// The value of a dotted key, with references to other keys replaced by their values. `None` if it is not in the file.
 fn setting(tree: &Value, key: &str) -> Option<Value> {
-    followed(tree, lookup(tree, key)?, 0)
+    resolved(tree, lookup(tree, key)?, 0)
 }
 
 fn lookup<'a>(tree: &'a Value, key: &str) -> Option<&'a Value> {
     key.split('.').try_fold(tree, |node, part| node.get(part))
 }
 
-/// A value without `${...}`. A whole section that is referred to, or a computed value, counts as not told.
-fn followed(tree: &Value, value: &Value, hops: usize) -> Option<Value> {
+/// A value with its `${...}` replaced. `None` if one refers to a whole section or to a computed value.
+fn resolved(tree: &Value, value: &Value, hops: usize) -> Option<Value> {
     match value {
         Value::String(text) if text.contains("${") => {
             let key = text.strip_prefix("${")?.strip_suffix('}')?;
             let target = lookup(tree, key).filter(|target| !target.is_object() && !target.is_array())?;
-            followed(tree, target, hops + 1).filter(|_| hops < MAX_HOPS)
+            resolved(tree, target, hops + 1).filter(|_| hops < MAX_HOPS)
         }
         Value::Array(items) => {
-            items.iter().map(|item| followed(tree, item, hops)).collect::<Option<_>>().map(Value::Array)
+            items.iter().map(|item| resolved(tree, item, hops)).collect::<Option<_>>().map(Value::Array)
         }
         Value::Object(map) => {
-            let inner = map.iter().map(|(key, value)| Some((key.clone(), followed(tree, value, hops)?)));
+            let inner = map.iter().map(|(key, value)| Some((key.clone(), resolved(tree, value, hops)?)));
             inner.collect::<Option<_>>().map(Value::Object)
         }
         leaf => Some(leaf.clone()),
     }
 }
 
-/// `null` and `none` are one for a stem.
+/// Text of an identity setting. A stem of `null` and one of `none` are the same.
 fn identity_text(value: &Value) -> String {
     match value {
         Value::String(text) if text == "none" => "null".into(),

@@ -1,15 +1,14 @@
-//! What a model is, and how it came to be, as its checkpoint tells.
+//! Identity and provenance of models, as checkpoints store them: which model it is, and how it was trained.
 
 use crate::checkpoint::Facts;
 use crate::config::Loaded;
-use crate::config::schema::{Config, Scheme};
+use crate::config::schema::{Config, ModelConfig, Scheme};
 use crate::data::Dataset;
 use crate::data::split::{SplitIndices, digest};
 use crate::digest::sha256;
 
-/// What must fit before weights may be used, but for role and seed: data content, split, architecture, classes.
-pub fn of_setup(config: &Config, dataset: &Dataset, parts: &SplitIndices) -> Facts {
-    let model = &config.model.model;
+/// Identity of data and split: name, subset and content of the data set, settings and indices of the split.
+pub fn of_data(config: &Config, dataset: &Dataset, parts: &SplitIndices) -> Facts {
     let subset = config.data.debug_subset_size.map_or("all".into(), |n| format!("first {n}"));
     let indices = [&parts.retain, &parts.forget, &parts.heldout, &parts.val].map(|part| digest(part)).concat();
     let classes = format!("{:?}", config.split.forget_classes);
@@ -25,17 +24,23 @@ pub fn of_setup(config: &Config, dataset: &Dataset, parts: &SplitIndices) -> Fac
             if config.split.scheme == Scheme::Class { classes.as_str() } else { "of any class" },
         )
         .with("split indices (sha256)", sha256(indices))
+}
+
+/// Identity that all models of a configuration have in common: that of its data, architecture and number of classes.
+/// The weights of a checkpoint are used only if its identity is equal.
+pub fn of_setup(data: &Facts, model: &ModelConfig) -> Facts {
+    data.clone()
         .with("model", &model.name)
         .with("model stem", model.stem.map_or("none".into(), |stem| format!("{stem:?}").to_lowercase()))
         .with("classes", model.num_classes)
 }
 
-/// A model of a role: its setup, its seed and the role itself.
+/// Identity of one model: that of its configuration, with role and seed.
 pub fn of_role(setup: &Facts, role: &str, seed: u64) -> Facts {
     setup.clone().with("role", role).with("seed", seed)
 }
 
-/// The settings that say how a model was trained.
+/// Settings that describe how a model was trained.
 pub const PROVENANCE: &[&str] = &[
     "model.optim",
     "model.scheduler",
@@ -52,7 +57,7 @@ pub const PROVENANCE: &[&str] = &[
     "data.transforms",
 ];
 
-/// How a model was trained: recorded, and compared with a warning.
+/// Provenance of a model: the settings that it is trained with. A difference between two models is a warning.
 pub fn provenance(loaded: &Loaded) -> Facts {
     let tree = loaded.tree.to_json();
     let mut facts = Facts::default();

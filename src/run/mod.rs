@@ -1,4 +1,17 @@
-//! The commands: straight-line recipes, and the only place that sees everything.
+//! The commands, each a straight-line recipe. Only this module uses all others.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`Options`], `output` | command-line options, printing on standard output |
+//! | `setup` | threads, numerics and device: once per process |
+//! | `prepared_data` | data set, split and device dataset: once per data configuration |
+//! | `session`, `folder` | one run: configuration, data, architecture, run folder, flags, results |
+//! | `identity`, `foreign`, `model_files` | which model a checkpoint holds; loading and saving models |
+//! | `training`, `observer`, `training_progress` | training a model, with progress and `metrics.jsonl` |
+//! | `overview`, `overview_table`, `training_plan` | the table at the start of a run |
+//! | `references` | reference models and retrained baseline |
+//! | `reference`, `base`, `unlearn`, `evaluate`, `pipeline` | the commands that need data and models |
+//! | `convert`, `show`, `doctor` | the other commands |
 
 mod base;
 mod convert;
@@ -8,23 +21,27 @@ mod evaluate;
 mod folder;
 mod foreign;
 mod identity;
+mod model_files;
+mod observer;
+mod options;
+mod output;
+mod overview;
+mod overview_table;
 mod pipeline;
+mod prepared_data;
 mod reference;
 mod references;
 mod session;
+mod setup;
 mod show;
 mod training;
+mod training_progress;
 mod unlearn;
-mod watch;
-
-pub use session::Options;
-
-use std::io::Write;
-
-use serde_json::Value;
 
 use crate::cli::Command;
-use crate::error::{Error, Result};
+use crate::error::Result;
+
+pub use options::Options;
 
 /// Runs one command.
 pub fn run(command: &Command, options: &Options) -> Result<()> {
@@ -39,23 +56,4 @@ pub fn run(command: &Command, options: &Options) -> Result<()> {
         Command::Doctor { overrides } => doctor::run(options, overrides),
         Command::Config { resolve, overrides } => show::config(options, overrides, *resolve),
     }
-}
-
-/// Prints a result on standard output. A closed pipe or a full disk is an error, not a panic.
-fn print(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|source| {
-        let error = Error::storage("cannot write to", "standard output".as_ref(), &source);
-        match source.kind() {
-            std::io::ErrorKind::BrokenPipe => {
-                error.hint("whatever reads the output ended before all of it was written")
-            }
-            _ => error,
-        }
-    })
-}
-
-/// Prints a result as one JSON object.
-fn print_json(value: &Value) -> Result<()> {
-    print(&format!("{value}\n"))
 }

@@ -1,65 +1,70 @@
-//! `regun pipeline`: references, base, retrained and the chosen methods, skipping what is there already; one table.
+//! `regun pipeline`: trains references, base and retrained model, unlearns with the chosen methods, and prints one
+//! table. Existing models that fit are not trained again. All runs share one set-up and its data.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
-use super::session::{Options, Session};
-use super::training::{exists, load_role};
-use super::{base, folder, print, print_json, reference, unlearn};
+use super::options::Options;
+use super::output::{print, print_json};
+use super::session::Session;
+use super::setup::Setup;
+use super::{base, folder, reference, unlearn};
 use crate::config::Loaded;
 use crate::error::{Error, Result};
 use crate::files::write_atomic;
-use crate::names;
-use crate::report::{Column, json, summary};
-use crate::unlearn::REGISTRY;
+use crate::pretrained;
+use crate::report::{SummaryColumn, json, summary};
+use crate::unlearn::{REGISTRY, build};
 
 pub fn run(options: &Options, overrides: &[String], methods: &[String]) -> Result<()> {
-    // Every method's settings are checked before the first model trains.
     let jobs = jobs(options, overrides, methods)?;
-    let free = match jobs.first().filter(|_| options.world.is_root()) {
-        Some((_, loaded)) => folder::first_free(&loaded.run_dir)?.to_string_lossy().into_owned(),
-        None => String::new(),
+    let Some((_, first)) = jobs.first() else { return Ok(()) };
+    let free = match options.world.is_root() {
+        true => folder::first_free(&first.run_dir)?.to_string_lossy().into_owned(),
+        false => String::new(),
     };
-    let folder = std::path::PathBuf::from(options.world.broadcast_str(&free)?);
-    execute(options, overrides, &jobs, &folder).inspect_err(|_| {
-        if options.world.is_root() {
-            // Fails where a run has left something in it, as it should.
-            let _ = std::fs::remove_dir(&folder);
-        }
-    })
-}
-
-fn execute(options: &Options, overrides: &[String], jobs: &[(String, Loaded)], folder: &Path) -> Result<()> {
-    // What the models that come before unlearning need is the same in all jobs.
-    let Some((_, loaded)) = jobs.first() else { return Ok(()) };
-    // Sub-runs tell their results to the table, not to standard output.
-    let quiet = Options { quiet: true, ..options.clone() };
-    let within = |loaded: &Loaded, name: &str| Loaded { run_dir: folder.join(name), ..loaded.clone() };
-    for index in 1..=loaded.config.mul_eval.mia_num_models {
-        let name = format!("reference_{index}");
-        Session::from_loaded(&quiet, within(loaded, &name), "reference")?.guard(|session| {
-            let path = session.names().reference(index, names::OURS);
-            if exists(session, &path)? {
-                let seed = session.config().seed + index as u64;
-                let command = format!("regun reference --run-idx {index}");
-                load_role(session, &path, &format!("reference {index}"), seed, &command)?;
-                tracing::info!("reference {index}: taken from {}", path.display());
-                return session.finish(Map::new(), "");
+    let folder = PathBuf::from(options.world.broadcast_str(&free)?);
+    execute(options, &jobs, first, &folder)
+        .and_then(|columns| report(options, overrides, &folder, &jobs, &columns))
+        .inspect_err(|_| {
+            if options.world.is_root() {
+                // Fails if a run has left files in the folder: they stay.
+                let _ = std::fs::remove_dir(&folder);
             }
-            reference::execute(session, index)
-        })?;
-    }
-    let mut columns =
-        Session::from_loaded(&quiet, within(loaded, "base"), "base")?.guard(|session| base::execute(session, true))?;
-    for (method, loaded) in jobs {
-        columns.push(Session::from_loaded(&quiet, within(loaded, method), "unlearn")?.guard(unlearn::execute)?);
-    }
-    report(options, overrides, folder, jobs, &columns)
+        })
 }
 
-/// The methods and their configurations, at least one.
+/// Runs all steps. `first`: configuration of the models that come before unlearning, equal in all jobs but for the
+/// method.
+fn execute(options: &Options, jobs: &[(String, Loaded)], first: &Loaded, folder: &Path) -> Result<Vec<SummaryColumn>> {
+    // The results of the single runs go into the table, not to standard output.
+    let mut setup = Setup::new(&Options { quiet: true, ..options.clone() }, first)?;
+    pretrained::check(&first.config.model.model)?;
+    for index in 1..=first.config.mul_eval.mia_num_models {
+        let name = format!("reference_{index}");
+        open(&mut setup, first, folder, &name, "reference")?
+            .guard(|session| reference::execute_if_missing(session, index))?;
+    }
+    let base = open(&mut setup, first, folder, "base", "base")?;
+    let mut columns = base.guard(|session| base::execute(session, true))?;
+    for (method, loaded) in jobs {
+        columns.push(open(&mut setup, loaded, folder, method, "unlearn")?.guard(unlearn::execute)?);
+    }
+    Ok(columns)
+}
+
+/// Starts the run `name` of the pipeline, in a folder of this name.
+fn open(setup: &mut Rc<Setup>, loaded: &Loaded, folder: &Path, name: &str, command: &str) -> Result<Session> {
+    *setup = Rc::clone(setup).for_run(loaded)?;
+    let data = setup.data(loaded)?;
+    let loaded = Loaded { run_dir: folder.join(name), ..loaded.clone() };
+    Session::open(setup, &data, loaded, command)
+}
+
+/// The methods with their configurations, at least one. All settings are checked before the first model trains.
 fn jobs(options: &Options, overrides: &[String], methods: &[String]) -> Result<Vec<(String, Loaded)>> {
     let mut jobs: Vec<(String, Loaded)> = Vec::new();
     let every: Vec<String> = REGISTRY.iter().map(|method| method.name.to_owned()).collect();
@@ -79,10 +84,10 @@ fn jobs(options: &Options, overrides: &[String], methods: &[String]) -> Result<V
         };
         jobs.push((unlearn.name.clone(), loaded));
     }
-    for unlearn in jobs.iter().filter_map(|(_, loaded)| loaded.config.unlearn.as_ref()) {
-        crate::unlearn::build(unlearn)?;
+    for chosen in jobs.iter().filter_map(|(_, loaded)| loaded.config.unlearn.as_ref()) {
+        build(chosen)?;
     }
-    // Most warnings are about what the methods share.
+    // Most warnings are about settings that the methods share: each is logged once.
     let warnings: BTreeSet<&String> = jobs.iter().flat_map(|(_, loaded)| &loaded.warnings).collect();
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -90,13 +95,13 @@ fn jobs(options: &Options, overrides: &[String], methods: &[String]) -> Result<V
     Ok(jobs)
 }
 
-/// The table, for people or programs, where things are and what to type next.
+/// Writes and prints the table, as text or JSON, with the folders and the next commands to type.
 fn report(
     options: &Options,
     overrides: &[String],
     folder: &Path,
     jobs: &[(String, Loaded)],
-    columns: &[Column],
+    columns: &[SummaryColumn],
 ) -> Result<()> {
     let Some((last, loaded)) = jobs.last() else { return Ok(()) };
     let mut results = Map::new();

@@ -1,14 +1,18 @@
-//! `regun reference --run-idx N`: a model that never saw the forget data, with a seed of its own.
+//! `regun reference --run-idx N`: trains a reference model. It never sees the forget data and has a seed of its own.
 
 use serde_json::{Map, Value};
 
-use super::session::{Options, Session};
+use super::model_files::{exists, load_role};
+use super::options::Options;
+use super::session::Session;
+use super::setup::Setup;
 use super::training::train_and_save;
 use crate::data::Part;
 use crate::error::{Error, Result};
 use crate::eval::collect;
 use crate::eval::performance::accuracy;
 use crate::names;
+use crate::pretrained;
 use crate::report::json::number;
 
 pub fn run(options: &Options, overrides: &[String], index: usize) -> Result<()> {
@@ -19,18 +23,21 @@ pub fn run(options: &Options, overrides: &[String], index: usize) -> Result<()> 
             "--run-idx {index}: there is no such reference model; wanted 1 to {references} (mul_eval.mia_num_models)"
         )));
     }
-    Session::from_loaded(options, loaded, "reference")?.guard(|session| execute(session, index))
+    let setup = Setup::new(options, &loaded)?;
+    pretrained::check(&loaded.config.model.model)?;
+    let data = setup.data(&loaded)?;
+    Session::open(&setup, &data, loaded, "reference")?.guard(|session| execute(session, index))
 }
 
-/// Trains and saves reference model `index`.
+/// Trains and saves reference model `index`, and measures its accuracy.
 pub fn execute(session: &mut Session, index: usize) -> Result<()> {
     let path = session.names().reference(index, names::OURS);
     let role = format!("reference {index}");
-    let trained = train_and_save(session, &role, session.config().seed + index as u64, Part::Retain, &path)?;
+    let trained = train_and_save(session, &role, seed_of(session, index), Part::Retain, &path)?;
     let mut results = Map::new();
     results.insert("reference".into(), index.into());
     for (key, part) in [("acc_eval", Part::Val), ("acc_test", Part::Test)] {
-        if let Some(logits) = collect::logits(&session.world, &session.dataset, &trained.model, part)? {
+        if let Some(logits) = collect::logits(session.world(), session.dataset(), &trained.model, part)? {
             results.insert(key.into(), number(accuracy(&logits.predict())));
         }
     }
@@ -39,4 +46,21 @@ pub fn execute(session: &mut Session, index: usize) -> Result<()> {
     let test = results.get("acc_test").and_then(Value::as_f64).unwrap_or(f64::NAN);
     let text = format!("{role}: test accuracy {:.2} %, saved as {}\n", 100.0 * test, path.display());
     session.finish(results, &text)
+}
+
+/// Like [`execute`], but an existing checkpoint that fits is kept.
+pub fn execute_if_missing(session: &mut Session, index: usize) -> Result<()> {
+    let path = session.names().reference(index, names::OURS);
+    if !exists(session, &path)? {
+        return execute(session, index);
+    }
+    let command = format!("regun reference --run-idx {index}");
+    load_role(session, &path, &format!("reference {index}"), seed_of(session, index), &command)?;
+    tracing::info!("reference {index}: taken from {}", path.display());
+    session.finish(Map::new(), "")
+}
+
+/// Each reference model has a seed of its own.
+pub fn seed_of(session: &Session, index: usize) -> u64 {
+    session.config().seed + index as u64
 }

@@ -1,18 +1,24 @@
-//! Reference models and retrained model, from their checkpoints to an [`Evaluator`].
+//! Reference models and retrained baseline: from their checkpoints to an [`Evaluator`].
 
 use std::path::PathBuf;
 
+use super::model_files::{exists, load_role, model_of, provenance_flags};
+use super::reference::seed_of;
 use super::session::Session;
-use super::training::{exists, load_role, model_of, provenance_flags};
 use crate::checkpoint::{Checkpoint, Facts};
 use crate::data::Part;
 use crate::error::{Error, Result};
 use crate::eval::evaluator::model_logits;
-use crate::eval::{Evaluator, References, collect};
+use crate::eval::{Evaluator, ReferenceProbabilities, collect};
 use crate::names::{self, Names};
 
-/// The evaluator of this setup: from the cache, or from the checkpoints, which must all be there. Flags references, and
-/// the `base` model that is about to be unlearned, where they were trained differently from the retrained model.
+/// The evaluator of this configuration, from its cache file or else from the checkpoints. A collective call.
+///
+/// Flags reference models that were trained with other settings than the retrained model; with `base`, the model to
+/// unlearn, also that one.
+///
+/// # Errors
+/// `Missing` if a checkpoint is missing or does not fit, even if the cache exists.
 pub fn evaluator(session: &mut Session, base: Option<&Checkpoint>) -> Result<Evaluator> {
     let retrained_path = session.names().ours_of(&session.config().run.retrain_weights, Names::retrained);
     check_references_exist(session)?;
@@ -33,19 +39,20 @@ pub fn evaluator(session: &mut Session, base: Option<&Checkpoint>) -> Result<Eva
 
     let key = cache_key(session, &retrained, &references);
     let path = cache_path(session);
-    // Only rank 0 keeps yardsticks, but all ranks must take the same way.
-    let cached = if session.world.is_root() { Evaluator::read_cache(&path, &key, &session.dataset) } else { None };
-    if session.world.broadcast_bool(cached.is_some())? {
+    let world = session.world();
+    // Only rank 0 reads the cache, but all ranks must take the same branch.
+    let cached = if world.is_root() { Evaluator::read_cache(&path, &key, session.dataset()) } else { None };
+    if world.broadcast_bool(cached.is_some())? {
         return Ok(cached.unwrap_or_default());
     }
     let evaluator = compute(session, &retrained, &references)?;
-    if session.world.is_root() {
+    if world.is_root() {
         evaluator.write_cache(&path, &key);
     }
     Ok(evaluator)
 }
 
-/// An error that names the commands for all reference models that are missing.
+/// An error that names the commands for all missing reference models. A collective call.
 pub fn check_references_exist(session: &Session) -> Result<()> {
     let mut missing = Vec::new();
     for index in 1..=session.config().mul_eval.mia_num_models {
@@ -68,22 +75,16 @@ pub fn check_references_exist(session: &Session) -> Result<()> {
 
 fn load_reference(session: &Session, index: usize) -> Result<Checkpoint> {
     let path = session.names().reference(index, names::OURS);
-    let role = format!("reference {index}");
-    load_role(
-        session,
-        &path,
-        &role,
-        session.config().seed + index as u64,
-        &format!("regun reference --run-idx {index}"),
-    )
+    let command = format!("regun reference --run-idx {index}");
+    load_role(session, &path, &format!("reference {index}"), seed_of(session, index), &command)
 }
 
-/// Everything that the yardsticks depend on.
+/// All facts that the cached outputs of references and retrained model depend on.
 fn cache_key(session: &Session, retrained: &Checkpoint, references: &[Checkpoint]) -> Facts {
     let mut key = session
         .identity
         .clone()
-        .with("evaluation batch", session.dataset.eval_batch_size())
+        .with("evaluation batch", session.dataset().eval_batch_size())
         .with("precision", format!("{:?}", session.kind()))
         .with("retrained (sha256)", &retrained.checksum);
     for (index, reference) in references.iter().enumerate() {
@@ -96,21 +97,23 @@ fn cache_path(session: &Session) -> PathBuf {
     session.config().mul_eval.cache.with_extension(names::OURS)
 }
 
+/// Runs the reference models and the retrained model on the data. A collective call; rank 0 gets the outputs.
 fn compute(session: &Session, retrained: &Checkpoint, references: &[Checkpoint]) -> Result<Evaluator> {
-    let mut probabilities = References { forget: Vec::new(), val: Vec::new(), test: Vec::new() };
+    let (world, dataset) = (session.world(), session.dataset());
+    let mut probabilities = ReferenceProbabilities { forget: Vec::new(), val: Vec::new(), test: Vec::new() };
     for reference in references {
         let model = model_of(session, reference)?;
-        let parts = [
+        let models_of_part = [
             (Part::Forget, &mut probabilities.forget),
             (Part::Val, &mut probabilities.val),
             (Part::Test, &mut probabilities.test),
         ];
-        for (role, part) in parts {
-            if let Some(logits) = collect::logits(&session.world, &session.dataset, &model, role)? {
-                part.push(logits.label_probabilities());
+        for (part, models) in models_of_part {
+            if let Some(logits) = collect::logits(world, dataset, &model, part)? {
+                models.push(logits.label_probabilities());
             }
         }
     }
-    let retrained = model_logits(&session.world, &session.dataset, &model_of(session, retrained)?)?;
-    Ok(if session.world.is_root() { Evaluator::new(Some(probabilities), retrained) } else { Evaluator::default() })
+    let retrained = model_logits(world, dataset, &model_of(session, retrained)?)?;
+    Ok(if world.is_root() { Evaluator::new(Some(probabilities), retrained) } else { Evaluator::default() })
 }

@@ -1,9 +1,10 @@
-//! `regun splits` and `regun config`: what a run would do, without doing it.
+//! `regun splits` and `regun config`: print the split and the configuration of a run without running it.
 
 use serde_json::json;
 
-use super::session::{self, Options};
-use super::{print, print_json};
+use super::options::Options;
+use super::output::{print, print_json};
+use super::prepared_data::load_options;
 use crate::config::{self, Request};
 use crate::data::{self, split};
 use crate::error::Result;
@@ -11,8 +12,8 @@ use crate::unlearn;
 
 pub fn splits(options: &Options, overrides: &[String]) -> Result<()> {
     let loaded = options.load(overrides)?;
-    let means = session::means(&loaded.config, &options.world);
-    let dataset = data::obtain(&loaded.config.data, means, &options.world)?;
+    let load_options = load_options(&loaded.config, &options.world);
+    let dataset = data::obtain(&loaded.config.data, load_options, &options.world)?;
     let parts = split::split(&dataset.train.labels, &loaded.config.split)?;
     for warning in &parts.warnings {
         tracing::warn!("{warning}");
@@ -43,7 +44,7 @@ pub fn config(options: &Options, overrides: &[String], resolve: bool) -> Result<
         true => {
             let loaded = config::load(&request)?;
             if let Some(chosen) = &loaded.config.unlearn {
-                unlearn::build(chosen)?; // it reads and checks its own keys
+                unlearn::build(chosen)?; // the method checks its own keys
             }
             loaded.tree
         }

@@ -1,31 +1,37 @@
-//! `regun unlearn`: the base model forgets, and is measured against the retrained one.
+//! `regun unlearn`: makes the base model forget, and compares it with the retrained model.
 
 use std::time::Instant;
 
 use super::identity;
+use super::model_files::{check_finite, load_role, model_of, save};
+use super::options::Options;
+use super::overview;
 use super::references;
-use super::session::{Options, Session};
-use super::training::{check_finite, load_role, model_of, save};
-use super::watch::Watch;
+use super::session::Session;
+use super::setup::Setup;
+use super::training::{TrainingOutcome, train};
 use crate::checkpoint::Checkpoint;
 use crate::config::schema::{Config, UnlearnConfig};
 use crate::error::{Error, Result};
-use crate::eval::privacy::over_unlearning_flags;
+use crate::eval::flags::over_unlearning_flags;
+use crate::eval::{Evaluator, Metrics};
 use crate::memory;
 use crate::models::Model;
 use crate::names::Names;
-use crate::report::{Column, json, summary};
+use crate::report::{SummaryColumn, json, summary};
 use crate::torch::peak_device_memory;
-use crate::train::{TrainSettings, Trainer};
+use crate::train::{Method, TrainSettings};
 use crate::unlearn;
 
 pub fn run(options: &Options, overrides: &[String]) -> Result<()> {
     let loaded = options.load(overrides)?;
-    // A method that is unknown or misconfigured is refused before anything is read or written.
-    unlearn::build(chosen(&loaded.config)?)?;
-    Session::from_loaded(options, loaded, "unlearn")?.guard(|session| execute(session).map(|_| ()))
+    unlearn::build(chosen(&loaded.config)?)?; // an unknown or misconfigured method is refused before any work
+    let setup = Setup::new(options, &loaded)?;
+    let data = setup.data(&loaded)?;
+    Session::open(&setup, &data, loaded, "unlearn")?.guard(|session| execute(session).map(|_| ()))
 }
 
+/// Configuration of the chosen method.
 fn chosen(config: &Config) -> Result<&UnlearnConfig> {
     config.unlearn.as_ref().ok_or_else(|| {
         let names: Vec<&str> = unlearn::REGISTRY.iter().map(|method| method.name).collect();
@@ -33,78 +39,81 @@ fn chosen(config: &Config) -> Result<&UnlearnConfig> {
     })
 }
 
-/// Unlearns and evaluates.
-pub fn execute(session: &mut Session) -> Result<Column> {
+/// Unlearns with the configured method, saves and evaluates the model.
+pub fn execute(session: &mut Session) -> Result<SummaryColumn> {
+    // Configuration
     let config = session.config().clone();
     let chosen = chosen(&config)?;
-    let mut method = unlearn::build(chosen)?;
-    let title = unlearn::info(&chosen.name)?.title;
-    let base = load_role(
-        session,
-        &session.names().ours_of(&config.run.base_weights, Names::base),
-        "base",
-        config.seed,
-        "regun base",
-    )?;
+    let role = format!("unlearn/{}", chosen.name);
+
+    // Model
+    let base_path = session.names().ours_of(&config.run.base_weights, Names::base);
+    let base = load_role(session, &base_path, "base", config.seed, "regun base")?;
     let mut model = model_of(session, &base)?;
     check_finite(&model, "the base model")?;
+
+    // Method
+    let mut method = unlearn::build(chosen)?;
+    let settings = TrainSettings::new(&config, session.world(), &role, config.seed);
+    overview::log_training(session, &*method, &settings)?;
+
+    // Baselines, before training: a missing one is reported before the work.
     let evaluator = references::evaluator(session, Some(&base))?;
 
-    let role = format!("unlearn/{}", chosen.name);
-    let session_ref = &*session;
-    let evaluate_model = |model: &Model| evaluator.evaluate(&session_ref.world, &session_ref.dataset, model);
-    let bar = config.trainer.enable_progress_bar;
-    let mut watch = Watch::new(&session_ref.world, &session_ref.dataset, session_ref.folder.as_ref(), &role, bar)
-        .logging_every(config.trainer.log_every_n_steps);
-    if chosen.evaluate_each_epoch {
-        watch = watch.evaluating(Box::new(evaluate_model));
-    }
-    let mut trainer = Trainer {
-        world: &session_ref.world,
-        dataset: &session_ref.dataset,
-        model: &mut model,
-        settings: TrainSettings::new(&config, &session_ref.world, &role, config.seed),
-    };
-    let seconds = trainer.run(method.as_mut(), &mut watch)?;
-    let (last, images, mut seconds_eval) = (watch.last.take(), watch.images, watch.seconds_evaluating);
-    drop(watch);
+    // Training
+    let evaluation = |model: &Model| evaluator.evaluate(session.world(), session.dataset(), model);
+    let each_epoch = chosen.evaluate_each_epoch.then(|| Box::new(evaluation) as _);
+    let outcome = train(session, &mut model, &mut *method, settings, each_epoch)?;
     check_finite(&model, &format!("the unlearned model ({})", chosen.name))?;
-    if let Some(folder) = session_ref.folder_path() {
-        let identity =
-            identity::of_role(&session_ref.identity, &role, config.seed).with("base (sha256)", &base.checksum);
-        let epochs = method.phases().iter().map(|phase| phase.epochs).sum();
-        let provenance = identity::provenance(&session_ref.loaded);
-        save(session_ref, &model, identity, provenance, epochs, &folder.join("unlearned.safetensors"))?;
-    }
-    let metrics = match last {
+    save_unlearned(session, &model, &role, &base, &*method)?;
+
+    // Evaluation
+    let metrics = evaluate(session, &evaluator, &model, outcome)?;
+    let mut flags = over_unlearning_flags(&metrics, evaluator.retrained_metrics());
+    flags.extend(unmoved(&base, &model)?);
+    session.flag(flags);
+
+    // Results
+    let seconds = metrics.get("seconds_unlearn");
+    let column = SummaryColumn { title: unlearn::info(&chosen.name)?.title.into(), metrics, seconds };
+    session.finish(json::to_json(&column.metrics), &summary(std::slice::from_ref(&column)))?;
+    Ok(column)
+}
+
+/// Saves the unlearned model in the run folder. Its identity names the base model.
+fn save_unlearned(session: &Session, model: &Model, role: &str, base: &Checkpoint, method: &dyn Method) -> Result<()> {
+    let Some(folder) = session.folder_path() else { return Ok(()) };
+    let identity = identity::of_role(&session.identity, role, session.config().seed);
+    let identity = identity.with("base (sha256)", &base.checksum);
+    let epochs = method.phases().iter().map(|phase| phase.epochs).sum();
+    let provenance = identity::provenance(&session.loaded);
+    save(session, model, identity, provenance, epochs, &folder.join("unlearned.safetensors"))
+}
+
+/// Metrics of the unlearned model, followed by the costs of unlearning. The evaluation after the last epoch, if there
+/// was one, is not repeated. A collective call; ranks other than rank 0 get the costs alone.
+fn evaluate(session: &Session, evaluator: &Evaluator, model: &Model, outcome: TrainingOutcome) -> Result<Metrics> {
+    let TrainingOutcome { seconds, mut seconds_evaluating, images, last_evaluation } = outcome;
+    let metrics = match last_evaluation {
         Some(metrics) => metrics,
         None => {
             let clock = Instant::now();
-            let metrics = evaluate_model(&model)?;
-            seconds_eval += clock.elapsed().as_secs_f64();
+            let metrics = evaluator.evaluate(session.world(), session.dataset(), model)?;
+            seconds_evaluating += clock.elapsed().as_secs_f64();
             metrics
         }
     };
     let mut metrics = metrics.unwrap_or_default();
-    let mut flags = over_unlearning_flags(&metrics, evaluator.retrained_metrics());
-    flags.extend(unmoved(&base, &model)?);
-    metrics.extend([
-        // What unlearning cost.
-        ("seconds_unlearn", seconds),
-        ("seconds_eval", seconds_eval),
-    ]);
+    metrics.extend([("seconds_unlearn", seconds), ("seconds_eval", seconds_evaluating)]);
     if images > 0 {
         metrics.insert("images_per_second", images as f64 / seconds.max(1e-9));
     }
     metrics.extend(memory::peak().map(|bytes| ("peak_memory_bytes", bytes as f64)));
     metrics.extend(peak_device_memory(session.device())?.map(|peak| ("peak_gpu_memory_bytes", peak.allocated as f64)));
-    session.flag(flags);
-    let column = Column { title: title.into(), metrics, seconds: Some(seconds) };
-    session.finish(json::to_json(&column.metrics), &summary(std::slice::from_ref(&column)))?;
-    Ok(column)
+    Ok(metrics)
 }
 
-/// A method that changed no weight at all did nothing, whatever the metrics say.
+/// A flag if the method changed no parameter at all.
 fn unmoved(base: &Checkpoint, model: &Model) -> Result<Option<String>> {
     for (_, entry, tensor) in model.state.parameters() {
         let before = base.tensors.iter().find(|(name, _)| *name == entry.name).map(|(_, before)| before);

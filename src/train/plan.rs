@@ -15,8 +15,6 @@ pub struct PhasePlan {
     pub steps_per_epoch: usize,
     /// Optimizer steps of all epochs.
     pub steps: usize,
-    /// Samples of one micro-step over all ranks.
-    pub batch_size: usize,
 }
 
 /// The phases of `method` and their numbers of steps. Works before [`Method::prepare`] and runs no model. Empty for a
@@ -42,7 +40,6 @@ pub fn plan(method: &dyn Method, dataset: &DeviceDataset, settings: &TrainSettin
             epochs: phase.epochs,
             steps_per_epoch: epoch_steps.first().copied().unwrap_or(0),
             steps: epoch_steps.iter().sum(),
-            batch_size: settings.batch_size,
         });
     }
     Ok(plans)

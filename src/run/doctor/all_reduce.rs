@@ -1,4 +1,4 @@
-//! The sum over all ranks: is it right, and how long does it take for how many bytes?
+//! Check and timing of the all-reduce over all ranks.
 
 use std::fmt::Write;
 use std::time::Instant;
@@ -6,33 +6,35 @@ use std::time::Instant;
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
-use super::checks::{Check, Status};
+use super::checks::{CheckStatus, DoctorCheck};
 use crate::distributed::World;
 use crate::error::Result;
 
-/// Bytes of a message and how often it is sent: from one number to the gradients of a large network.
+/// Bytes of each message and its number of repetitions: from one number to the gradients of a large network.
 const MESSAGES: [(usize, usize); 6] =
     [(8, 50), (1 << 10, 50), (64 << 10, 30), (1 << 20, 20), (16 << 20, 5), (64 << 20, 3)];
 
+/// Time of one message size.
 #[derive(Debug, Clone, Serialize)]
-pub struct Timing {
+pub struct AllReduceTiming {
     pub bytes: usize,
-    /// Median.
+    /// Median over the repetitions.
     pub seconds: f64,
     /// Message size over time, in 10^9 bytes per second.
     pub gb_per_second: f64,
 }
 
-/// What was found; the same on all ranks but for the times.
+/// Findings, equal on all ranks but for the times.
 #[derive(Debug)]
-pub struct Found {
-    /// Dtypes whose sum was wrong.
+pub struct AllReduceFindings {
+    /// Dtypes with a wrong sum.
     pub wrong: Vec<String>,
-    pub timings: Vec<Timing>,
+    pub timings: Vec<AllReduceTiming>,
 }
 
-/// Of tensors on `device`, which all ranks have. A collective call. One rank has nothing to move: no timings.
-pub fn measure(world: &World, device: Device) -> Result<Found> {
+/// Checks and times the all-reduce of tensors on `device`. A collective call. A single rank moves no data, so it has no
+/// timings.
+pub fn measure(world: &World, device: Device) -> Result<AllReduceFindings> {
     let mut wrong = Vec::new();
     for kind in [Kind::Float, Kind::Double, Kind::Int64] {
         if !adds_up(world, kind, device)? {
@@ -40,10 +42,10 @@ pub fn measure(world: &World, device: Device) -> Result<Found> {
         }
     }
     let timings = if world.size() == 1 { Vec::new() } else { timings(world, device)? };
-    Ok(Found { wrong, timings })
+    Ok(AllReduceFindings { wrong, timings })
 }
 
-/// Whether small whole numbers, which no rounding can touch, are added up right on all ranks.
+/// Whether small whole numbers, whose sums are exact in every dtype, are added up right on all ranks.
 fn adds_up(world: &World, kind: Kind, device: Device) -> Result<bool> {
     let numbers = Tensor::f_arange(1000, (kind, device))?.f_remainder(7)?;
     let mut sum = numbers.f_mul_scalar(world.rank() as i64 + 1)?;
@@ -55,48 +57,48 @@ fn adds_up(world: &World, kind: Kind, device: Device) -> Result<bool> {
     Ok(everywhere.f_int64_value(&[0])? == 0)
 }
 
-fn timings(world: &World, device: Device) -> Result<Vec<Timing>> {
+fn timings(world: &World, device: Device) -> Result<Vec<AllReduceTiming>> {
     let mut timings = Vec::new();
     for (bytes, times) in MESSAGES {
         let mut message = Tensor::f_zeros([(bytes / size_of::<f32>()) as i64], (Kind::Float, device))?;
-        world.all_reduce(&mut message)?; // the first one sets up connections
+        world.all_reduce(&mut message)?; // the first call sets up connections
         let mut seconds = Vec::with_capacity(times);
         for _ in 0..times {
             world.barrier()?;
             let clock = Instant::now();
             world.all_reduce(&mut message)?;
-            let _arrived = message.f_double_value(&[0])?; // a GPU's sums are only queued
+            let _finished = message.f_double_value(&[0])?; // on a GPU the all-reduce is only queued
             seconds.push(clock.elapsed().as_secs_f64());
         }
         seconds.sort_by(f64::total_cmp);
         let seconds = seconds[times / 2];
-        timings.push(Timing { bytes, seconds, gb_per_second: bytes as f64 / seconds / 1e9 });
+        timings.push(AllReduceTiming { bytes, seconds, gb_per_second: bytes as f64 / seconds / 1e9 });
     }
     Ok(timings)
 }
 
-pub fn judge(world: &World, found: &Found) -> Check {
+pub fn judge(world: &World, found: &AllReduceFindings) -> DoctorCheck {
     const NAME: &str = "all-reduce";
     if !found.wrong.is_empty() {
         let line = format!("wrong sums of {} over {}", found.wrong.join(", "), world.backend());
-        return Check::ok(NAME, vec![line])
-            .but(Status::Broken, "try another MPI (module avail), and tell your cluster's support");
+        return DoctorCheck::ok(NAME, vec![line])
+            .but(CheckStatus::Broken, "try another MPI (module avail), and tell your cluster's support");
     }
     let over = match world.size() {
         1 => "one rank: nothing to add".to_owned(),
         n => format!("sums over {n} ranks are right"),
     };
-    Check::ok(NAME, vec![over])
+    DoctorCheck::ok(NAME, vec![over])
 }
 
-/// Times for people; empty for one rank.
-pub fn table(world: &World, found: &Found) -> String {
+/// The timings as text; empty for one rank.
+pub fn table(world: &World, found: &AllReduceFindings) -> String {
     if found.timings.is_empty() {
         return String::new();
     }
     let mut text =
         format!("\nall-reduce of float32 over {}, median\n       bytes      time    GB/s\n", world.backend());
-    for Timing { bytes, seconds, gb_per_second } in &found.timings {
+    for AllReduceTiming { bytes, seconds, gb_per_second } in &found.timings {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{bytes:>12}  {:>8}  {gb_per_second:>6.2}", time(*seconds));
     }

@@ -1,4 +1,4 @@
-//! What one rank finds out about itself and its machine.
+//! Facts that a rank finds out about itself and its machine.
 
 use std::path::Path;
 
@@ -12,48 +12,52 @@ use crate::files::check_writable;
 use crate::memory::HostMemory;
 use crate::torch::{self, Gpu};
 
+/// Facts about one rank and its machine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Facts {
+pub struct RankFacts {
     pub host: String,
     pub regun: String,
     pub libtorch: String,
-    /// The MPI library; none where no launcher started this process.
+    /// The MPI library; `None` if no launcher started this process.
     pub mpi: Option<String>,
     pub transport: String,
-    /// Processors of the machine, those that this process may run on, and the threads that it computes with.
+    /// Processors of the machine.
     pub machine_cores: usize,
+    /// Processors that this process may run on.
     pub cores: usize,
+    /// Threads that this process computes with.
     pub threads: usize,
-    /// What the driver shows of GPUs; or why nothing.
+    /// GPUs that the driver shows, or the reason why there are none.
     pub gpus: Result<Vec<Gpu>, String>,
-    /// NCCL and where it was found; or why not.
+    /// NCCL with its location, or the reason why it was not found.
     pub nccl: Result<String, String>,
-    /// Bytes of main memory; none where the system does not say.
+    /// Bytes of main memory; `None` if unknown.
     pub memory: Option<u64>,
     pub memory_available: Option<u64>,
-    /// Folders that a run writes to, and what is wrong with them.
+    /// Folders that a run writes to, each with its problem, if any.
     pub folders: Vec<(String, Option<String>)>,
 }
 
-impl Facts {
-    /// Those of all ranks, in rank order.
-    pub fn gather(world: &World, config: &Config) -> Result<Vec<Facts>> {
+impl RankFacts {
+    /// Facts of all ranks, in rank order. A collective call.
+    pub fn gather(world: &World, config: &Config) -> Result<Vec<RankFacts>> {
         let bug = |error: serde_json::Error| Error::new(ErrorKind::Bug, format!("facts of a rank: {error}"));
-        let mine = serde_json::to_string(&Facts::of_this_rank(world, config)).map_err(bug)?;
+        let mine = serde_json::to_string(&RankFacts::of_this_rank(world, config)).map_err(bug)?;
         world.all_gather(&mine)?.iter().map(|text| serde_json::from_str(text).map_err(bug)).collect()
     }
 
-    fn of_this_rank(world: &World, config: &Config) -> Facts {
+    fn of_this_rank(world: &World, config: &Config) -> RankFacts {
         let gpus = torch::gpus();
         if gpus.as_ref().is_ok_and(|gpus| !gpus.is_empty()) {
-            // As a run does: then NCCL is the one that comes with it. What it cannot do is told where GPUs are chosen.
+            // Loaded as in a run, so that NCCL is the one that comes with libtorch. The choice of the device reports
+            // problems.
             let _ = torch::load_cuda();
         }
         let memory = HostMemory::now();
         let processors = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let folders = [&config.paths.cache_dir, &config.paths.outputs_dir];
-        Facts {
+        RankFacts {
             host: process::host(),
             regun: env!("CARGO_PKG_VERSION").into(),
             libtorch: torch::version(),
@@ -71,7 +75,7 @@ impl Facts {
     }
 }
 
-/// Makes no folder: where this one is missing, what is above it must be writable.
+/// The problem with a folder, if any. A missing folder is not made: its nearest existing parent must be writable.
 fn trouble_with(folder: &Path) -> Option<String> {
     let above = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
     check_writable(above).err().map(|error| error.message().to_owned())

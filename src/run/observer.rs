@@ -1,89 +1,76 @@
-//! What a user sees of a training, and what `metrics.jsonl` keeps of it.
+//! Observes a training: shows progress, writes `metrics.jsonl`, and evaluates the model after each epoch.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use indicatif::ProgressBar;
 use serde_json::Map;
 
 use super::folder::RunFolder;
+use super::session::Session;
+use super::training_progress::TrainingProgress;
 use crate::data::{DeviceDataset, Part};
 use crate::distributed::World;
 use crate::error::{Error, ErrorKind, Result};
 use crate::eval::Metrics;
 use crate::eval::collect;
 use crate::models::Model;
-use crate::progress::{self, LINE_EVERY};
 use crate::report::json::number;
-use crate::train::MacroAccuracy;
-use crate::train::{EpochReport, Observer, StepReport};
+use crate::train::{EpochReport, MacroAccuracy, Observer, StepReport};
 
-/// On a terminal the bar shows new numbers this often; reading them waits for the device.
-const REFRESH: Duration = Duration::from_millis(500);
-
-/// Evaluates a model after an epoch; `None` where nobody asks for it. Called on all ranks, answers at rank 0.
+/// Evaluates a model after an epoch. A collective call: rank 0 gets the metrics, the other ranks get `None`.
 pub type EpochEvaluation<'a> = Box<dyn FnMut(&Model) -> Result<Option<Metrics>> + 'a>;
 
-/// Watches one training.
-pub struct Watch<'a> {
+/// Observes one training.
+pub struct TrainingObserver<'a> {
+    // --- configuration ---
     world: &'a World,
     dataset: &'a DeviceDataset,
-    /// None on all ranks but the first.
+    /// The run folder; `None` on all ranks but rank 0.
     folder: Option<&'a RunFolder>,
+    /// Role of the model, for log lines.
     title: String,
-    progress: Progress,
-    /// Steps so far, and how many of them make a line in `metrics.jsonl` (0: none).
-    steps: usize,
+    /// Optimizer steps between two lines in `metrics.jsonl` (0: no such lines).
     log_every: usize,
     evaluation: Option<EpochEvaluation<'a>>,
-    /// The evaluation after the last epoch, if there was one: the final one, not done twice. At rank 0 with metrics.
-    pub last: Option<Option<Metrics>>,
+    // --- runtime state ---
+    progress: TrainingProgress,
+    /// Optimizer steps so far.
+    steps: usize,
+    // --- results ---
+    /// The evaluation after the last epoch, if there was one. It is also the final evaluation, so it is not repeated.
+    /// Its metrics are at rank 0 only.
+    pub last_evaluation: Option<Option<Metrics>>,
     pub seconds_evaluating: f64,
+    /// Samples of the driving samplers, over all ranks.
     pub images: usize,
 }
 
-impl<'a> Watch<'a> {
-    pub fn new(
-        world: &'a World,
-        dataset: &'a DeviceDataset,
-        folder: Option<&'a RunFolder>,
-        title: &str,
-        bar: bool,
-    ) -> Self {
-        Watch {
+impl<'a> TrainingObserver<'a> {
+    /// `title`: role of the model. `evaluation`: called after each epoch.
+    pub fn new(session: &'a Session, title: &str, evaluation: Option<EpochEvaluation<'a>>) -> Self {
+        let (world, trainer) = (session.world(), &session.config().trainer);
+        TrainingObserver {
             world,
-            dataset,
-            folder,
+            dataset: session.dataset(),
+            folder: session.folder.as_ref(),
             title: title.to_owned(),
-            progress: Progress::new(bar && world.is_root()),
+            log_every: trainer.log_every_n_steps,
+            evaluation,
+            progress: TrainingProgress::new(trainer.enable_progress_bar && world.is_root()),
             steps: 0,
-            log_every: 0,
-            evaluation: None,
-            last: None,
+            last_evaluation: None,
             seconds_evaluating: 0.0,
             images: 0,
         }
     }
-
-    /// Also writes a line after every `steps` optimizer steps (`trainer.log_every_n_steps`).
-    pub fn logging_every(mut self, steps: usize) -> Self {
-        self.log_every = steps;
-        self
-    }
-
-    /// Also evaluates after each epoch.
-    pub fn evaluating(mut self, evaluation: EpochEvaluation<'a>) -> Self {
-        self.evaluation = Some(evaluation);
-        self
-    }
 }
 
-impl Observer for Watch<'_> {
+impl Observer for TrainingObserver<'_> {
     fn step(&mut self, report: &StepReport<'_>) -> Result<()> {
         self.steps += 1;
         if self.log_every > 0 && self.steps.is_multiple_of(self.log_every) {
             self.log_step(report)?;
         }
-        // Rank 0's own samples will do for a progress bar: no collective, so no rank waits for it.
+        // The progress bar shows the samples of rank 0 only. That needs no collective, so no rank waits for it.
         if self.world.is_root() && self.progress.step(&self.title, report) {
             let means = report.meter.local_means()?;
             self.progress.show(&self.title, report, means.loss, means.accuracy());
@@ -102,7 +89,7 @@ impl Observer for Watch<'_> {
         };
         self.seconds_evaluating += clock.elapsed().as_secs_f64();
         if report.last && self.evaluation.is_some() {
-            self.last = Some(evaluated.clone());
+            self.last_evaluation = Some(evaluated.clone());
         }
         let Some(folder) = self.folder else { return Ok(()) };
 
@@ -135,7 +122,8 @@ impl Observer for Watch<'_> {
     }
 }
 
-/// The last step of a training has no next one whose gradient would tell that the weights have run away.
+/// An error if the validation loss is not finite. The trainer finds diverged weights by the gradient of the next step;
+/// the last step of a training has no next one.
 fn check_finite(title: &str, report: &EpochReport<'_>, validation: Option<(f64, f64)>) -> Result<()> {
     match validation {
         Some((loss, _)) if !loss.is_finite() => Err(Error::new(
@@ -152,8 +140,8 @@ fn check_finite(title: &str, report: &EpochReport<'_>, validation: Option<(f64, 
     }
 }
 
-impl Watch<'_> {
-    /// A line with the means of the epoch so far; all ranks add theirs.
+impl TrainingObserver<'_> {
+    /// Writes a line with the means of the epoch so far over all ranks. A collective call.
     fn log_step(&self, report: &StepReport<'_>) -> Result<()> {
         let means = report.meter.means_at_root(self.world)?;
         let (Some(means), Some(folder)) = (means, self.folder) else { return Ok(()) };
@@ -170,7 +158,8 @@ impl Watch<'_> {
     }
 }
 
-/// Mean cross entropy and macro accuracy on val; at rank 0, where there is a val part.
+/// Mean cross entropy and macro accuracy on val. A collective call: `None` without val samples, and on all ranks but
+/// rank 0.
 fn validation(world: &World, dataset: &DeviceDataset, model: &Model) -> Result<Option<(f64, f64)>> {
     if dataset.indices(Part::Val).is_empty() {
         return Ok(None);
@@ -181,80 +170,4 @@ fn validation(world: &World, dataset: &DeviceDataset, model: &Model) -> Result<O
     accuracy.add(&predicted, &logits.labels)?;
     let total: f64 = logits.predict().iter().map(|sample| -f64::from(sample.label_log_probability())).sum();
     Ok(Some((total / logits.len() as f64, accuracy.value())))
-}
-
-/// A bar on a terminal, a line now and then elsewhere.
-struct Progress {
-    bar: Option<ProgressBar>,
-    shown: Instant,
-    pass_began: Instant,
-    /// When the last step or epoch was told: the next pass begins there.
-    told: Instant,
-    images: usize,
-}
-
-impl Progress {
-    fn new(wanted: bool) -> Self {
-        let bar = wanted.then(|| progress::bar("{prefix} [{bar:24}] {pos}/{len} {msg} ETA {eta}")).flatten();
-        Progress { bar, shown: Instant::now(), pass_began: Instant::now(), told: Instant::now(), images: 0 }
-    }
-
-    /// Counts a step. Says whether it is time to show numbers.
-    fn step(&mut self, title: &str, report: &StepReport<'_>) -> bool {
-        if report.step == 1 {
-            self.images = 0;
-            self.pass_began = self.told;
-            if let Some(bar) = &self.bar {
-                bar.reset();
-                bar.set_length(report.steps as u64);
-                bar.set_prefix(format!("{title} epoch {}", report.epoch + 1));
-            }
-        }
-        self.images += report.images;
-        self.told = Instant::now();
-        if let Some(bar) = &self.bar {
-            bar.set_position(report.step as u64);
-        }
-        let due = self.shown.elapsed() >= if self.bar.is_some() { REFRESH } else { LINE_EVERY };
-        if due {
-            self.shown = Instant::now();
-        }
-        due
-    }
-
-    fn show(&self, title: &str, report: &StepReport<'_>, loss: f64, accuracy: Option<f64>) {
-        let rate = self.images as f64 / self.pass_began.elapsed().as_secs_f64().max(1e-9);
-        let accuracy = accuracy.map_or(String::new(), |value| format!(" acc {value:.3}"));
-        let numbers = format!("loss {loss:.4}{accuracy} {rate:.0} images/s");
-        match &self.bar {
-            Some(bar) => bar.set_message(numbers),
-            None => {
-                let left =
-                    self.pass_began.elapsed().as_secs_f64() / report.step as f64 * (report.steps - report.step) as f64;
-                tracing::info!(
-                    "{title} epoch {} step {}/{} {numbers} ETA {left:.0} s",
-                    report.epoch + 1,
-                    report.step,
-                    report.steps
-                );
-            }
-        }
-    }
-
-    fn epoch(&mut self, title: &str, report: &EpochReport<'_>, validation: Option<(f64, f64)>, rate: f64) {
-        let accuracy = report.means.accuracy().map_or(String::new(), |value| format!(" acc {value:.3}"));
-        let validation = validation.map_or(String::new(), |(loss, acc)| format!(" | val loss {loss:.4} acc {acc:.3}"));
-        let line = format!(
-            "{title} epoch {}/{} loss {:.4}{accuracy}{validation} | lr {:.3e} {rate:.0} images/s",
-            report.epoch + 1,
-            report.epochs,
-            report.means.loss,
-            report.learning_rate
-        );
-        match &self.bar {
-            Some(bar) => bar.suspend(|| tracing::info!("{line}")),
-            None => tracing::info!("{line}"),
-        }
-        self.told = Instant::now();
-    }
 }

@@ -1,0 +1,78 @@
+//! Options of the command line that all commands share, and loading the configuration with them.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::config::{self, Loaded};
+use crate::digest::sha256;
+use crate::distributed::World;
+use crate::error::Result;
+
+/// The ranks, and the command line without command and overrides.
+#[derive(Clone)]
+pub struct Options {
+    pub world: Rc<World>,
+    pub config_dir: Option<PathBuf>,
+    pub config_name: String,
+    /// Print the result as one JSON object.
+    pub json: bool,
+    /// Do not print the result: a pipeline prints the results of its runs itself.
+    pub quiet: bool,
+}
+
+impl Options {
+    /// Composes and checks the configuration, and logs its warnings. A collective call.
+    ///
+    /// # Errors
+    /// A configuration that is not valid, or that differs between the ranks.
+    pub fn load(&self, overrides: &[String]) -> Result<Loaded> {
+        let loaded = self.load_unwarned(overrides)?;
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(loaded)
+    }
+
+    /// Like [`Options::load`], but does not log the warnings.
+    pub fn load_unwarned(&self, overrides: &[String]) -> Result<Loaded> {
+        let request = config::Request {
+            config_dir: self.config_dir.as_deref(),
+            config_name: &self.config_name,
+            overrides,
+            run_dir: None,
+        };
+        let loaded = config::load(&request)?;
+        // The name of the run folder contains the time. All ranks take the name of rank 0.
+        let run_dir = PathBuf::from(self.world.broadcast_str(&loaded.run_dir.to_string_lossy())?);
+        let loaded = match run_dir == loaded.run_dir {
+            true => loaded,
+            false => config::load(&config::Request { run_dir: Some(&run_dir), ..request })?,
+        };
+        self.world.agree(|| start_facts(&loaded))?;
+        let launch = &loaded.config.launch;
+        self.world.configure(Duration::from_secs_f64(launch.timeout_seconds), launch.check_collectives);
+        Ok(loaded)
+    }
+}
+
+/// Facts that must be equal on all ranks: a digest of the program, and every configured value.
+fn start_facts(loaded: &Loaded) -> Vec<(String, String)> {
+    let program = std::env::current_exe().and_then(std::fs::read).map(sha256).unwrap_or_else(|error| error.to_string());
+    let mut facts = vec![("program (sha256)".to_owned(), program)];
+    flatten(&loaded.tree.to_json(), "", &mut facts);
+    facts
+}
+
+/// Appends the leaves of a JSON tree with their dotted paths.
+fn flatten(value: &Value, path: &str, leaves: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(map) => {
+            let prefix = if path.is_empty() { String::new() } else { format!("{path}.") };
+            map.iter().for_each(|(key, value)| flatten(value, &format!("{prefix}{key}"), leaves));
+        }
+        leaf => leaves.push((path.to_owned(), leaf.to_string())),
+    }
+}

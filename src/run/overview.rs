@@ -1,0 +1,155 @@
+//! Gathers the facts of a run for its table at the start, and logs it.
+//!
+//! The first training of a process logs the whole table. Later ones (the other models of a pipeline) differ only in
+//! role, length, optimizer and folder, so they log one line.
+
+use tch::{Device, Kind};
+
+use super::overview_table::{PhaseOverview, RunOverview, TrainingOverview};
+use super::session::Session;
+use crate::config::schema::{Config, OptimName, Precision};
+use crate::data::Part;
+use crate::error::Result;
+use crate::memory::HostMemory;
+use crate::torch::free_device_memory;
+use crate::train::{self, Method, Phase, PhasePlan, TrainSettings};
+
+/// Parts of the data in the order of the table.
+const PARTS: [Part; 5] = [Part::Retain, Part::Forget, Part::HeldOut, Part::Val, Part::Test];
+
+/// Logs the table for a training, or one line if this process logged a table before.
+pub fn log_training(session: &Session, method: &dyn Method, settings: &TrainSettings) -> Result<()> {
+    // The plan is made on every rank: all of them find the same sampler without samples.
+    let plans = train::plan(method, session.dataset(), settings)?;
+    let obstacle = graph_obstacle(session, method, settings)?;
+    if session.world().is_root() {
+        let mut overview = gather(session, &settings.purpose)?;
+        overview.training = Some(training(session, method, settings, plans, obstacle, overview.trainable));
+        overview.seed = settings.seed;
+        match session.setup.has_overview.replace(true) {
+            false => tracing::info!("{}", overview.table()),
+            true => tracing::info!("{}", overview.line()),
+        }
+    }
+    Ok(())
+}
+
+/// Logs the table for an evaluation without training.
+pub fn log_evaluation(session: &Session, title: &str) -> Result<()> {
+    if session.world().is_root() {
+        tracing::info!("{}", gather(session, title)?.table());
+    }
+    Ok(())
+}
+
+/// The facts that do not depend on a training.
+fn gather(session: &Session, title: &str) -> Result<RunOverview> {
+    let (setup, data, config) = (&*session.setup, &*session.data, session.config());
+    let layout = session.architecture.layout();
+    let parameters = layout.num_parameters();
+    let head = session.architecture.head().iter().map(|&slot| layout.spec(slot).num_elements());
+    Ok(RunOverview {
+        title: title.to_owned(),
+        model: config.model.model.name.clone(),
+        parameters,
+        trainable: if config.model.model.freeze_backbone { head.sum() } else { parameters },
+        dataset: data.name.clone(),
+        image_shape: data.image_shape,
+        input_size: data.input_sizes[0],
+        parts: PARTS.map(|part| (part.name(), data.dataset.indices(part).len())).into(),
+        ranks: setup.world.size(),
+        backend: setup.world.backend(),
+        hosts: distinct(&setup.hosts),
+        devices: distinct(&setup.devices),
+        threads: tch::get_num_threads().max(1) as usize,
+        precision: precision(config, setup.device),
+        training: None,
+        eval_batch_size: config.data.eval_batch_size,
+        weight_bytes: bytes_of(parameters, setup.kind),
+        image_bytes: data.image_bytes,
+        images_in: match data.dataset.pixel_device() {
+            Device::Cuda(_) => "GPU memory",
+            _ if data.is_mapped => "host memory (a mapped file)",
+            _ => "host memory",
+        },
+        free_host_bytes: HostMemory::now().map(|memory| memory.available),
+        free_device_bytes: free_device_memory(setup.device)?,
+        seed: config.seed,
+        split_seed: config.split.seed,
+        outputs: session.folder_path().unwrap_or(&session.loaded.run_dir).to_owned(),
+        cache: config.paths.cache_dir.clone(),
+        data_dir: config.data.data_dir.clone(),
+    })
+}
+
+/// The facts of a training that changes `trainable` parameters.
+fn training(
+    session: &Session,
+    method: &dyn Method,
+    settings: &TrainSettings,
+    plans: Vec<PhasePlan>,
+    graph_obstacle: Option<&'static str>,
+    trainable: usize,
+) -> TrainingOverview {
+    let phases = method.phases();
+    let averages = phases.iter().map(optimizer_averages).max().unwrap_or(0);
+    TrainingOverview {
+        batch_size: settings.batch_size,
+        accumulate: settings.accumulate,
+        graph_obstacle,
+        gradient_bytes: if phases.is_empty() { 0 } else { bytes_of(trainable, session.kind()) },
+        optimizer_bytes: averages * bytes_of(trainable, session.kind()),
+        phases: phases
+            .into_iter()
+            .zip(plans)
+            .map(|(phase, plan)| PhaseOverview { plan, optim: phase.optim, scheduler: phase.scheduler })
+            .collect(),
+    }
+}
+
+/// The reason why the steps of this training are not captured as CUDA graphs; `None` if they are.
+fn graph_obstacle(session: &Session, method: &dyn Method, settings: &TrainSettings) -> Result<Option<&'static str>> {
+    if method.phases().is_empty() {
+        return Ok(Some("the method trains no steps"));
+    }
+    let (device, kind) = (session.device(), session.kind());
+    let obstacle = train::graph_obstacle(settings.cuda_graph, device, session.world(), &*session.architecture, kind)?;
+    Ok(obstacle.or(method.graph_key(0, 0).is_none().then_some("the method decides on the host what a step does")))
+}
+
+/// Running averages that the optimizer keeps of each parameter.
+fn optimizer_averages(phase: &Phase) -> u64 {
+    match phase.optim.name {
+        OptimName::Sgd => 1,
+        OptimName::Adamw => 2,
+        OptimName::None => 0,
+    }
+}
+
+fn bytes_of(elements: usize, kind: Kind) -> u64 {
+    (elements * kind.elt_size_in_bytes()) as u64
+}
+
+fn precision(config: &Config, device: Device) -> String {
+    let trainer = &config.trainer;
+    let dtype = match trainer.precision {
+        Precision::F64 => "float64",
+        Precision::Bf16Mixed if device.is_cuda() => "float32 weights, bfloat16 training steps",
+        Precision::F16Mixed if device.is_cuda() => "float32 weights, float16 training steps with loss scaling",
+        Precision::F32 | Precision::Bf16Mixed | Precision::F16Mixed => "float32",
+    };
+    let tf32 = if device.is_cuda() && trainer.allow_tf32 { ", TF32 matrix products" } else { "" };
+    let deterministic = if trainer.deterministic { ", deterministic" } else { "" };
+    format!("{dtype}{tf32}{deterministic}")
+}
+
+/// Each text once, in the order of its first occurrence.
+fn distinct(texts: &[String]) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for text in texts {
+        if !found.contains(text) {
+            found.push(text.clone());
+        }
+    }
+    found
+}

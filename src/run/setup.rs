@@ -1,0 +1,180 @@
+//! Set-up of the process: ranks, threads, numerics, device and dtype, and the data that its runs share.
+//!
+//! A single command makes one set-up and one run. A pipeline makes one set-up for all its runs, so images are read,
+//! hashed and uploaded once.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Once;
+
+use serde_json::Value;
+use tch::{Device, Kind};
+
+use super::devices::choose_device;
+use super::options::Options;
+use super::prepared_data::{DataKey, PreparedData};
+use crate::config::Loaded;
+use crate::config::schema::{BatchScope, Config, CudaGraphMode, Precision};
+use crate::distributed::{World, process};
+use crate::error::{Error, Result};
+use crate::models;
+use crate::torch::Numerics;
+
+/// More threads than any node has cores: starting them takes longer than the work.
+const MAX_THREADS: usize = 1024;
+
+/// Sections of the configuration that [`Setup::new`] reads.
+const SECTIONS: [&str; 4] = ["data", "launch", "model", "trainer"];
+
+/// The state of the process that all its runs share.
+pub struct Setup {
+    // --- configuration ---
+    pub options: Options,
+    /// Values of [`SECTIONS`].
+    sections: Vec<Value>,
+    // --- ranks and devices ---
+    pub world: Rc<World>,
+    /// Host name of each rank, in rank order.
+    pub hosts: Vec<String>,
+    /// Device of each rank, in rank order.
+    pub devices: Vec<String>,
+    /// Device of this rank.
+    pub device: Device,
+    /// Dtype of weights and images.
+    pub kind: Kind,
+    // --- runtime state ---
+    /// The data that was prepared last.
+    data: RefCell<Option<Rc<PreparedData>>>,
+    /// Whether the full table of a run was logged already.
+    pub has_overview: Cell<bool>,
+}
+
+impl Setup {
+    /// Checks the parts of the configuration that need no data, then sets up device, threads and numerics. The counters
+    /// of the ranks start at zero. A collective call.
+    ///
+    /// # Errors
+    /// A usage error for a model, batch size, thread count or graph mode that cannot work; `Missing` without the device.
+    pub fn new(options: &Options, loaded: &Loaded) -> Result<Rc<Self>> {
+        let (config, world) = (&loaded.config, Rc::clone(&options.world));
+        world.reset_counts();
+        models::check(&config.model.model)?;
+        let device = choose_device(&world, config)?;
+        if config.launch.trace_sums && !world.trace_all_reduces() {
+            tracing::warn!(
+                "launch.trace_sums=true: no all-reduce overlaps the backward pass here ({}, {} rank(s)); it takes \
+                 several ranks on GPUs",
+                world.backend(),
+                world.size()
+            );
+        }
+        let kind = kind(config, device);
+        check_graphs(config, device)?;
+        apply_process_settings(config, &world)?;
+        check_batch(config, &world)?;
+        Ok(Rc::new(Setup {
+            options: options.clone(),
+            sections: sections(loaded),
+            hosts: world.all_gather(&process::host())?,
+            devices: world.all_gather(&device_name(device))?,
+            world,
+            device,
+            kind,
+            data: RefCell::default(),
+            has_overview: Cell::new(false),
+        }))
+    }
+
+    /// The set-up for the next run of a pipeline, whose counters start at zero: this one, or a new one if the
+    /// configuration of `loaded` needs another.
+    pub fn for_run(self: Rc<Self>, loaded: &Loaded) -> Result<Rc<Self>> {
+        if self.sections != sections(loaded) {
+            let next = Setup::new(&self.options, loaded)?;
+            next.data.replace(self.data.take());
+            next.has_overview.set(self.has_overview.get());
+            return Ok(next);
+        }
+        self.world.reset_counts();
+        Ok(self)
+    }
+
+    /// The data of a configuration. It is read once and shared by all runs with equal `data` and `split` sections.
+    /// A collective call.
+    pub fn data(&self, loaded: &Loaded) -> Result<Rc<PreparedData>> {
+        let key = DataKey::new(loaded, self.kind, self.device);
+        let known = self.data.take();
+        let data = match known.filter(|data| data.key == key) {
+            Some(data) => data,
+            None => Rc::new(PreparedData::new(key, &loaded.config, &self.world)?),
+        };
+        self.data.replace(Some(Rc::clone(&data)));
+        Ok(data)
+    }
+}
+
+fn sections(loaded: &Loaded) -> Vec<Value> {
+    let tree = loaded.tree.to_json();
+    SECTIONS.iter().map(|name| tree.get(name).cloned().unwrap_or_default()).collect()
+}
+
+/// Dtype of weights and images.
+fn kind(config: &Config, device: Device) -> Kind {
+    match config.trainer.precision {
+        Precision::F64 => Kind::Double,
+        Precision::F32 => Kind::Float,
+        Precision::Bf16Mixed | Precision::F16Mixed => {
+            static SAID: Once = Once::new();
+            if device == Device::Cpu {
+                SAID.call_once(|| tracing::info!("mixed precision means float32 on a CPU"));
+            }
+            Kind::Float
+        }
+    }
+}
+
+/// A usage error if CUDA graphs are required and there is no GPU.
+fn check_graphs(config: &Config, device: Device) -> Result<()> {
+    if config.trainer.cuda_graph == CudaGraphMode::On && !device.is_cuda() {
+        return Err(Error::usage("trainer.cuda_graph=true: this run computes on the CPU")
+            .hint("set trainer.cuda_graph=auto, or ask for a GPU with trainer.accelerator=gpu"));
+    }
+    Ok(())
+}
+
+/// Sets the number of CPU threads and libtorch's numerics.
+///
+/// # Errors
+/// A usage error for more than [`MAX_THREADS`] threads.
+pub fn apply_process_settings(config: &Config, world: &World) -> Result<()> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = config.trainer.threads.unwrap_or((cores / world.local_size()).max(1));
+    if threads > MAX_THREADS {
+        return Err(Error::usage(format!(
+            "trainer.threads={threads}: wanted at most {MAX_THREADS}; this process may use {cores} core(s)"
+        )));
+    }
+    tch::set_num_threads(threads as i32);
+    let deterministic = config.trainer.deterministic;
+    Numerics { deterministic, tf32: config.trainer.allow_tf32, benchmark: !deterministic }.apply()
+}
+
+/// A usage error if some rank would never get a sample.
+fn check_batch(config: &Config, world: &World) -> Result<()> {
+    if config.data.batch_scope == BatchScope::Global && world.size() > config.data.batch_size {
+        return Err(Error::usage(format!(
+            "data.batch_size={} on {} ranks: some would never have a sample",
+            config.data.batch_size,
+            world.size()
+        ))
+        .hint("start fewer ranks, raise data.batch_size, or set data.batch_scope=per_rank"));
+    }
+    Ok(())
+}
+
+/// Spelled as in Python: `cpu`, `cuda:0`.
+fn device_name(device: Device) -> String {
+    match device {
+        Device::Cuda(index) => format!("cuda:{index}"),
+        _ => "cpu".into(),
+    }
+}
