@@ -69,7 +69,7 @@ fn the_default_model_unlearns_to_a_complete_result() {
         assert!(results[key].is_f64(), "{key} is {}\n{finished}", results[key]);
         assert_eq!(results[key], saved[key], "{key}");
     }
-    // What the paper calls retrained really is another model than base, and unlearning left both.
+    // The retrained model differs from the base model, and the unlearned model differs from both.
     assert!(results["divergence_forget"].as_f64().unwrap() > 0.0, "{finished}");
     let model = |path: &str| checkpoint::load(&workspace.path(path)).unwrap().checksum;
     let base = model("cache/models/resnet18_cifar10_random_forget0.1_42.safetensors");

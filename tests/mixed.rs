@@ -114,7 +114,7 @@ fn bfloat16_trains_nearly_as_float32() {
     }
 }
 
-/// What comes between a method and the engine.
+/// A method between the tested method and the training loop.
 struct Spoiled {
     method: Box<dyn Method>,
     /// The step whose loss is infinite, and on which rank.

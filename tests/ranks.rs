@@ -200,14 +200,14 @@ fn losses_and_weights_are_those_of_one_rank_and_the_work_is_shared() {
     }
 }
 
-/// What the ranks forwarded adds up to what one rank forwards alone, and is shared as evenly as batches allow.
+/// The images that the ranks forwarded add up to those of one rank alone. The shards are as even as batches allow.
 fn check_work(n: usize, ranks: &Value, alone: &Value) {
     let ranks = ranks.as_array().unwrap();
     assert_eq!(ranks.len(), n);
     for (what, total) in alone.as_object().unwrap() {
         let shares: Vec<u64> = ranks.iter().map(|rank| rank[what].as_u64().unwrap_or(0)).collect();
         assert_eq!(shares.iter().sum::<u64>(), total.as_u64().unwrap(), "{what} on {n} ranks: {shares:?}");
-        // Evaluation, Fisher sums and attacks are dealt in whole batches, of which there may be fewer than ranks.
+        // Evaluation, Fisher sums and attacks assign whole batches. There may be fewer batches than ranks.
         if !["evaluate/", "/fisher/", "/attack/"].iter().any(|dealt| what.contains(dealt)) {
             let (least, most) = (shares.iter().min().unwrap(), shares.iter().max().unwrap());
             assert!(*most <= least + least / 5, "{what} on {n} ranks: {shares:?}");

@@ -5,8 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::download::download;
+use super::download_source::DownloadSource;
 use super::lock::FileLock;
-use super::origin::Origin;
 use super::remote::Remote;
 use super::retry_policy::RetryPolicy;
 use crate::error::{Error, Result};
@@ -46,9 +46,9 @@ pub fn fetch_locked(
         let have = fs::metadata(&partial).map_or(0, |metadata| metadata.len());
         files::check_space(folder, bytes.saturating_sub(have))?;
     }
-    match Origin::of(remote, mirror) {
-        Origin::File(source) => copy(remote, &source, &partial)?,
-        Origin::Address(url) => download(remote, &url, &partial, retry)?,
+    match DownloadSource::of(remote, mirror) {
+        DownloadSource::File(source) => copy(remote, &source, &partial)?,
+        DownloadSource::Address(url) => download(remote, &url, &partial, retry)?,
     }
     let fail = |source| Error::storage("cannot write", &path, &source);
     File::open(&partial).and_then(|file| file.sync_all()).map_err(fail)?;

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`fetch_file`] | [`fetch`]: a file from its address or a mirror to a folder |
 //! | [`remote`] | [`Remote`]: address, size and checksum of a published file |
-//! | [`origin`] | the address or folder to take it from |
+//! | [`download_source`] | the address or folder to take it from |
 //! | [`download`] | HTTP with retries and resumption, by a [`RetryPolicy`] |
 //! | [`client`], [`proxy`] | the HTTP client: time limits, certificates, proxies |
 //! | [`checksum`] | [`Checksum`]: MD5 or SHA-256 of a file |
@@ -17,9 +17,9 @@
 mod checksum;
 mod client;
 mod download;
+mod download_source;
 mod fetch_file;
 mod lock;
-mod origin;
 mod proxy;
 mod remote;
 mod retry_policy;

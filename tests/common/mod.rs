@@ -95,7 +95,7 @@ fn contents(mut file: File) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// What a run said.
+/// The output of a finished run.
 pub struct Finished {
     arguments: String,
     folder: PathBuf,

@@ -179,7 +179,7 @@ pub fn check(what: &str, method: &mut dyn Method, dataset: &DeviceDataset, steps
     Golden { what, dataset, steps, terms: &|_| terms, norm_tolerance: 1e-8, compat }.check(method);
 }
 
-/// What a method is run on, and what it is compared with.
+/// A method's input, and the numbers that it is compared with.
 pub struct Golden<'a> {
     pub what: &'a str,
     pub dataset: &'a DeviceDataset,

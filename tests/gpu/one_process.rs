@@ -12,7 +12,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::{DETERMINISTIC, GPU, PLAIN, assert_near, configure, dataset, distance, gpu, logits, train};
 
-/// What the configuration of each method needs to be done soon.
+/// Overrides that make each method quick.
 fn methods() -> Vec<String> {
     let brief = |name: &str| match name {
         "ssd" => "unlearn.alpha=1.2",
@@ -41,7 +41,7 @@ fn float32_training_is_that_of_the_cpu() {
     }
 }
 
-/// What float32 hides: with 53 bits only a different computation is different.
+/// float64 shows differences that float32 rounding would hide: only another computation gives other numbers.
 #[test]
 fn float64_training_is_that_of_the_cpu() {
     let Some(_turn) = gpu(PLAIN) else { return };

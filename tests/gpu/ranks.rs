@@ -1,6 +1,6 @@
 //! Ranks that share the first GPU. NCCL refuses that, unless it takes them for different hosts (`NCCL_HOSTID`).
 //!
-//! What is called `rank_...` runs on each of them.
+//! Functions called `rank_...` run on each of them.
 
 use std::ffi::CString;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What a configuration trains, for tests that drive the engine themselves.
+//! The method that a configuration trains, for tests that run the training loop themselves.
 
 use regun::config::Config;
 use regun::config::schema::SchedulerConfig;

@@ -5,23 +5,23 @@ use std::path::{Path, PathBuf};
 use super::remote::Remote;
 
 /// The file or the address to take a published file from.
-pub(super) enum Origin {
+pub(super) enum DownloadSource {
     File(PathBuf),
     Address(String),
 }
 
-impl Origin {
+impl DownloadSource {
     /// `mirror` stands for the folder of the file's address: an `http` or `https` address, a `file://` address or a
     /// path. An empty mirror counts as none.
     pub(super) fn of(remote: &Remote, mirror: Option<&str>) -> Self {
         match mirror.filter(|mirror| !mirror.is_empty()) {
-            None => Origin::Address(remote.url.to_owned()),
+            None => DownloadSource::Address(remote.url.to_owned()),
             Some(mirror) => match mirror.strip_prefix("file://") {
-                Some(folder) => Origin::File(Path::new(folder).join(remote.name())),
+                Some(folder) => DownloadSource::File(Path::new(folder).join(remote.name())),
                 None if mirror.contains("://") => {
-                    Origin::Address(format!("{}/{}", mirror.trim_end_matches('/'), remote.name()))
+                    DownloadSource::Address(format!("{}/{}", mirror.trim_end_matches('/'), remote.name()))
                 }
-                None => Origin::File(Path::new(mirror).join(remote.name())),
+                None => DownloadSource::File(Path::new(mirror).join(remote.name())),
             },
         }
     }
