@@ -18,7 +18,7 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("src/models/forward.rs", "use super::batch_norm::BatchNorm;"),
     ("src/models/fused.rs", "use super::batch_norm::BatchNorm;"),
     ("src/models/layer_pass.rs", "use super::per_sample::squared_gradients;"),
-    ("src/models/norm_constants.rs", "use super::sync_norm::BatchMoments;"),
+    ("src/models/norm_constants.rs", "use super::batch_norm::BatchNorm;"),
     ("src/models/forward.rs", "use crate::distributed::World;"),
     ("src/models/stochastic_depth.rs", "use crate::data::DeviceDataset;"),
     ("src/models/registry.rs", "use crate::fetch::fetch;"),
