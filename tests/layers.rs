@@ -25,7 +25,7 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("src/models/model.rs", "use crate::checkpoint::Checkpoint;"),
     ("src/data/images.rs", "use super::cifar::load;"),
     ("src/data/raw_dataset.rs", "use super::digits::load;"),
-    ("src/data/host_dataset.rs", "use super::pack::load;"),
+    ("src/data/raw_dataset.rs", "use super::pack::load;"),
     ("src/eval/metric_map.rs", "use super::metrics::evaluate;"),
     ("src/hydra/decode.rs", "use super::section::Section;"),
     ("src/names.rs", "use crate::data::Part;"),
