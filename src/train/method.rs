@@ -17,6 +17,7 @@ use super::term::{Term, objective};
 use crate::error::Result;
 use crate::optim::FlatParams;
 
+/// A training method: its preparation, its epochs, and the loss of a micro-step.
 pub trait Method {
     /// Runs once, before the first step: makes masks, frozen copies, adversarial sets, cached logits, or the whole edit
     /// of a one-shot method.

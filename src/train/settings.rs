@@ -36,7 +36,7 @@ pub struct TrainSettings {
     pub purpose: String,
 
     // --- files and compatibility ---
-    /// Names of the experiment's files. None: a method's costly preparations are not kept on disk.
+    /// Names of the experiment and its files. None: a method's costly preparations are not kept on disk.
     pub names: Option<Names>,
     /// Switches that bring back quirks of the Python program.
     pub compat: CompatConfig,

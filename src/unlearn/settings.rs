@@ -22,18 +22,24 @@ pub fn only_phase(config: &UnlearnConfig) -> Phase {
     }
 }
 
-/// Refuses the first of these keys of the group `unlearn` that is negative or not finite.
+/// Rejects the first of these keys of the group `unlearn` with a value that is negative or not finite.
 pub fn check_non_negative(config: &UnlearnConfig, values: &[(&str, f64)]) -> Result<()> {
-    match values.iter().find(|(_, value)| !(*value >= 0.0 && value.is_finite())) {
-        Some((key, _)) => Err(config.method.reject(key, "a number, at least 0")),
-        None => Ok(()),
-    }
+    check_each(config, values, "a number, at least 0", |value| value >= 0.0)
 }
 
-/// Refuses the first of these keys of the group `unlearn` that is not above 0, or not finite.
+/// Rejects the first of these keys of the group `unlearn` with a value that is not above 0, or not finite.
 pub fn check_positive(config: &UnlearnConfig, values: &[(&str, f64)]) -> Result<()> {
-    match values.iter().find(|(_, value)| !(*value > 0.0 && value.is_finite())) {
-        Some((key, _)) => Err(config.method.reject(key, "a number above 0")),
+    check_each(config, values, "a number above 0", |value| value > 0.0)
+}
+
+fn check_each(
+    config: &UnlearnConfig,
+    values: &[(&str, f64)],
+    wanted: &str,
+    in_range: impl Fn(f64) -> bool,
+) -> Result<()> {
+    match values.iter().find(|(_, value)| !(in_range(*value) && value.is_finite())) {
+        Some((key, _)) => Err(config.method.reject(key, wanted)),
         None => Ok(()),
     }
 }

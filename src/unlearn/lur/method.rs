@@ -52,9 +52,10 @@ pub struct Lur {
 
 pub fn build(config: &UnlearnConfig) -> Result<Box<dyn Method>> {
     let own: LurSettings = own_settings(config)?;
-    let weights = [("retain_weight", own.retain_weight), ("forget_weight", own.forget_weight)];
-    check_non_negative(config, &[("alpha", own.alpha)])?;
-    check_non_negative(config, &weights)?;
+    check_non_negative(
+        config,
+        &[("alpha", own.alpha), ("retain_weight", own.retain_weight), ("forget_weight", own.forget_weight)],
+    )?;
     let pruning = &own.pruning;
     if pruning.sparsity.is_some_and(|sparsity| !(0.0..=1.0).contains(&sparsity)) {
         return Err(config.method.reject("pruning.sparsity", "a number from 0 to 1"));
