@@ -1,5 +1,5 @@
-//! Mistakes of a user: the message names the mistake, its place and the wanted value, the exit code is right, and
-//! existing files stay as they are.
+//! Mistakes of a user. The message names the mistake, its place and the wanted value. The exit code fits the mistake.
+//! Existing files stay unchanged.
 
 mod common;
 #[path = "common/trained.rs"]
@@ -12,7 +12,7 @@ use std::process::Stdio;
 use common::Workspace;
 use trained::{BASE, REFERENCE_1, RETRAINED, SETUP, files_in, trained};
 
-/// Exit codes (documentation of the commands).
+/// Exit codes, as the documentation of the commands lists them.
 const USAGE: i32 = 2;
 const MISSING: i32 = 3;
 const STORAGE: i32 = 72;
@@ -22,7 +22,7 @@ const NOT_FINITE: i32 = 73;
 // Configuration
 
 #[test]
-fn a_wrong_setting_is_named_with_what_is_wanted() {
+fn a_wrong_setting_is_named_with_the_wanted_value() {
     let workspace = Workspace::new();
     for (overrides, parts) in [
         ("trainer.max_epoch=3", &["trainer.max_epoch", "hint: ", "max_epochs"][..]),
@@ -60,7 +60,7 @@ fn a_wrong_setting_is_named_with_what_is_wanted() {
 }
 
 #[test]
-fn a_wrong_setting_of_a_method_is_named_when_it_is_shown_and_when_it_is_run() {
+fn a_wrong_setting_of_a_method_is_named_by_config_and_by_unlearn() {
     let workspace = Workspace::new();
     let sequential = "unlearn=neggradp unlearn.sequential=true unlearn.";
     for (overrides, parts) in [
@@ -123,7 +123,7 @@ fn configured_features_that_this_version_lacks_are_refused_with_alternatives() {
 }
 
 #[test]
-fn a_reference_outside_of_the_configured_number_is_refused() {
+fn a_reference_index_outside_of_1_to_the_configured_number_is_refused() {
     let workspace = Workspace::new();
     for index in ["0", "5"] {
         let run = format!("reference --run-idx {index} {SETUP} mul_eval.mia_num_models=4");
@@ -135,10 +135,10 @@ fn a_reference_outside_of_the_configured_number_is_refused() {
 // Data files
 
 const CIFAR: &str = "splits data=cifar10 data.data_dir=data";
-/// One label byte and 32x32x3 pixels, 10,000 times.
+/// Size in bytes of a CIFAR-10 batch file: 10,000 images, each one label byte and 32x32x3 pixels.
 const CIFAR_FILE: u64 = 10_000 * 3_073;
 
-/// A file of zeros that takes no room on the disk: as a CIFAR batch, black images of class 0.
+/// Makes a file of `size` zeros that takes no room on the disk. As a CIFAR batch it holds black images of class 0.
 fn zeros(path: &Path, size: u64) -> File {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let file = File::create(path).unwrap();
@@ -147,7 +147,7 @@ fn zeros(path: &Path, size: u64) -> File {
 }
 
 #[test]
-fn absent_data_is_said_with_where_to_get_it() {
+fn absent_data_is_named_with_a_hint_to_get_it() {
     let workspace = Workspace::new();
     let run = workspace.regun(&format!("{CIFAR} data.download=false"));
     run.fails(MISSING, &["CIFAR-10", "data", "cifar-10-batches-bin", "hint: ", "data.data_dir"]);
@@ -176,13 +176,13 @@ fn a_data_file_that_is_missing_cut_or_wrong_is_named() {
     workspace.regun(CIFAR).fails(MISSING, &["data_batch_1.bin", "image 0 has label 10", "wanted 0 to 9", "hint: "]);
 }
 
-/// Lengthens a file with zeros.
+/// Lengthens a file to `size` bytes with zeros.
 fn zeros_after(path: &Path, size: u64) {
     File::options().write(true).open(path).unwrap().set_len(size).unwrap();
 }
 
 #[test]
-fn a_python_batch_that_is_none_is_named() {
+fn a_file_that_is_no_python_batch_is_named() {
     let workspace = Workspace::new();
     let path = workspace.path("data/cifar-10-batches-py/data_batch_1");
     for size in [0, 100, CIFAR_FILE + 1_000] {
@@ -194,7 +194,7 @@ fn a_python_batch_that_is_none_is_named() {
 // ---------------------------------------------------------------------------------------------------------------------
 // Checkpoints
 
-/// Damaged contents of a checkpoint, each with its name.
+/// Damaged versions of the checkpoint `good`, each with a description of the damage.
 fn damages(good: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let flipped = |at: usize| {
         let mut bytes = good.to_vec();
@@ -216,7 +216,7 @@ fn damages(good: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[test]
-fn a_damaged_checkpoint_is_named_with_what_makes_it_and_left_as_it_is() {
+fn a_damaged_checkpoint_is_named_with_the_command_that_makes_it_and_stays_unchanged() {
     let workspace = trained();
     for (path, command) in
         [(BASE, "regun base"), (RETRAINED, "regun base"), (REFERENCE_1, "regun reference --run-idx 1")]
@@ -227,9 +227,9 @@ fn a_damaged_checkpoint_is_named_with_what_makes_it_and_left_as_it_is() {
             let before = files_in(&workspace.path("cache"));
             let run = workspace.regun(&format!("unlearn unlearn=finetune {SETUP} hydra.run.dir=run"));
             let run = run.fails(MISSING, &[path, "damaged", "hint: ", command]);
-            assert_eq!(files_in(&workspace.path("cache")), before, "{how}: the cache was touched\n{run}");
+            assert_eq!(files_in(&workspace.path("cache")), before, "{how}: the cache has changed\n{run}");
         }
-        // Evaluating it tells the same.
+        // `evaluate` reports the same damage.
         let run = workspace.regun(&format!("evaluate --checkpoint {path} {SETUP} hydra.run.dir=run"));
         run.fails(MISSING, &[path, "damaged", "hint: "]);
         fs::write(workspace.path(path), good).unwrap();
@@ -238,14 +238,14 @@ fn a_damaged_checkpoint_is_named_with_what_makes_it_and_left_as_it_is() {
 }
 
 #[test]
-fn a_checkpoint_of_something_else_is_refused_with_what_differs() {
+fn a_checkpoint_of_another_setup_is_refused_with_the_difference() {
     let workspace = trained();
     let before = files_in(&workspace.path("cache/models"));
     let refused = |overrides: &str, path: &str, difference: &str| {
         let run = format!("unlearn unlearn=finetune {SETUP} {overrides} hydra.run.dir=run");
         workspace.regun(&run).fails(MISSING, &[path, "does not fit", difference, "hint: "]);
         let run = format!("evaluate --checkpoint {path} {SETUP} {overrides} hydra.run.dir=run");
-        // Seed and role tell models of one setup apart: evaluate takes any of them.
+        // Models of one setup differ in seed and role. `evaluate` accepts all of them.
         if !difference.contains("seed: found 42, wanted 43") && !difference.starts_with("role") {
             workspace.regun(&run).fails(MISSING, &[path, "does not fit", difference, "hint: "]);
         }
@@ -255,7 +255,7 @@ fn a_checkpoint_of_something_else_is_refused_with_what_differs() {
     refused("split.seed=1", BASE, "split seed: found 42, wanted 1");
     refused("split.heldout_frac=0.2", BASE, "split indices");
 
-    // The identity inside a file counts, not its name.
+    // The program checks the identity inside a file, not the file name.
     let copied = |from: &str, to: &str| {
         fs::copy(workspace.path(from), workspace.path(to)).unwrap();
         to.to_owned()
@@ -278,7 +278,7 @@ fn a_checkpoint_of_something_else_is_refused_with_what_differs() {
 #[test]
 fn a_checkpoint_with_other_tensors_than_the_architecture_is_refused() {
     let workspace = trained();
-    // The evaluation cache is a file of this program with the right identity, but not a model.
+    // The evaluation cache has the right identity, but it holds no model.
     let cache = "cache/eval/resnet20_digits_random_forget0.2_42_cached_references.safetensors";
     let run = workspace.regun(&format!("evaluate --checkpoint {cache} {SETUP} hydra.run.dir=run"));
     run.fails(MISSING, &[cache]);
@@ -299,19 +299,19 @@ fn missing_models_are_named_with_the_commands_that_make_them() {
 }
 
 #[test]
-fn base_without_references_keeps_its_models_and_what_needs_none() {
+fn base_without_references_keeps_its_models_and_all_metrics_but_rmia() {
     let workspace = Workspace::new();
     let run = workspace.regun(&format!("base {SETUP} hydra.run.dir=run"));
     let commands = "regun reference --run-idx 1 && regun reference --run-idx 2";
     run.fails(MISSING, &["2 of 2 reference models are missing", "hint: ", commands]);
     assert!(workspace.path(BASE).exists() && workspace.path(RETRAINED).exists());
-    assert!(!workspace.path("run/results.json").exists(), "results.json marks a run that came to its end");
+    assert!(!workspace.path("run/results.json").exists(), "only a finished run has results.json");
     let partial: serde_json::Map<String, serde_json::Value> =
         serde_json::from_slice(&fs::read(workspace.path("run/partial_results.json")).unwrap()).unwrap();
     for key in ["base/acc_test", "base/smia_loss_auc", "base/divergence_test", "retrained/acc_test"] {
         assert!(partial[key].is_f64(), "{key}: {}", partial[key]);
     }
-    assert!(!partial.keys().any(|key| key.contains("rmia")), "RMIA without references: {:?}", partial.keys());
+    assert!(!partial.keys().any(|key| key.contains("rmia")), "RMIA needs references: {:?}", partial.keys());
     let state: serde_json::Value = serde_json::from_slice(&fs::read(workspace.path("run/run.json")).unwrap()).unwrap();
     assert_eq!((&state["state"], &state["exit_code"]), (&"failed".into(), &MISSING.into()));
     assert!(state["error"].as_str().unwrap().contains("reference models are missing"));
@@ -331,15 +331,16 @@ fn a_folder_that_cannot_be_made_is_refused_before_training() {
         ("paths.cache_dir=/proc/nowhere hydra.run.dir=run", "/proc/nowhere"),
     ] {
         let run = workspace.regun(&format!("base {SETUP} {overrides}")).fails(STORAGE, &[place, "hint: "]);
-        assert!(!run.stderr.contains("epoch 1"), "an epoch was trained in vain\n{run}");
+        assert!(!run.stderr.contains("epoch 1"), "an epoch was trained before the refusal\n{run}");
     }
     assert_eq!(fs::read_to_string(workspace.path("file")).unwrap(), "in the way");
 }
 
-/// A small disk, where mounting one is allowed.
+/// A small tmpfs, unmounted when dropped.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
+    /// Mounts a tmpfs on `folder`; `None` if this machine does not allow it.
     fn mount(folder: PathBuf, size: &str) -> Option<Self> {
         fs::create_dir_all(&folder).unwrap();
         let mut mount = std::process::Command::new("mount");
@@ -361,10 +362,10 @@ impl Drop for SmallDisk {
 }
 
 #[test]
-fn a_full_disk_leaves_the_old_checkpoint_whole() {
+fn a_full_disk_leaves_the_old_checkpoint_unchanged() {
     let workspace = trained();
     let good = fs::read(workspace.path(BASE)).unwrap();
-    // Room for one model, not for two.
+    // The disk has room for one model but not for two.
     let Some(disk) = SmallDisk::mount(workspace.path("disk"), &format!("{}", good.len() * 3 / 2)) else { return };
     let name = Path::new(BASE).file_name().unwrap();
     fs::create_dir(disk.0.join("models")).unwrap();
@@ -372,7 +373,7 @@ fn a_full_disk_leaves_the_old_checkpoint_whole() {
     let before = files_in(&disk.0);
     let run = workspace.regun(&format!("base {SETUP} paths.cache_dir=disk hydra.run.dir=run trainer.max_epochs=2"));
     run.fails(STORAGE, &["cannot write", &name.to_string_lossy(), "hint: ", "space"]);
-    assert!(files_in(&disk.0) == before, "the old file, whole, and no other");
+    assert!(files_in(&disk.0) == before, "the folder must hold the unchanged old file and no other");
 }
 
 #[test]
@@ -386,7 +387,7 @@ fn a_full_output_folder_is_a_storage_error() {
 }
 
 #[test]
-fn standard_output_that_takes_nothing_is_an_error_after_the_work_is_kept() {
+fn a_full_or_closed_standard_output_is_an_error_after_the_results_are_saved() {
     let workspace = trained();
     let run = format!("unlearn unlearn=finetune {SETUP} unlearn.trainer.max_epochs=1 hydra.run.dir=");
     let mut full = workspace.prepare(&format!("{run}run_full"));
@@ -402,7 +403,7 @@ fn standard_output_that_takes_nothing_is_an_error_after_the_work_is_kept() {
 }
 
 #[test]
-fn standard_error_that_takes_nothing_does_not_stop_a_run() {
+fn a_full_standard_error_does_not_stop_a_run() {
     let workspace = trained();
     let mut run = workspace.prepare(&format!("unlearn unlearn=finetune {SETUP} unlearn.trainer.max_epochs=1"));
     run.command.stderr(File::options().write(true).open("/dev/full").unwrap());
@@ -414,17 +415,17 @@ fn standard_error_that_takes_nothing_does_not_stop_a_run() {
 // Numbers
 
 #[test]
-fn a_diverging_training_ends_with_the_step_and_keeps_the_old_model() {
+fn a_diverging_training_names_the_step_and_keeps_the_old_model() {
     let workspace = trained();
     let before = files_in(&workspace.path("cache"));
     let run = workspace.regun(&format!("base {SETUP} model.optim.lr=1e30 hydra.run.dir=run"));
     run.fails(NOT_FINITE, &["base", "not finite", "epoch 1, pass train, step 2", "hint: ", "learning rate"]);
-    // A training of a single step has no next step whose gradient would show the divergence.
+    // With a single step no later gradient shows the divergence. The validation loss shows it.
     let run = workspace.regun(&format!("base {SETUP} model.optim.lr=1e30 data.batch_size=1000 hydra.run.dir=run"));
     run.fails(NOT_FINITE, &["base", "validation loss", "epoch 1", "hint: ", "learning rate"]);
     let run = "unlearn unlearn=neggrad unlearn.optim.lr=1e30 hydra.run.dir=run";
     workspace.regun(&format!("{run} {SETUP}")).fails(NOT_FINITE, &["unlearn/neggrad", "epoch 1", "hint: "]);
-    assert!(files_in(&workspace.path("cache")) == before, "the cache was touched");
+    assert!(files_in(&workspace.path("cache")) == before, "the cache has changed");
     for folder in ["run", "run-1", "run-2"] {
         let state = fs::read_to_string(workspace.path(folder).join("run.json")).unwrap();
         assert!(state.contains("\"exit_code\": 73"), "{state}");

@@ -1,5 +1,5 @@
-//! CIFAR-10 from its published files to results. Needs the data: REGUN_TEST_DATA names a folder that holds
-//! `cifar-10-batches-bin` and `cifar-10-batches-py`.
+//! CIFAR-10 from its published files to results. The tests need the data: `REGUN_TEST_DATA` names a folder that holds
+//! `cifar-10-batches-bin` and `cifar-10-batches-py`. Without it they are skipped.
 
 mod common;
 
@@ -10,6 +10,7 @@ use common::Workspace;
 use regun::checkpoint;
 use serde_json::{Map, Value};
 
+/// The folder of `REGUN_TEST_DATA`; `None` if it is not set.
 fn data_folder() -> Option<PathBuf> {
     let folder = std::env::var_os("REGUN_TEST_DATA").map(PathBuf::from);
     if folder.is_none() {
@@ -19,7 +20,7 @@ fn data_folder() -> Option<PathBuf> {
 }
 
 #[test]
-fn both_layouts_are_the_same_data_and_train_the_same_model() {
+fn the_binary_and_the_python_files_hold_the_same_data_and_train_the_same_model() {
     let Some(data) = data_folder() else { return };
     let models = ["cifar-10-batches-bin", "cifar-10-batches-py"].map(|layout| {
         let workspace = Workspace::new();
@@ -32,7 +33,7 @@ fn both_layouts_are_the_same_data_and_train_the_same_model() {
         checkpoint::load(&workspace.path(model)).unwrap_or_else(|error| panic!("{layout}: {error}"))
     });
     let [binary, python] = models;
-    // The identity holds a digest of all pixels and labels in use.
+    // The identity holds a SHA-256 digest of all pixels and labels in use.
     assert!(binary.manifest.identity.get("data content (sha256)").is_some_and(|digest| digest.len() == 64));
     assert_eq!(binary.manifest.identity, python.manifest.identity);
     assert_eq!(binary.tensors.len(), python.tensors.len());
@@ -42,7 +43,7 @@ fn both_layouts_are_the_same_data_and_train_the_same_model() {
 }
 
 #[test]
-fn the_default_model_unlearns_to_a_complete_result() {
+fn the_default_model_unlearns_and_reports_every_metric() {
     let Some(data) = data_folder() else { return };
     let workspace = Workspace::new();
     let setup = format!(

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::Workspace;
 use serde_json::Value;
 
-/// Names below `Commands:` in the help.
+/// The names that the help lists below `Commands:`, without `help`.
 fn commands(workspace: &Workspace) -> Vec<String> {
     let help = workspace.regun("--help").succeeds().stdout;
     let (_, list) = help.split_once("Commands:\n").expect("a list of commands");
@@ -17,7 +17,7 @@ fn commands(workspace: &Workspace) -> Vec<String> {
 }
 
 #[test]
-fn the_example_of_every_command_is_one_that_works() {
+fn the_example_of_every_command_works() {
     let workspace = Workspace::new();
     let commands = commands(&workspace);
     for needed in ["reference", "base", "unlearn", "evaluate", "pipeline", "convert", "splits", "config"] {
@@ -27,12 +27,12 @@ fn the_example_of_every_command_is_one_that_works() {
         let help = workspace.regun(&format!("{command} --help")).succeeds();
         let example = help.stdout.lines().find_map(|line| line.trim().strip_prefix("Example: regun "));
         let words: Vec<&str> = example.unwrap_or_else(|| panic!("no example\n{help}")).split_whitespace().collect();
-        assert_eq!(words[0], command, "an example of another command\n{help}");
+        assert_eq!(words[0], command, "the example is of another command\n{help}");
 
         if command == "convert" {
-            continue; // Files, not overrides.
+            continue; // Its arguments are files, not overrides.
         }
-        // The overrides go through the configuration; the other words are options and their values.
+        // The overrides must resolve. The other words are options and their values.
         let mut overrides: Vec<String> = Vec::new();
         let mut rest = words[1..].iter();
         while let Some(word) = rest.next() {
@@ -51,7 +51,7 @@ fn the_example_of_every_command_is_one_that_works() {
 }
 
 #[test]
-fn wrong_usage_is_told_and_ends_with_2() {
+fn wrong_usage_is_named_and_ends_with_exit_code_2() {
     let workspace = Workspace::new();
     for (arguments, part) in [
         ("unlern data=digits", "unlearn"),
@@ -74,10 +74,10 @@ fn wrong_usage_is_told_and_ends_with_2() {
 #[test]
 fn splits_are_a_partition_of_the_training_images() {
     let workspace = Workspace::new();
-    // Every fifth of 1,797 digits is a test image.
+    // Every fifth of the 1,797 digits is a test image.
     let images = (0..1797).filter(|i| i % 5 != 4).count();
     for (overrides, wanted) in [
-        // Held-out is a tenth of all; the others are fractions of the 1,294 that are left.
+        // The held-out set is a tenth of all images. The other sets are fractions of the remaining 1,294.
         ("split.forget_frac=0.2 split.retain_frac=0.7", [("heldout", 144), ("val", 129), ("forget", 259)]),
         ("split.heldout_frac=0 split.validation_frac=0", [("heldout", 0), ("val", 0), ("forget", 14)]),
         ("data.debug_subset_size=100 split.forget_frac=0.5", [("heldout", 10), ("val", 9), ("forget", 45)]),
@@ -102,7 +102,7 @@ fn splits_are_a_partition_of_the_training_images() {
 }
 
 #[test]
-fn the_forget_set_of_the_class_scheme_is_of_the_chosen_classes() {
+fn the_class_scheme_forgets_the_chosen_classes() {
     let workspace = Workspace::new();
     let splits = |overrides: &str| -> BTreeMap<String, Vec<usize>> {
         let finished = workspace.regun(&format!("--json splits data=digits split.scheme=class {overrides}")).succeeds();
@@ -114,7 +114,7 @@ fn the_forget_set_of_the_class_scheme_is_of_the_chosen_classes() {
     assert_eq!([three, eight].concat().into_iter().collect::<BTreeSet<_>>(), both.into_iter().collect());
 }
 
-/// The tree that `config` prints, as JSON.
+/// The configuration that `config` prints, parsed from JSON.
 fn tree(workspace: &Workspace, arguments: &str) -> Value {
     let finished = workspace.regun(&format!("--json config {arguments}")).succeeds();
     serde_json::from_str(&finished.stdout).unwrap_or_else(|error| panic!("{error}\n{finished}"))
@@ -131,13 +131,13 @@ fn config_shows_interpolations_as_written_or_resolved() {
     assert_eq!(resolved["split"]["seed"], 7);
     assert_eq!(resolved["run"]["base_weights"], "store/models/resnet20_digits_random_forget0.01_7.ckpt");
     assert!(!resolved.to_string().contains("${"), "{resolved}");
-    assert_eq!(written.get("hydra"), None, "Hydra's own section is no part of the job's configuration");
+    assert_eq!(written.get("hydra"), None, "Hydra's own section does not belong to the job's configuration");
 }
 
 #[test]
-fn printed_configurations_are_configurations() {
+fn a_printed_configuration_loads_to_the_same_values() {
     let workspace = Workspace::new();
-    // Texts that YAML readers may take for other types.
+    // YAML readers may read these texts as other types.
     let overrides = "unlearn=regun data=digits model=resnet20 run.experiment_id='null' logging.entity='1e3' \
         logging.project='' logging.name='no' logging.tags=['#x','*y',-] paths.cache_dir='a:b'";
     let wanted = tree(&workspace, &format!("--resolve {overrides} hydra.run.dir=here"));
@@ -152,21 +152,21 @@ fn printed_configurations_are_configurations() {
 }
 
 #[test]
-fn an_override_that_does_not_fit_is_an_error_for_config_resolve_alone() {
+fn config_refuses_an_override_of_the_wrong_type_only_with_resolve() {
     let workspace = Workspace::new();
     workspace.regun("config seed=many").succeeds();
     workspace.regun("config --resolve seed=many").fails(2, &["`seed`", "many", "an integer"]);
 }
 
 #[test]
-fn a_gpu_that_is_asked_for_and_not_there_is_missing() {
+fn a_requested_but_absent_gpu_ends_with_exit_code_3() {
     let workspace = Workspace::new();
     let run = |accelerator: &str| {
         let mut job = workspace.prepare(&format!(
             "reference --run-idx 1 data=digits model=resnet20 data.debug_subset_size=100 trainer.max_epochs=1 \
              trainer.accelerator={accelerator}"
         ));
-        // Also where there is one.
+        // Hides the GPUs of a machine that has some.
         job.command.env("CUDA_VISIBLE_DEVICES", "");
         job.run()
     };

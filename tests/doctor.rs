@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use mpirun::{finish, said};
 use serde_json::Value;
 
+/// Runs `regun doctor --json` in an empty folder; returns its output and the parsed report.
 fn doctor(ranks: usize, arguments: &[&str]) -> (Output, Value) {
     let folder = tempfile::tempdir().unwrap();
     let program = env!("CARGO_BIN_EXE_regun");
@@ -20,7 +21,7 @@ fn doctor(ranks: usize, arguments: &[&str]) -> (Output, Value) {
     };
     command.args(["doctor", "--json"]).args(arguments).current_dir(folder.path());
     let output = finish(command);
-    assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none(), "it leaves nothing behind");
+    assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none(), "doctor leaves nothing behind");
     let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)));
     (output, report)
 }
@@ -30,7 +31,7 @@ fn check<'a>(report: &'a Value, name: &str) -> &'a Value {
 }
 
 #[test]
-fn all_ranks_are_seen_and_their_sums_are_right() {
+fn all_ranks_are_listed_and_their_all_reduce_is_right() {
     for ranks in [1, 2, 4] {
         let (output, report) = doctor(ranks, &["trainer.threads=1"]);
         assert!(output.status.success(), "{}", said(&output));
@@ -44,15 +45,15 @@ fn all_ranks_are_seen_and_their_sums_are_right() {
 }
 
 #[test]
-fn a_gpu_that_is_asked_for_and_not_there_is_broken() {
+fn a_requested_but_absent_gpu_is_broken() {
     for ranks in [1, 2] {
         let (output, report) = doctor(ranks, &["trainer.accelerator=gpu"]);
         if report["ranks"][0]["gpus"]["Ok"].as_array().is_some_and(|gpus| !gpus.is_empty()) {
-            continue; // a machine with GPUs
+            continue; // The machine has GPUs.
         }
         assert_eq!(output.status.code(), Some(3), "{}", said(&output));
         assert_eq!(check(&report, "GPUs")["status"], "broken");
-        // The other checks ran as well.
+        // The other checks still run.
         assert_eq!(check(&report, "all-reduce")["status"], "ok");
     }
 }
@@ -66,7 +67,7 @@ fn more_threads_than_processors_are_a_warning() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_is_named_and_the_exit_code_says_so() {
+fn a_folder_that_cannot_be_written_is_named_and_ends_with_exit_code_3() {
     for ranks in [1, 2] {
         let (output, report) = doctor(ranks, &["paths.cache_dir=/dev/null/cache"]);
         assert_eq!(output.status.code(), Some(3), "{}", said(&output));

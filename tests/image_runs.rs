@@ -1,4 +1,4 @@
-//! Whole runs on image files: a folder of one's own, and, where `REGUN_TEST_DATA` has it, Tiny ImageNet on two ranks.
+//! Whole runs on image files: an image folder, and Tiny ImageNet on two ranks if `REGUN_TEST_DATA` has it.
 
 mod common;
 mod image_tree;
@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 const USAGE: i32 = 2;
 const MISSING: i32 = 3;
 
-/// Ten images of each of three classes, two to test.
+/// Makes an image folder of three classes, each with ten training images and two test images.
 fn folder(workspace: &Workspace) {
     for part in ["train", "test"] {
         for (class, files) in ["ant", "bee", "cat"].iter().zip(image_tree::FILES.chunks(2)) {
@@ -31,7 +31,7 @@ const MINE: &str = "data=image_folder data.data_dir=mine data.image_size=16 mode
     trainer.threads=1 trainer.precision=32";
 
 #[test]
-fn a_folder_of_ones_own_goes_through_all_steps() {
+fn an_image_folder_goes_through_the_whole_pipeline() {
     let workspace = Workspace::new();
     folder(&workspace);
     workspace.regun(&format!("splits {MINE}")).fails(USAGE, &["data.num_classes", "hint: "]);
@@ -40,7 +40,7 @@ fn a_folder_of_ones_own_goes_through_all_steps() {
         .fails(USAGE, &["data.num_classes is 4", "3 class folders", "set data.num_classes=3"]);
     let finished = workspace.regun(&format!("--json pipeline --methods regun {MINE} data.num_classes=3")).succeeds();
     assert!(finished.stderr.contains("packing image_folder (36 images"), "{finished}");
-    assert_eq!(finished.stderr.matches("packing").count(), 1, "packed once for all steps\n{finished}");
+    assert_eq!(finished.stderr.matches("packing").count(), 1, "all steps must use one pack\n{finished}");
 
     let base = checkpoint::load(&workspace.path("cache/models/resnet20_image_folder_random_forget0.2_42.safetensors"));
     let base = base.unwrap().manifest.identity;
@@ -49,7 +49,7 @@ fn a_folder_of_ones_own_goes_through_all_steps() {
 }
 
 #[test]
-fn a_file_that_is_no_image_stops_a_run_unless_it_may_be_left_out() {
+fn a_file_that_is_no_image_stops_a_run_unless_skip_corrupt_is_set() {
     let workspace = Workspace::new();
     folder(&workspace);
     fs::write(workspace.path("mine/train/bee/list.csv"), "a,b").unwrap();
@@ -62,19 +62,19 @@ fn a_file_that_is_no_image_stops_a_run_unless_it_may_be_left_out() {
 }
 
 #[test]
-fn tiny_imagenet_trains_and_unlearns_on_two_ranks_as_on_one() {
+fn tiny_imagenet_gives_the_same_results_on_two_ranks_as_on_one() {
     let Some(data) = std::env::var_os("REGUN_TEST_DATA").map(PathBuf::from) else {
         eprintln!("skipped: REGUN_TEST_DATA is not set");
         return;
     };
     let workspace = Workspace::new();
-    // The pack goes to the workspace: links keep the shared data as it is.
+    // The program writes the pack beside the data. With links it goes to the workspace, not into the shared data.
     fs::create_dir(workspace.path("data")).unwrap();
     for part in ["train", "val"] {
         let original = data.join("tiny-imagenet-200").join(part);
         std::os::unix::fs::symlink(original, workspace.path("data").join(part)).unwrap();
     }
-    // Few images; the class of the forgotten ones is the first of them.
+    // The first 96 images all have the first class, and so have the forgotten ones.
     let setup = "data=tiny_imagenet data.data_dir=data data.debug_subset_size=96 model=resnet20 \
         trainer.max_epochs=1 mul_eval.mia_num_models=1 split.forget_frac=0.2 \
         split.retain_frac=0.7 trainer.precision=64 trainer.threads=1";

@@ -1,4 +1,4 @@
-//! Finetune, NegGrad and ReGUn against the golden numbers: losses, gradients and first steps.
+//! Finetune, NegGrad and ReGUn against the golden numbers of `fixtures/methods.json`: losses, gradients, first steps.
 
 mod formula;
 mod formula_network;
@@ -15,7 +15,7 @@ use regun::unlearn::regun::selector::{Selector, SelectorChoice, class_informed};
 use regun::unlearn::regun::{Aggregation, ReGUn, ReGUnSettings};
 
 #[test]
-fn finetune_steps_are_the_listed_ones() {
+fn finetune_steps_match_the_fixture() {
     let fixtures = fixtures();
     let steps = &fixtures["finetune"]["steps"];
     let epochs = steps.as_array().unwrap().len();
@@ -24,7 +24,7 @@ fn finetune_steps_are_the_listed_ones() {
 }
 
 #[test]
-fn neggrad_steps_are_the_listed_ones() {
+fn neggrad_steps_match_the_fixture() {
     let fixtures = fixtures();
     let steps = &fixtures["neggrad"]["steps"];
     let mut method = NegGrad { phase: phase(steps.as_array().unwrap().len()) };
@@ -45,15 +45,15 @@ impl Selector for Listed {
 }
 
 #[test]
-fn regun_steps_are_the_listed_ones() {
+fn regun_steps_match_the_fixture() {
     let fixtures = fixtures();
     let everything: Vec<usize> = (0..HELDOUT).collect();
     for run in fixtures["regun"]["runs"].as_array().unwrap() {
         let drawn = indices(&run["heldout_indices_used"]);
         let (selector, heldout): (Box<dyn Selector>, &[usize]) = match run["selector"].as_str().unwrap() {
-            // With just the listed images held out, the one batch of the cycle is the listed one.
+            // Only the listed images are held out, so the one batch of the cycle is the listed batch.
             "uniform" => (SelectorChoice::Uniform.build(), &drawn),
-            // Its draw has a seed of its own here; the draw itself is tested below.
+            // The program seeds this draw differently from the fixture. Another test covers the draw.
             "class_informed" => (Box::new(Listed(drawn.clone())), &everything),
             "feature_1nn" => (SelectorChoice::Feature1nn.build(), &everything),
             other => panic!("selector {other}"),
@@ -63,7 +63,7 @@ fn regun_steps_are_the_listed_ones() {
             _ => Aggregation::MeanLogits,
         };
         let settings = ReGUnSettings {
-            selector: SelectorChoice::Uniform, // the selector itself is handed over
+            selector: SelectorChoice::Uniform, // Not used: `ReGUn::new` gets the selector.
             aggregation,
             fixed_reference: run["fixed_reference"].as_bool().unwrap(),
             temperature: run["temperature"].as_f64().unwrap(),

@@ -1,4 +1,4 @@
-//! SSD, AMUN and LUR against the golden numbers, and what must hold of them on any data.
+//! SSD, AMUN and LUR: the golden numbers of `fixtures/methods.json`, and properties that must hold on any data.
 
 mod formula;
 mod formula_network;
@@ -57,7 +57,7 @@ fn sum(tensor: &Tensor) -> f64 {
     tensor.sum(Kind::Double).double_value(&[])
 }
 
-/// Training settings of a golden method.
+/// The training settings of a golden run, with batches of `batch_size`.
 fn settings(batch_size: usize) -> TrainSettings {
     TrainSettings {
         batch_size,
@@ -78,7 +78,7 @@ fn settings(batch_size: usize) -> TrainSettings {
 // ---- SSD ----
 
 #[test]
-fn squared_gradients_are_those_of_one_sample_at_a_time() {
+fn squared_gradients_equal_those_of_one_sample_at_a_time() {
     let resnet20 = |name: &str| {
         let config = load(&Request { overrides: &[format!("model={name}")], ..Request::default() }).unwrap().config;
         build(&config.model.model).unwrap().into()
@@ -110,7 +110,7 @@ fn squared_gradients_are_those_of_one_sample_at_a_time() {
     }
 }
 
-/// One matrix, used twice. No layer hook sees it.
+/// An architecture with one matrix that it uses twice, outside the known layers. No layer hook sees the matrix.
 #[derive(Debug)]
 struct Tied {
     layout: Arc<StateLayout>,
@@ -133,7 +133,7 @@ impl Architecture for Tied {
 }
 
 #[test]
-fn an_architecture_of_unknown_layers_has_gradients_of_single_samples_too() {
+fn squared_gradients_are_right_for_an_architecture_of_unknown_layers() {
     let mut builder = layout::LayoutBuilder::new();
     let matrix = builder.parameter("matrix", &[3, 3], Init::linear(3));
     let architecture: Arc<dyn Architecture> = Arc::new(Tied { layout: Arc::new(builder.finish()), matrix });
@@ -182,7 +182,7 @@ fn ssd_dampens_the_listed_weights() {
         let total = run["dampened_total"].as_i64().unwrap();
         assert!((dampening.dampened.iter().sum::<i64>() - total).abs() <= 2);
         for (_, entry, weight) in model.state.parameters() {
-            // A sum of a million terms of either sign: judged by their size.
+            // A million terms of both signs cancel here, so the tolerance is relative to the sum of their magnitudes.
             let wanted = number(&run["parameter_sums_after"][&entry.name]);
             assert!((sum(weight) - wanted).abs() <= 1e-8 * sum(&weight.abs()), "{}", what(&entry.name));
         }
@@ -191,7 +191,8 @@ fn ssd_dampens_the_listed_weights() {
     }
 }
 
-/// L2 norms of tensors of the state, of all parameters together (`total`), and the count of train-mode forwards.
+/// Compares the L2 norms of tensors of the state, the L2 norm of all parameters together (`total`), and the number of
+/// forward passes in training mode (`num_batches_tracked`).
 #[track_caller]
 fn check_norms(model: &Model, wanted: &Value, tolerance: f64) {
     for (name, value) in wanted.as_object().unwrap() {
@@ -238,7 +239,7 @@ fn attacks_find_the_listed_images() {
         let returned = Vec::<i64>::try_from(seen).unwrap();
         assert_eq!(returned, classes(&golden["returned_labels"]), "{case}");
         let inside = images.ge_tensor(&bounds.0).logical_and(&images.le_tensor(&bounds.1));
-        assert_eq!(inside.all().int64_value(&[]), 1, "{case}: valid pixels");
+        assert_eq!(inside.all().int64_value(&[]), 1, "{case}: pixels out of bounds");
         let seen = no_grad(|| model.eval(&images)).unwrap();
         for i in 0..FORGET {
             let (image, clean) = (images.get(i as i64), clean.get(i as i64));
@@ -264,7 +265,7 @@ fn attacks_find_the_listed_images() {
 }
 
 #[test]
-fn amun_steps_are_the_listed_ones() {
+fn amun_steps_match_the_fixture() {
     let mut fixtures = fixtures();
     let golden = fixtures["amun"].clone();
     fixtures["setup"]["labels"]["forget"] = golden["forget_labels_for_the_attack"].clone();
@@ -289,11 +290,11 @@ fn amun_steps_are_the_listed_ones() {
     }
 }
 
-/// A run of AMUN on real images: the model after it, and the adversarial set.
+/// The result of an AMUN run on real images.
 struct AmunRun {
     model: Model,
     set: AdversarialSet,
-    /// The set came from the attack.
+    /// True if the run made the set by the attack, false if it read the set from the cache.
     attacked: bool,
 }
 
@@ -330,7 +331,7 @@ fn run_amun(config: &Config, dataset: &DeviceDataset, model_seed: u64) -> AmunRu
 const SHARED: &[&str] = regun::config::schema::UnlearnConfig::SHARED_KEYS;
 
 #[test]
-fn adversarial_images_of_real_data_are_valid_near_and_labelled_by_the_model() {
+fn adversarial_images_of_real_data_are_in_bounds_near_their_originals_and_labelled_by_the_model() {
     let folder = tempfile::tempdir().unwrap();
     let config = digits(folder.path(), "");
     let dataset = digits_dataset(&config);
@@ -358,7 +359,7 @@ fn adversarial_images_of_real_data_are_valid_near_and_labelled_by_the_model() {
             fooled += 1;
         }
     }
-    assert!(fooled > 0, "no image was fooled: the test says nothing");
+    assert!(fooled > 0, "the attack changed no label, so the test checks nothing");
 }
 
 #[test]
@@ -374,11 +375,11 @@ fn an_adversarial_set_is_made_once_for_each_base_model_and_setting() {
         assert_eq!(one, other, "{name}");
     }
 
-    // The name is the same, what is in it is not.
+    // Another base model gets a file of the same name with other contents.
     let other_base = run_amun(&config, &dataset, 2);
     assert!(other_base.attacked);
     assert_ne!(other_base.set.images, first.set.images);
-    assert!(!run_amun(&config, &dataset, 2).attacked, "the new set took the place of the old one");
+    assert!(!run_amun(&config, &dataset, 2).attacked, "the new set must replace the old one");
 
     let attack = PgdAttack { epsilon_init: 0.5, steps: 4, step_factor: 0.4, max_rounds: 4 };
     let path = Names::of(&config).adversarial_set(&attack.file_name_part(), "safetensors");
@@ -386,7 +387,7 @@ fn an_adversarial_set_is_made_once_for_each_base_model_and_setting() {
     std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
     assert!(run_amun(&config, &dataset, 2).attacked);
     assert!(path.with_extension("corrupt").exists());
-    assert_eq!(std::fs::read(&path).unwrap(), whole, "made again, bit for bit");
+    assert_eq!(std::fs::read(&path).unwrap(), whole, "the new file must equal the old one bit for bit");
 }
 
 // ---- LUR ----
@@ -400,7 +401,7 @@ fn lur(alpha: f64, retain_weight: f64, forget_weight: f64, epochs: usize) -> Lur
 }
 
 #[test]
-fn lur_steps_are_the_listed_ones() {
+fn lur_steps_match_the_fixture() {
     let fixtures = fixtures();
     let dataset = dataset(&fixtures, &[]);
     for run in fixtures["lur"]["pruning_off"].as_array().unwrap() {
@@ -454,7 +455,7 @@ fn snip_resets_the_listed_weights() {
         close(what, selection.threshold, &golden["threshold"], 1e-7);
         close(what, selection.last_loss, &golden["last_snip_loss"], 1e-9);
 
-        // As in the fixture, zeros take the place of random numbers.
+        // The fixture resets weights to zeros instead of random numbers, and so does this test.
         let layout = model.state.layout();
         let eligible: Vec<&str> = selection.reset.iter().map(|(slot, _)| layout.spec(*slot).name.as_str()).collect();
         assert_eq!(json!(eligible), golden["eligible_parameters"], "{what}");
@@ -479,7 +480,7 @@ fn snip_resets_the_listed_weights() {
     }
 }
 
-/// The first `n` forget and the first `n` retain images.
+/// A dataset of the first `n` forget and the first `n` retain images.
 fn first_of_each(fixtures: &Value, n: usize) -> DeviceDataset {
     let images = |stream| formula_images(&[n as i64, 3, 16, 16], stream, 1.5, Kind::Double);
     let pixels = Tensor::cat(&[images(1001), images(1002)], 0);
@@ -490,7 +491,7 @@ fn first_of_each(fixtures: &Value, n: usize) -> DeviceDataset {
 }
 
 #[test]
-fn what_is_drawn_anew_lies_within_the_listed_bounds_and_the_rest_stays() {
+fn reset_weights_lie_within_the_listed_bounds_and_the_others_stay() {
     let fixtures = fixtures();
     let dataset = dataset(&fixtures, &[]);
     let mut model = formula_model();

@@ -1,4 +1,5 @@
-//! NegGrad+, l1-sparse, SCRUB and SalUn: golden numbers, and the documented properties of each.
+//! NegGrad+, l1-sparse, SCRUB and SalUn: the golden numbers of `fixtures/methods.json`, and the documented properties
+//! of each method.
 
 mod formula;
 mod formula_network;
@@ -31,12 +32,12 @@ fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
     value[key].as_array().unwrap_or_else(|| panic!("no list for {key}"))
 }
 
-/// A method with fewer epochs, and with a closure that sees each gradient.
+/// A method with fewer epochs, and with a closure that gets the gradient of each step.
 struct Changed<'a> {
     method: &'a mut dyn Method,
-    /// Epochs to stop after.
+    /// Upper limit of the epochs of each phase.
     epochs: usize,
-    /// Runs on the gradient of all ranks, before the method edits it.
+    /// Runs on the all-reduced gradient, before the method edits it.
     watch: &'a mut dyn FnMut(&FlatParams),
 }
 
@@ -72,7 +73,7 @@ impl Method for Changed<'_> {
 }
 
 #[test]
-fn joint_neggradp_steps_are_the_listed_ones() {
+fn joint_neggradp_steps_match_the_fixture() {
     let fixtures = fixtures();
     for run in list(&fixtures["neggradp"], "joint") {
         let (retain_weight, forget_weight) = (number(run, "retain_weight"), number(run, "forget_weight"));
@@ -84,7 +85,7 @@ fn joint_neggradp_steps_are_the_listed_ones() {
 }
 
 #[test]
-fn sequential_neggradp_steps_are_the_listed_ones() {
+fn sequential_neggradp_steps_match_the_fixture() {
     let fixtures = fixtures();
     let run = &fixtures["neggradp"]["sequential"];
     let epochs = |key: &str| phase(number(run, key) as usize);
@@ -102,7 +103,7 @@ fn penalty_schedule(name: &str) -> PenaltySchedule {
 }
 
 #[test]
-fn l1sparse_steps_are_the_listed_ones() {
+fn l1sparse_steps_match_the_fixture() {
     let fixtures = fixtures();
     let gamma = number(&fixtures["l1sparse"], "gamma");
     for run in list(&fixtures["l1sparse"], "runs") {
@@ -117,7 +118,7 @@ fn l1sparse_steps_are_the_listed_ones() {
 }
 
 #[test]
-fn l1sparse_weights_of_the_penalty_are_the_listed_ones() {
+fn l1sparse_penalty_weights_match_the_fixture_in_every_epoch() {
     let fixtures = fixtures();
     let gamma = number(&fixtures["l1sparse"], "gamma");
     let schedules = fixtures["l1sparse"]["gamma_per_epoch"].as_object().unwrap();
@@ -127,13 +128,13 @@ fn l1sparse_weights_of_the_penalty_are_the_listed_ones() {
         let settings = L1SparseSettings { gamma, schedule: penalty_schedule(schedule) };
         for (epoch, wanted) in wanted.as_array().unwrap().iter().map(|gamma| gamma.as_f64().unwrap()).enumerate() {
             let got = settings.weight(epoch, epochs.parse().unwrap());
-            // An exact 0 is wanted exactly.
+            // The tolerance is relative, so a wanted 0 must be met exactly.
             assert!((got - wanted).abs() <= 1e-15 * wanted, "{name}, epoch {epoch}: {got}, wanted {wanted}");
         }
     }
 }
 
-/// The terms of a SCRUB step; the cross entropy is listed for some runs only.
+/// The loss terms of a SCRUB step. Only some runs list the cross entropy.
 fn scrub_terms(step: &Value) -> &'static [(&'static str, &'static str)] {
     match step["phase"].as_str() {
         Some("forget") => &[("forget_kl", "kl")],
@@ -159,16 +160,16 @@ fn scrub_run(fixtures: &Value, run: usize, compat: CompatConfig) {
 }
 
 #[test]
-fn scrub_steps_are_the_listed_ones() {
+fn scrub_steps_match_the_fixture() {
     scrub_run(&fixtures(), 0, CompatConfig { scrub_teacher_mode: false });
 }
 
-/// The Python program's teacher, in train mode from the second epoch on, where a run evaluates in between.
+/// If a run evaluates after each epoch, the Python program's teacher is in training mode from the second epoch on.
 #[test]
-fn scrub_steps_with_the_changing_teacher_are_the_listed_ones() {
+fn scrub_steps_with_the_teacher_in_training_mode_match_the_fixture() {
     let fixtures = fixtures();
     scrub_run(&fixtures, 1, CompatConfig { scrub_teacher_mode: true });
-    // Without evaluations the switch changes nothing.
+    // Without evaluations `scrub_teacher_mode` changes nothing.
     scrub_run(&fixtures, 0, CompatConfig { scrub_teacher_mode: true });
 }
 
@@ -187,7 +188,7 @@ fn scrub_forgets_in_the_listed_epochs() {
     }
 }
 
-/// SalUn with the listed labels in place of drawn ones.
+/// SalUn with the labels listed in the fixture instead of random ones.
 struct Relabelled<'a> {
     salun: &'a mut SalUn,
     labels: Vec<Vec<usize>>,
@@ -222,7 +223,7 @@ impl Method for Relabelled<'_> {
 }
 
 #[test]
-fn salun_steps_and_mask_are_the_listed_ones() {
+fn salun_steps_and_mask_match_the_fixture() {
     let fixtures = fixtures();
     let block = &fixtures["salun"];
     let labels: Vec<Vec<usize>> = list(block, "random_labels_per_step").iter().map(indices).collect();
@@ -268,7 +269,7 @@ fn salun_steps_and_mask_are_the_listed_ones() {
     }
 }
 
-/// Small real data: digits, with a small network in float64.
+/// Small real data: 200 digits, with resnet20 in float64.
 const SETUP: &str = "data=digits model=resnet20 data.debug_subset_size=200 data.batch_size=16 trainer.precision=64 \
     split.forget_frac=0.3 split.retain_frac=0.6";
 
@@ -278,6 +279,7 @@ fn configure(overrides: &str) -> Config {
     load(&Request { overrides: &overrides, ..Request::default() }).unwrap().config
 }
 
+/// The digits and a model to train on them.
 struct Digits {
     config: Config,
     dataset: DeviceDataset,
@@ -285,7 +287,7 @@ struct Digits {
 }
 
 impl Digits {
-    /// Data and an untrained model.
+    /// Loads the data and initialises an untrained model.
     fn new(overrides: &str) -> Self {
         let config = configure(overrides);
         let dataset =
@@ -304,14 +306,14 @@ impl Digits {
         trainer.run(method, &mut ()).unwrap();
     }
 
-    /// Makes it a base model.
+    /// Trains the model on all training images, so that it becomes a base model.
     fn train(&mut self, epochs: usize) {
         let mut phase = phase(epochs);
         phase.optim.lr = Some(0.05);
         self.run(&mut Supervised { part: Part::Train, label_smoothing: 0.0, phase });
     }
 
-    /// Mean cross entropy in evaluation mode.
+    /// The mean cross entropy on `part` in evaluation mode.
     fn loss(&self, part: Part) -> f64 {
         let (images, labels) = self.dataset.load_batch(part, self.dataset.indices(part), None).unwrap();
         let sum = no_grad(|| cross_entropy_sum(&self.model.eval(&images).unwrap(), &labels, 0.0));
@@ -320,7 +322,7 @@ impl Digits {
 }
 
 #[test]
-fn ascent_raises_the_loss_on_forget_and_descent_holds_that_on_retain() {
+fn neggradp_raises_the_forget_loss_and_its_joint_form_lowers_the_retain_loss() {
     let mut base = Digits::new("");
     base.train(10);
     let before = [Part::Forget, Part::Retain].map(|part| base.loss(part));
@@ -343,9 +345,10 @@ fn ascent_raises_the_loss_on_forget_and_descent_holds_that_on_retain() {
     }
 }
 
-/// The penalty pulls with `gamma` once in an optimizer step, for any number of micro-steps.
+/// The penalty adds `gamma` times the sign of each weight to the gradient of an optimizer step, once for any number of
+/// micro-steps.
 #[test]
-fn the_l1_penalty_counts_once_in_a_step() {
+fn the_l1_penalty_counts_once_in_an_optimizer_step() {
     const GAMMA: f64 = 1e-2;
     for accumulate in [1, 3] {
         let gradients = [0.0, GAMMA].map(|gamma| {
@@ -397,7 +400,7 @@ fn masked_weights_do_not_move_under_salun() {
         total += kept.numel() as i64;
     }
     assert!((kept_total as f64 - 0.3 * total as f64).abs() <= 1.0, "{kept_total} of {total} kept");
-    // Running statistics are no weights.
+    // The mask does not apply to running statistics.
     let mean = |model: &Model| model.state.by_name("bn1.running_mean").unwrap().copy();
     assert_ne!(mean(&before), mean(&digits.model));
 }

@@ -1,5 +1,5 @@
-//! Runs the program in a folder of its own. A run that does not go as it should is told in full: command, folder,
-//! files, standard output, standard error.
+//! Runs the program in a temporary folder. A failed assertion on a run prints its command, folder, files, standard
+//! output and standard error.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// The longest run (ResNet-18 on CIFAR-10) takes a minute on two cores, more on busy ones; one that takes this long hangs.
+/// Time limit of a run; a longer run hangs. The longest one (ResNet-18 on CIFAR-10) takes a minute on two idle cores.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// A folder to run the program in, gone when dropped.
+/// A temporary folder to run the program in, deleted when dropped.
 pub struct Workspace(TempDir);
 
 impl Workspace {
@@ -21,29 +21,29 @@ impl Workspace {
         Workspace(tempfile::tempdir().expect("a temporary folder"))
     }
 
-    /// A path below the folder.
+    /// The path of `below` in the folder; the folder itself for an empty text.
     pub fn path(&self, below: &str) -> PathBuf {
         self.0.path().join(below)
     }
 
-    /// Runs `regun` with arguments separated by blanks.
+    /// Runs `regun` with `arguments`, which blanks separate.
     pub fn regun(&self, arguments: &str) -> Finished {
         self.prepare(arguments).run()
     }
 
-    /// The same, not yet started.
+    /// Prepares a run of `regun` with `arguments`, which blanks separate, without starting it.
     pub fn prepare(&self, arguments: &str) -> Job {
         let mut command = Command::new(env!("CARGO_BIN_EXE_regun"));
         command.args(arguments.split_whitespace()).current_dir(self.0.path());
-        // Nothing of whoever runs the tests.
+        // The user's own folders must not reach the run.
         for variable in ["CACHE_DIR", "DATA_DIR", "OUTPUTS_DIR"] {
             command.env_remove(variable);
         }
-        // Nobody there: a test that forgets its data downloads none.
+        // This proxy does not exist, so a test with missing data downloads nothing.
         command.env("HTTPS_PROXY", "http://127.0.0.1:1");
-        // Tests run side by side: waiting threads must not spin.
+        // Tests run side by side, so waiting threads must not spin.
         command.env("OMP_WAIT_POLICY", "passive");
-        // Files, not pipes: nobody has to read while the program runs.
+        // A full pipe would block the program. Files need no reader while it runs.
         let [out, err] = [(); 2].map(|()| tempfile::tempfile().expect("a temporary file"));
         command.stdin(Stdio::null());
         command.stdout(out.try_clone().expect("a second handle"));
@@ -52,7 +52,7 @@ impl Workspace {
     }
 }
 
-/// A run that has not started.
+/// A run of `regun` that has not started.
 pub struct Job {
     pub command: Command,
     out: File,
@@ -61,10 +61,11 @@ pub struct Job {
 }
 
 impl Job {
+    /// Runs the program to its end. Kills it after [`LIMIT`] and fails the test.
     pub fn run(mut self) -> Finished {
         let started = Instant::now();
         let mut child = self.command.spawn().expect("the program starts");
-        // Where a test has asked for pipes, nobody reads them.
+        // If a test has set a pipe as standard output, this closes its reading end.
         drop(child.stdout.take());
         let status = loop {
             match child.try_wait().expect("the state of a child") {
@@ -91,7 +92,7 @@ impl Job {
 
 fn contents(mut file: File) -> String {
     let mut bytes = Vec::new();
-    file.rewind().and_then(|()| file.read_to_end(&mut bytes)).expect("what the program wrote");
+    file.rewind().and_then(|()| file.read_to_end(&mut bytes)).expect("the output of the program");
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
@@ -105,13 +106,13 @@ pub struct Finished {
 }
 
 impl Finished {
-    /// It came to its end.
+    /// Asserts exit code 0.
     #[track_caller]
     pub fn succeeds(self) -> Self {
         self.ends_with(0)
     }
 
-    /// It ended with this exit code and with an error message that has all of `parts`.
+    /// Asserts the exit code, an error message, and all of `parts` in standard error.
     #[track_caller]
     pub fn fails(self, code: i32, parts: &[&str]) -> Self {
         let finished = self.ends_with(code);

@@ -1,4 +1,5 @@
-//! A folder with trained models, the same for all tests of a binary: two references, base, retrained.
+//! Trained models for the tests of a binary: two references, base, retrained. They are trained once and copied for each
+//! test.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,20 +8,22 @@ use std::sync::OnceLock;
 
 use super::common::Workspace;
 
-/// Small enough to train in a blink, with several steps an epoch and a partial last batch.
+/// A setup that trains within seconds, with several steps an epoch and a partial last batch.
 pub const SETUP: &str = "data=digits model=resnet20 data.debug_subset_size=300 data.batch_size=32 \
     split.forget_frac=0.2 split.retain_frac=0.7 mul_eval.mia_num_models=2 \
     trainer.max_epochs=1 trainer.threads=1 trainer.precision=32";
 
-/// Where the base model of [`SETUP`] is.
+/// The base model of [`SETUP`], as a path below the workspace.
 pub const BASE: &str = "cache/models/resnet20_digits_random_forget0.2_42.safetensors";
+/// The retrained model of [`SETUP`], as a path below the workspace.
 pub const RETRAINED: &str = "cache/models/resnet20_digits_random_forget0.2_retrained_42.safetensors";
+/// The first reference model of [`SETUP`], as a path below the workspace.
 pub const REFERENCE_1: &str = "cache/models/resnet20_digits_random_forget0.2_retrained_42-001.safetensors";
 
-/// Contents of the files below a folder.
+/// The files below a folder: relative path and contents.
 pub type Files = BTreeMap<PathBuf, Vec<u8>>;
 
-/// A workspace of one's own with the models, the evaluation cache, and the run folders `run_1`, `run_2`, `run_base`.
+/// A new workspace with the models, the evaluation cache, and the run folders `run_1`, `run_2`, `run_base`.
 pub fn trained() -> Workspace {
     static FILES: OnceLock<Files> = OnceLock::new();
     let files = FILES.get_or_init(|| {

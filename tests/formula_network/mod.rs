@@ -1,4 +1,4 @@
-//! Networks and images from a formula (fixtures' README, section 1), for the golden tests.
+//! Networks and images with the values of [`crate::formula`], for the golden tests.
 
 use regun::models::init::Init;
 use regun::models::{Architecture, State};
@@ -7,8 +7,8 @@ use tch::{Device, Kind, Tensor};
 
 use crate::formula::s;
 
-/// The weights of the formula. A tensor's stream is its position in the state dict, and the last part of its name gives
-/// the rule.
+/// The weights of an architecture by formula, in `dtype` on the CPU. The position of a tensor in the state dict is its
+/// stream, and the last part of its name selects the rule.
 pub fn formula_state(architecture: &dyn Architecture, dtype: Kind) -> State {
     let layout = architecture.layout();
     let named: Vec<(String, Tensor)> = layout
@@ -27,7 +27,7 @@ pub fn formula_state(architecture: &dyn Architecture, dtype: Kind) -> State {
                 _ => s(stream, i) * (3.0 / fan_in as f64).sqrt(),
             };
             let values: Vec<f64> = match entry.init {
-                // This table is not learned.
+                // This table is not learned, so the architecture sets its values.
                 Init::RelativePositions { .. } => {
                     entry.init.draw(entry.num_elements(), RandomStream::new(0, "").at(0, 0))
                 }
@@ -39,7 +39,7 @@ pub fn formula_state(architecture: &dyn Architecture, dtype: Kind) -> State {
     State::from_named(layout, named, dtype, Device::Cpu).unwrap()
 }
 
-/// Images of `shape` from one stream of the formula.
+/// Images of `shape` from one stream of the formula, with values in [-`amplitude`, `amplitude`).
 pub fn formula_images(shape: &[i64], stream: u64, amplitude: f64, dtype: Kind) -> Tensor {
     let n = shape.iter().product::<i64>() as u64;
     let values: Vec<f64> = (0..n).map(|i| amplitude * s(stream, i)).collect();

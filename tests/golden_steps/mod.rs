@@ -1,8 +1,7 @@
-//! Golden steps of the unlearning methods, through the real engine.
+//! Golden steps of the unlearning methods, through the real training loop.
 //!
-//! The setting is that of `fixtures/methods.json`: resnet18 with the CIFAR stem in float64, weights and images by
-//! formula, one batch of six per sampler. A batch holds the whole part, so its shuffled order changes nothing but the
-//! order of sums.
+//! The setup is that of `fixtures/methods.json`: resnet18 with the CIFAR stem in float64, weights and images by
+//! formula, one batch of six per sampler. A batch holds the whole part, so shuffling changes only the order of sums.
 
 use std::sync::Arc;
 
@@ -50,13 +49,14 @@ pub fn architecture() -> Arc<dyn Architecture> {
     build(&config).unwrap().into()
 }
 
-/// The network with the weights of the formula.
+/// The resnet18 of the fixtures with weights by formula.
 pub fn formula_model() -> Model {
     let architecture = architecture();
     Model::new(&architecture, formula_state(&*architecture, Kind::Double))
 }
 
-/// The three sets as one training set; `heldout` lists which of the ten held-out images take part.
+/// The forget, retain and held-out images as one training set. `heldout` lists the positions of the held-out images to
+/// include.
 pub fn dataset(fixtures: &Value, heldout: &[usize]) -> DeviceDataset {
     let images = |stream, n: usize| formula_images(&[n as i64, 3, 16, 16], stream, 1.5, Kind::Double);
     let pixels = Tensor::cat(&[images(1001, FORGET), images(1002, RETAIN), images(1003, HELDOUT)], 0);
@@ -73,6 +73,7 @@ pub fn dataset(fixtures: &Value, heldout: &[usize]) -> DeviceDataset {
     DeviceDataset::prepared(DeviceImages::new(pixels, labels), test, parts, 10, 4)
 }
 
+/// A phase of `epochs` epochs with the optimizer of the fixtures: SGD, learning rate 0.01, momentum 0.9.
 pub fn phase(epochs: usize) -> Phase {
     Phase {
         name: "unlearn",
@@ -91,11 +92,13 @@ pub fn phase(epochs: usize) -> Phase {
     }
 }
 
-/// Compares each step with the listed one.
+/// Compares each training step with the step listed in the fixture.
 struct Check<'a> {
     what: String,
     steps: &'a [Value],
+    /// Number of steps compared so far.
     seen: usize,
+    /// Parameters before the step.
     before: Vec<Tensor>,
     /// Phase, epoch and mean loss of the last step.
     last: (&'static str, usize, f64),
@@ -103,7 +106,7 @@ struct Check<'a> {
     norm_tolerance: f64,
 }
 
-/// Names of loss terms, here and in the fixture, in a listed step.
+/// The loss terms of a listed step: the name in the program and the name in the fixture.
 pub type Terms<'a> = &'a dyn Fn(&Value) -> &'a [(&'a str, &'a str)];
 
 fn norm<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> f64 {
@@ -139,7 +142,7 @@ impl Observer for Check<'_> {
     fn step(&mut self, report: &StepReport<'_>) -> Result<()> {
         let wanted = &self.steps[self.seen];
         let means = report.meter.local_means()?;
-        // Passes of one step each follow each other in an epoch: what a step adds to the mean loss is its own.
+        // An epoch may have several passes of one step each. A step's loss is its increase of the epoch's mean loss.
         let same_epoch = (self.last.0, self.last.1) == (report.phase, report.epoch);
         let loss = if same_epoch { means.loss - self.last.2 } else { means.loss };
         self.last = (report.phase, report.epoch, means.loss);
@@ -158,7 +161,7 @@ impl Observer for Check<'_> {
             match name.as_str() {
                 "num_batches_tracked" => {
                     let count = model.state.by_name("bn1.num_batches_tracked").unwrap().int64_value(&[]);
-                    assert_eq!(count, value.as_i64().unwrap(), "{}: train-mode forwards", self.what);
+                    assert_eq!(count, value.as_i64().unwrap(), "{}: forward passes in training mode", self.what);
                 }
                 _ => self.close(name, norm([model.state.by_name(name).unwrap()]), value, 1e-8),
             }
@@ -173,30 +176,31 @@ fn copies(model: &Model) -> Vec<Tensor> {
     model.state.parameters().map(|(_, _, tensor)| tensor.detach().copy()).collect()
 }
 
-/// Runs `method` and compares all its steps with `steps`.
+/// Runs `method` from the formula model in batches of six, and compares all its steps with `steps`. The relative
+/// tolerance of the norms is 1e-8.
 pub fn check(what: &str, method: &mut dyn Method, dataset: &DeviceDataset, steps: &Value, terms: &[(&str, &str)]) {
     let compat = CompatConfig { scrub_teacher_mode: false };
     Golden { what, dataset, steps, terms: &|_| terms, norm_tolerance: 1e-8, compat }.check(method);
 }
 
-/// A method's input, and the numbers that it is compared with.
+/// The input of a method and the expected numbers of its steps.
 pub struct Golden<'a> {
     pub what: &'a str,
     pub dataset: &'a DeviceDataset,
     pub steps: &'a Value,
     pub terms: Terms<'a>,
-    /// Relative, of gradients, parameters and updates.
+    /// Relative tolerance for the norms of gradients, parameters and updates.
     pub norm_tolerance: f64,
     pub compat: CompatConfig,
 }
 
 impl Golden<'_> {
-    /// Runs `method` and compares all its steps.
+    /// Runs `method` from the formula model in batches of six, and compares all its steps.
     pub fn check(self, method: &mut dyn Method) {
         self.check_from(&mut formula_model(), 6, method);
     }
 
-    /// The same from another model than that of the formula, in other batches.
+    /// Runs `method` from `model` in batches of `batch_size`, and compares all its steps.
     pub fn check_from(self, model: &mut Model, batch_size: usize, method: &mut dyn Method) {
         let Golden { what, dataset, steps, terms, norm_tolerance, compat } = self;
         let steps = steps.as_array().unwrap();
@@ -219,6 +223,6 @@ impl Golden<'_> {
         };
         let mut trainer = Trainer { world: &World::solo(), dataset, model, settings };
         trainer.run(method, &mut observer).unwrap();
-        assert_eq!(observer.seen, steps.len(), "{what}: steps taken");
+        assert_eq!(observer.seen, steps.len(), "{what}: number of steps");
     }
 }
