@@ -1,5 +1,5 @@
-//! CIFAR-10 and CIFAR-100 from both of their layouts: damaged and missing files, and the whole set if `REGUN_TEST_DATA`
-//! names a folder that has both layouts. `tests/fixtures/make_pickles.py` makes the pickles.
+//! CIFAR-10 and CIFAR-100 in both of their layouts, with damaged and missing files. The whole data set is read if
+//! `REGUN_TEST_DATA` names a folder that has both layouts. `tests/fixtures/make_pickles.py` makes the pickles.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 const IMAGE: usize = 3072;
 const LABELS: [u8; 3] = [3, 0, 9];
 
-/// CIFAR-10 with two training files, and three images a file.
+/// CIFAR-10 with two training files and three images per file.
 const SMALL: CifarFormat = CifarFormat {
     train: &["data_batch_1", "data_batch_2"],
     images_per_train_file: 3,
@@ -83,7 +83,7 @@ fn refused(dir: &Path, said: &[&str]) {
 }
 
 #[test]
-fn layouts_give_the_same_images() {
+fn both_layouts_give_the_same_images() {
     let (dir, _folder) = with_binary();
     let binary = small(dir.path()).unwrap();
     assert_eq!(binary.train.labels, [3, 0, 9, 3, 0, 9]);
@@ -142,7 +142,7 @@ fn damaged_binary_files_are_named() {
     refused(dir.path(), &["test_batch.bin", "not a file"]);
 }
 
-/// CIFAR-100 with three images a file.
+/// CIFAR-100 with three images per file.
 const SMALL100: CifarFormat = CifarFormat { images_per_train_file: 3, images_per_test_file: 3, ..CIFAR100 };
 
 /// The coarse label, which comes first, differs from every fine label.
@@ -165,7 +165,7 @@ fn the_classes_of_cifar100_are_its_fine_labels_in_both_layouts() {
     assert_eq!((binary.class_names.len(), name(0), name(42), name(99)), (100, "apple", "leopard", "worm"));
     assert!(binary.class_names.is_sorted());
 
-    // The batch of Python 2 with the labels 3, 0 and 9, and with the key and one of the labels of CIFAR-100.
+    // The batch of Python 2, with its key `labels` and its labels 3, 0 and 9 replaced by those of CIFAR-100.
     let python = TempDir::new().unwrap();
     let folder = python.path().join("cifar-100-python");
     fs::create_dir(&folder).unwrap();
@@ -235,7 +235,7 @@ fn damaged_pickles_are_named() {
 }
 
 #[test]
-fn the_message_about_an_absent_set_gives_its_source() {
+fn the_message_about_an_absent_data_set_gives_its_source() {
     let dir = TempDir::new().unwrap();
     let unpack = format!("-C {}", dir.path().display());
     refused(dir.path(), &["https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", "tar -xzf", &unpack]);
@@ -277,7 +277,7 @@ fn load(data: &DataConfig) -> Result<Dataset, Error> {
 }
 
 #[test]
-fn settings_cut_and_check_any_data_set() {
+fn the_settings_cut_and_check_every_data_set() {
     let nowhere = Path::new("nowhere");
     let digits = load(&settings("digits", nowhere, 10, None)).unwrap();
     assert_eq!((digits.train.len(), digits.test.len(), digits.num_classes), (1438, 359, 10));
@@ -306,7 +306,7 @@ fn settings_cut_and_check_any_data_set() {
     }
 }
 
-/// Files of the published sizes, all zeros: each image is a black aeroplane.
+/// The files have the published sizes and hold zeros, so each image is black and has the label 0.
 #[test]
 fn files_must_have_the_published_sizes() {
     let dir = TempDir::new().unwrap();
@@ -329,7 +329,7 @@ fn files_must_have_the_published_sizes() {
 }
 
 #[test]
-fn the_whole_set_is_the_same_in_both_layouts() {
+fn the_whole_data_set_is_the_same_in_both_layouts() {
     let Some(dir) = std::env::var_os("REGUN_TEST_DATA").map(PathBuf::from) else {
         eprintln!("skipped: REGUN_TEST_DATA is not set");
         return;

@@ -1,4 +1,5 @@
-//! The configuration compared with the Python program's: golden trees, Hydra's grammar, OmegaConf's scalars, messages.
+//! Trees, grammar and scalars of the configuration are those of the Python program, Hydra and OmegaConf. Messages name
+//! the mistake.
 
 use std::env::VarError;
 use std::fs;
@@ -24,7 +25,7 @@ fn load(overrides: &[&str]) -> Result<Loaded, Error> {
     load_from(None, overrides, EMPTY)
 }
 
-/// Message and hint of the error of these overrides.
+/// Message and hint of the error that these overrides cause.
 fn failure(overrides: &[&str]) -> String {
     let error = load(overrides).expect_err("must fail");
     assert_eq!(error.kind(), ErrorKind::Usage);
@@ -69,8 +70,8 @@ fn texts(list: &Json) -> Vec<&str> {
     list.as_array().into_iter().flatten().filter_map(Json::as_str).collect()
 }
 
-/// Every key of `wanted` is in `found`, in the same order, with an equal value of the same type. The number of classes
-/// may follow the data set.
+/// Every key of `wanted` is in `found`, in the same order, with an equal value of the same type. Unless
+/// `classes_given`, the number of classes follows the data set and is not compared.
 fn assert_superset(found: &Json, wanted: &Json, path: &str, classes_given: bool) {
     match (found, wanted) {
         (Json::Object(found), Json::Object(wanted)) => {
@@ -87,7 +88,7 @@ fn assert_superset(found: &Json, wanted: &Json, path: &str, classes_given: bool)
     }
 }
 
-/// The variables that one fixture case sets.
+/// The environment variables that one fixture case sets.
 fn fixture_environment(name: &str) -> Result<String, VarError> {
     let variables = [("CACHE_DIR", "C/c"), ("DATA_DIR", "D/d")];
     let found = variables.iter().find(|(known, _)| *known == name);
@@ -95,7 +96,7 @@ fn fixture_environment(name: &str) -> Result<String, VarError> {
 }
 
 #[test]
-fn trees_match_those_of_hydra() {
+fn resolved_trees_equal_those_of_hydra() {
     let fixture = fixture();
     let cases = fixture["cases"].as_array().expect("cases");
     assert_eq!(cases.len(), 13);
@@ -114,7 +115,7 @@ fn trees_match_those_of_hydra() {
 }
 
 #[test]
-fn doubtful_overrides_fail_or_load_as_in_hydra() {
+fn unusual_overrides_load_or_fail_as_in_hydra() {
     let fixture = fixture();
     for case in fixture["failing_overrides"].as_array().expect("cases") {
         let result = load(&texts(&case["overrides"]));
@@ -128,7 +129,7 @@ fn doubtful_overrides_fail_or_load_as_in_hydra() {
     }
 }
 
-/// The user's file holds a tree of the Python program, with none of our keys.
+/// The user's file holds a tree of the Python program. It has none of the keys that only regun has.
 #[test]
 fn configurations_of_the_python_program_load() {
     for case in fixture()["cases"].as_array().expect("cases") {
@@ -143,7 +144,7 @@ fn configurations_of_the_python_program_load() {
     }
 }
 
-/// A flow list closed at its parent's indent is broken YAML to strict readers, but not to PyYAML.
+/// Strict YAML readers refuse a flow list that closes at its parent's indent. PyYAML accepts it.
 #[test]
 fn flow_lists_may_close_at_the_parents_indent() {
     let tree = yaml::parse("logging:\n  tags: [\n    a, b\n  ]\nx: 1\n", "f").expect("PyYAML reads it");
@@ -246,7 +247,7 @@ fn the_demo_sets_its_values_and_the_command_line_wins() {
     assert_eq!(config.expect("the command line wins").unlearn.expect("a method").name, "scrub");
 }
 
-/// YAML text and its value, from PyYAML with OmegaConf 2.3's loader. Floats as Python prints them.
+/// YAML text, and the type and value that PyYAML gives it with OmegaConf 2.3's loader. Floats are as in Python.
 const YAML_SCALARS: &[(&str, &str, &str)] = &[
     ("yes", "bool", "True"),
     ("Off", "bool", "False"),
@@ -295,7 +296,7 @@ const YAML_SCALARS: &[(&str, &str, &str)] = &[
     ("1.2.3", "str", "1.2.3"),
 ];
 
-/// Override value text and its value, from Hydra 1.3's parser.
+/// Text of an override's value, and the type and value that Hydra 1.3's parser gives it. An empty type is an error.
 const OVERRIDE_SCALARS: &[(&str, &str, &str)] = &[
     ("yes", "str", "yes"),
     ("off", "str", "off"),
@@ -366,14 +367,14 @@ fn kind_and_text(value: &Value) -> (&'static str, String) {
 }
 
 #[test]
-fn yaml_scalars_are_typed_as_by_omegaconf() {
+fn yaml_scalars_have_the_types_of_omegaconf() {
     for (text, kind, wanted) in YAML_SCALARS {
         assert_eq!(kind_and_text(&scalar::yaml_scalar(text)), (*kind, wanted.to_string()), "{text}");
     }
 }
 
 #[test]
-fn override_values_are_typed_as_by_hydra() {
+fn override_values_have_the_types_of_hydra() {
     for (text, kind, wanted) in OVERRIDE_SCALARS {
         let found = Override::parse(&format!("key={text}")).ok().and_then(|given| given.value);
         let found = found.map_or(("", String::new()), |node| kind_and_text(&node.value));
@@ -382,7 +383,7 @@ fn override_values_are_typed_as_by_hydra() {
 }
 
 #[test]
-fn floats_print_as_in_python_and_read_back() {
+fn floats_are_printed_as_in_python_and_read_back() {
     let cases = [
         (0.1, "0.1"),
         (1.0, "1.0"),
@@ -403,7 +404,7 @@ fn floats_print_as_in_python_and_read_back() {
 }
 
 #[test]
-fn awkward_text_survives_printing() {
+fn printed_text_reads_back_as_the_same_text() {
     for text in [
         "", " a", "a ", "yes", "1:30", "a: b", "a #b", "- a", "'q'", "a\nb", "\u{7}", "é", "{a}", "???", "null", "a:",
         "*x",
@@ -417,7 +418,7 @@ fn awkward_text_survives_printing() {
 }
 
 #[test]
-fn sweeps_are_refused_in_a_run_and_expanded_for_many() {
+fn sweeps_are_refused_in_a_single_run_and_expanded_for_many_runs() {
     for text in ["seed=1,2", "seed=choice(1,2)", "seed=range(3)"] {
         assert_says(&failure(&[text]), &[text, "sweeps are not supported"]);
     }
@@ -468,7 +469,7 @@ name: b
 }
 
 #[test]
-fn broken_interpolations_name_both_ends() {
+fn the_message_about_a_broken_interpolation_names_both_keys() {
     let cases: &[(&str, &[&str])] = &[
         ("a: {b: 1}\nc: ${a.bb}\n", &["main.yaml:2:1: `c`: refers to `a.bb`", "did you mean `b`"]),
         ("a: ${b}\nb: {c: 'x${a}'}\n", &["main.yaml:1:1: `a`: interpolations form a cycle: a -> b.c -> a"]),
@@ -487,7 +488,7 @@ fn broken_interpolations_name_both_ends() {
 }
 
 #[test]
-fn endless_nesting_is_an_error() {
+fn nesting_that_is_too_deep_is_an_error() {
     let deep = |open: &str, close: &str| format!("{}a{}", open.repeat(2_000), close.repeat(2_000));
     assert_says(&failure(&[&format!("logging.tags={}", deep("[", "]"))]), &["nested too deeply"]);
     assert_says(&failure(&[&format!("logging.name={}", deep("${", "}"))]), &["nested too deeply"]);
@@ -529,7 +530,7 @@ fn defaults_lists_compose_as_in_hydra() {
 }
 
 #[test]
-fn errors_name_the_value_its_place_the_wanted_value_and_a_remedy() {
+fn errors_name_the_value_its_origin_the_wanted_value_and_a_remedy() {
     let cases: &[(&[&str], &[&str])] = &[
         (
             &["data.batch_size=abc"],
@@ -580,7 +581,7 @@ fn errors_name_the_value_its_place_the_wanted_value_and_a_remedy() {
 }
 
 #[test]
-fn files_are_named_with_line_and_column() {
+fn errors_in_files_name_line_and_column() {
     let cases: &[(&str, &str, &[&str])] = &[
         ("data/mine.yaml", "name: cifar10\n  bad: 1\n", &["data/mine.yaml:2:", "not valid YAML"]),
         ("data/mine.yaml", "a: 1\nb: 2\na: 3\n", &["data/mine.yaml:3:1: `a` is already given at", "mine.yaml:1:1"]),
@@ -612,7 +613,7 @@ fn keys_without_effect_give_warnings() {
 }
 
 #[test]
-fn the_run_folder_holds_the_time_and_can_be_chosen() {
+fn the_run_folder_has_date_and_time_in_its_path_and_can_be_chosen() {
     let run_dir = |overrides: &[&str], environment: Environment| {
         let overrides: Vec<String> = overrides.iter().map(|text| text.to_string()).collect();
         let request = Request { overrides: &overrides, ..Request::default() };
@@ -628,7 +629,7 @@ fn the_run_folder_holds_the_time_and_can_be_chosen() {
 }
 
 #[test]
-fn a_preset_acts_on_its_own_method_and_below_overrides() {
+fn a_preset_changes_its_own_method_only_and_overrides_win_over_it() {
     let files = &[
         ("main.yaml", "defaults:\n- _self_\n- unlearn: null\n- e: null\n"),
         ("unlearn/a.yaml", "name: a\nlr: 1\n"),

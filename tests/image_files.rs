@@ -1,5 +1,5 @@
-//! JPEG and PNG files have exactly the pixels of Pillow. The fixtures (`tests/fixtures/make_images.py`) are always
-//! tested; a real data set and damaged files if `.venv/bin/python` has Pillow.
+//! Decoded JPEG and PNG files have exactly the pixels of Pillow. The fixtures (`tests/fixtures/make_images.py`) are
+//! always tested. Damaged files and a real data set are tested if `.venv/bin/python` has Pillow.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -35,7 +35,7 @@ fn every_kind_of_file_has_pillows_pixels() {
 }
 
 #[test]
-fn a_file_that_is_no_whole_image_is_refused_with_the_reason() {
+fn a_file_without_a_whole_image_is_refused_with_the_reason() {
     let (jpeg, png) = (fixture("420.jpg"), fixture("rgb8.png"));
     let mut huge = png.clone();
     huge[16..24].copy_from_slice(&[0, 1, 0, 0, 0, 1, 0, 0]); // 65536 x 65536
@@ -53,11 +53,11 @@ fn a_file_that_is_no_whole_image_is_refused_with_the_reason() {
         let why = decode(bytes).unwrap_err();
         assert!(!why.is_empty() && why.contains(reason), "{why:?} lacks {reason:?}");
     }
-    let tall = [&jpeg[..], b"what follows the image does not matter"].concat();
+    let tall = [&jpeg[..], b"bytes after the image do not matter"].concat();
     assert_eq!(decode(&tall).unwrap(), decode(&jpeg).unwrap());
 }
 
-/// SHA-256 of Pillow's planar pixels for each file, `None` for a file that it refuses. `None` overall without Pillow.
+/// For each file the SHA-256 of Pillow's planar pixels, or `None` if Pillow refuses it. `None` overall without Pillow.
 fn pillow(files: &[PathBuf]) -> Option<Vec<Option<String>>> {
     const SCRIPT: &str = "
 import hashlib, sys, warnings
@@ -116,7 +116,7 @@ fn truncated_files_are_refused_if_pillow_refuses_them() {
 
 /// libjpeg works around these flaws. If Pillow accepts the image, so does `decode`, with the same pixels.
 #[test]
-fn flawed_but_whole_jpegs_are_read_like_in_pillow() {
+fn flawed_but_whole_jpegs_are_read_as_by_pillow() {
     let folder = tempfile::tempdir().unwrap();
     let mut files = BTreeMap::new();
     for name in ["444.jpg", "restarts.jpg", "grey.jpg"] {
@@ -126,7 +126,7 @@ fn flawed_but_whole_jpegs_are_read_like_in_pillow() {
             let mut flawed = bytes.clone();
             flawed[at] ^= 0x35;
             if flawed[at - 1..at + 2].contains(&0xff) {
-                continue; // another marker: another image
+                continue; // a changed marker would make another image
             }
             let path = folder.path().join(format!("{at}_{name}"));
             fs::write(&path, &flawed).unwrap();

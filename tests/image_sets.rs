@@ -1,4 +1,4 @@
-//! Trees of image files: the order of the images, and the packs, which are reused, rebuilt, shared and verified.
+//! Trees of image files: the order of their images, and their packs, which are verified, reused, rebuilt and shared.
 
 mod image_tree;
 
@@ -19,7 +19,7 @@ fn settings(cache: &Path) -> PackOptions<'_> {
     PackOptions { name: "mine", image_size: None, skip_corrupt: false, cache_dir: cache, threads: 2 }
 }
 
-/// `train` and `test` with the classes `ant`, `bee` and `cat`: two training images of each, one test image.
+/// Folders `train` and `test` with the classes `ant`, `bee` and `cat`. Each has two training images and one test image.
 fn make_image_folder(root: &Path) {
     for (class, pair) in ["cat", "ant", "bee"].iter().zip(FILES.chunks(2)) {
         for file in pair {
@@ -50,7 +50,7 @@ fn make_tiny_imagenet(root: &Path) {
     .unwrap();
 }
 
-/// A folder with an image folder in it.
+/// A temporary folder whose `data` is an image folder.
 struct Tree(TempDir);
 
 impl Tree {
@@ -119,7 +119,7 @@ fn an_image_folder_is_listed_class_by_class_in_the_order_of_names() {
     ];
     assert_eq!(order(&listing.train), train);
     assert_eq!(order(&listing.test), [("test/ant/only.jpg", 0), ("test/bee/only.jpg", 1), ("test/cat/only.jpg", 2)]);
-    // The test part may lack a class: the others keep their numbers.
+    // The test part may lack a class. The other classes keep their numbers.
     fs::remove_dir_all(tree.path("data/test/ant")).unwrap();
     assert_eq!(order(&tree.listing().test), [("test/bee/only.jpg", 1), ("test/cat/only.jpg", 2)]);
 }
@@ -224,7 +224,7 @@ fn the_real_tiny_imagenet_is_listed_in_full() {
         let wnid = entry.path.split('/').nth(1).unwrap();
         assert_eq!(listing.class_names[entry.label as usize], wnid);
     }
-    // Compared with the annotations, line by line.
+    // Each line of the annotations has its image in the listing.
     let text = fs::read_to_string(listing.root.join("val/val_annotations.txt")).unwrap();
     for line in text.lines() {
         let columns: Vec<&str> = line.split('\t').collect();
@@ -297,14 +297,14 @@ fn a_damaged_pack_is_renamed_and_built_again() {
         ("torn", whole[..end - 1].to_vec()),
         ("half", whole[..end / 2].to_vec()),
         ("longer", [&whole[..], b"x"].concat()),
-        ("a flipped bit of the head", flipped(9)),
+        ("a flipped bit of the header", flipped(9)),
         ("a flipped bit of a pixel", flipped(4096 + 5000)),
-        ("a flipped bit of the facts", flipped(end - 40)),
+        ("a flipped bit of the metadata", flipped(end - 40)),
     ] {
         let tree = Tree::new();
         let first = tree.load(|_| ()).unwrap();
         let [pack] = tree.packs().try_into().unwrap();
-        // A broken copy is renamed over the pack: a mapped pack is never written to.
+        // A broken copy is renamed over the pack, because a mapped file must not change.
         fs::write(tree.path("copy"), &bytes).unwrap();
         fs::rename(tree.path("copy"), &pack).unwrap();
         assert!(tree.load(|_| ()).unwrap() == first, "{what}");
@@ -314,9 +314,9 @@ fn a_damaged_pack_is_renamed_and_built_again() {
 }
 
 #[test]
-fn the_pack_of_a_read_only_folder_goes_to_the_cache() {
+fn the_pack_of_a_read_only_image_folder_goes_to_the_cache() {
     let tree = Tree::new();
-    // A file in its place stops even root.
+    // A file in place of the folder of packs stops even root.
     fs::write(tree.path("data/.regun-packs"), "").unwrap();
     let first = tree.load(|_| ()).unwrap();
     let [pack] = files(&tree.path("cache/packs"), "pack").try_into().unwrap();
@@ -326,7 +326,7 @@ fn the_pack_of_a_read_only_folder_goes_to_the_cache() {
 }
 
 #[test]
-fn files_that_are_no_images_are_named_counted_and_left_out_if_configured() {
+fn files_that_cannot_be_decoded_are_named_counted_and_left_out_if_configured() {
     let tree = Tree::new();
     let bytes = fs::read(Path::new(FIXTURES).join("420.jpg")).unwrap();
     fs::write(tree.path("data/train/cat/420.jpg"), &bytes[..bytes.len() / 2]).unwrap();
@@ -354,7 +354,7 @@ fn files_that_are_no_images_are_named_counted_and_left_out_if_configured() {
 }
 
 #[test]
-fn more_bad_files_than_a_message_holds_are_counted() {
+fn a_message_names_five_bad_files_and_counts_the_others() {
     let tree = Tree::new();
     for i in 0..20 {
         fs::write(tree.path(&format!("data/train/cat/bad{i:02}.jpg")), "bad").unwrap();
@@ -378,7 +378,7 @@ fn images_of_different_sizes_need_an_image_size() {
     let images = tree.load(|settings| settings.image_size = Some(12)).unwrap();
     assert_eq!((images.train.height, images.train.width, images.train.len()), (12, 12, 7));
     assert!(images.train.iter().last().unwrap().iter().all(|&value| value == 200));
-    // Another size is another pack.
+    // Each image size has its own pack.
     tree.load(|settings| settings.image_size = Some(8)).unwrap();
     assert_eq!(tree.packs().len(), 2);
 }
@@ -413,8 +413,8 @@ fn processes_that_start_together_share_one_pack() {
 }
 
 #[test]
-fn a_killed_packing_leaves_no_pack() {
-    // A file with another name is not a pack, and does not stop the next packing.
+fn half_a_pack_of_a_killed_process_is_ignored() {
+    // A file with a temporary name is no pack, and does not stop the next packing.
     let tree = Tree::new();
     fs::create_dir_all(tree.path("data/.regun-packs")).unwrap();
     fs::write(tree.path("data/.regun-packs/.writing-abc"), "half a pack").unwrap();

@@ -1,6 +1,6 @@
-//! Mixed precision through the real engine, on the CPU: the configuration keeps it for GPUs, so the tests put it into
-//! the settings themselves. bfloat16 is real here; the loss scale works on float64, where a power of two changes no
-//! bit.
+//! Mixed precision through the real training loop, on the CPU. The configuration allows it on GPUs only, so the tests
+//! put it into the training settings directly. bfloat16 autocast is real here. The loss scale is tested on float64,
+//! where a power of two changes no bit.
 
 mod as_ranks;
 mod mpirun;
@@ -20,7 +20,7 @@ use regun::train::{Drawn, EpochReport, Method, Mixed, Observer, Pass, Phase, Ste
 use tch::{Device, Kind, Tensor};
 use training::method;
 
-/// 6 batches an epoch. The learning rate is low: training amplifies differences of rounding.
+/// An epoch has 6 batches. The learning rate is low because training amplifies rounding differences.
 const SETUP: &str = "data=digits model=resnet20 data.debug_subset_size=160 data.batch_size=24 split.heldout_frac=0.1 \
     split.forget_frac=0.3 split.retain_frac=0.55 split.validation_frac=0.15 model.optim.lr=0.005 trainer.max_epochs=2";
 
@@ -29,7 +29,7 @@ fn configure(variant: &str) -> Config {
     load(&Request { overrides: &overrides, ..Request::default() }).unwrap().config
 }
 
-/// A loss scale without narrow products, so that it can be seen alone.
+/// A loss scale with products in float32, so that only the scale can make a difference.
 fn scaled(initial: f64, interval: i64) -> Mixed {
     let autocast = Autocast { cuda: false, dtype: Kind::Float };
     Mixed { autocast, loss_scale: Some(LossScale { initial, interval, ..LossScale::default() }) }
@@ -46,7 +46,7 @@ impl Observer for Losses {
     }
 }
 
-/// Trains: losses of the epochs, and all tensors of the model.
+/// Trains, and returns the losses of the epochs and all tensors of the model.
 fn train(
     world: &World,
     config: &Config,
@@ -57,7 +57,7 @@ fn train(
     train_weights_times(1.0, world, config, kind, mixed, method)
 }
 
-/// The same from convolutions whose initial weights are so many times as large.
+/// Like `train`, from initial convolution weights that are multiplied by `factor`.
 fn train_weights_times(
     factor: f64,
     world: &World,
@@ -86,7 +86,7 @@ fn distance(a: &[Tensor], b: &[Tensor]) -> f64 {
 }
 
 #[test]
-fn a_loss_scale_changes_no_bit_of_a_finite_training() {
+fn a_loss_scale_changes_no_bit_while_all_gradients_are_finite() {
     for variant in [
         "trainer.accumulate_grad_batches=2 trainer.gradient_clip_val=0.5",
         "unlearn=lur unlearn.pruning.enabled=false unlearn.trainer.max_epochs=2",
@@ -94,7 +94,7 @@ fn a_loss_scale_changes_no_bit_of_a_finite_training() {
         let config = configure(variant);
         let run = |mixed| train(&World::solo(), &config, Kind::Double, mixed, &mut *method(&config, None)).unwrap();
         let (losses, weights) = run(None);
-        // It grows on the way, too.
+        // The scale grows after every two steps.
         let (same, scaled) = run(Some(scaled(65536.0, 2)));
         assert_eq!(losses, same, "{variant}");
         assert_eq!(distance(&weights, &scaled), 0.0, "{variant}");
@@ -102,25 +102,26 @@ fn a_loss_scale_changes_no_bit_of_a_finite_training() {
 }
 
 #[test]
-fn bfloat16_trains_nearly_as_float32() {
+fn bfloat16_training_follows_float32() {
     let config = configure("");
     let run = |mixed| train(&World::solo(), &config, Kind::Float, mixed, &mut *method(&config, None)).unwrap();
     let ((plain, weights), (narrow, narrow_weights)) = (run(None), run(Some(BFLOAT16)));
     assert!(narrow_weights.iter().all(|tensor| [Kind::Float, Kind::Int64].contains(&tensor.kind())));
-    // Narrow products, or nothing would have been tested.
+    // The products must be narrow, or the test compares float32 with itself.
     assert!(distance(&weights, &narrow_weights) > 1e-5);
     for (plain, narrow) in plain.iter().zip(&narrow) {
         assert!((plain - narrow).abs() < 0.05 * plain, "{plain} in float32, {narrow} in bfloat16");
     }
 }
 
-/// A method between the tested method and the training loop.
+/// Wraps a method, makes its loss infinite in one step on one rank, and keeps the loss scales and weights.
 struct Spoiled {
     method: Box<dyn Method>,
-    /// The step whose loss is infinite, and on which rank.
+    /// Index of the step whose loss is infinite.
     step: u64,
+    /// The rank whose loss is infinite.
     rank: usize,
-    /// For each step: the loss scale, and the first weight after it.
+    /// For each step, the loss scale in it and the first weight after it.
     seen: Vec<(f64, f64)>,
 }
 
@@ -158,9 +159,9 @@ fn spoiled(config: &Config, step: u64, rank: usize) -> Spoiled {
     Spoiled { method: method(config, None), step, rank, seen: Vec::new() }
 }
 
-/// Momentum included: the step after the bad one is what it would have been without it.
+/// The skipped step leaves weights and momentum alone, so the next step is the one that would have come without it.
 #[test]
-fn a_step_that_is_not_finite_changes_nothing() {
+fn a_step_with_an_infinite_loss_changes_nothing() {
     for optim in ["model.optim.name=sgd", "model.optim.name=adamw"] {
         let config = configure(optim);
         let mut spoiled = spoiled(&config, 3, 0);
@@ -175,13 +176,13 @@ fn a_step_that_is_not_finite_changes_nothing() {
     }
 }
 
-/// LUR's second pass runs on weights that the first gradient has moved: one that overflowed must not spoil the averages
-/// of BatchNorm, which no skipped step restores.
+/// LUR's second pass runs on weights that the first gradient has moved. A first gradient that overflowed must not spoil
+/// the running averages of BatchNorm, because a skipped step does not restore them.
 #[test]
 fn an_overflow_in_a_look_ahead_leaves_the_running_averages_finite() {
     let config = configure("unlearn=lur unlearn.pruning.enabled=false unlearn.trainer.max_epochs=4");
     let mut method = method(&config, None);
-    // Small weights have large gradients, before batch normalisation: with this scale more than float32 holds.
+    // Small weights before a batch normalisation have large gradients. With this scale they overflow float32.
     let (world, too_high) = (World::solo(), scaled(2f64.powi(127), 1000));
     let (losses, tensors) =
         train_weights_times(1e-3, &world, &config, Kind::Float, Some(too_high), &mut *method).unwrap();
@@ -191,9 +192,9 @@ fn an_overflow_in_a_look_ahead_leaves_the_running_averages_finite() {
     }
 }
 
-/// Without a loss scale, or where it is down to 1, it ends the training, one step late, and says which step it was.
+/// Without a loss scale, or with a scale of 1, such a step ends the training one step later. The error names the step.
 #[test]
-fn a_step_that_is_not_finite_ends_a_training_that_cannot_mend_it() {
+fn a_step_with_an_infinite_loss_ends_a_training_that_cannot_lower_its_loss_scale() {
     let config = configure("");
     for mixed in [None, Some(scaled(1.0, 1000))] {
         let mut spoiled = spoiled(&config, 2, 0);
@@ -215,7 +216,7 @@ fn rank_in_mixed_precision() {
     tch::set_num_threads(1);
     let config = configure("");
 
-    // An infinite loss on the last rank alone: all leave the step out, and all halve the scale.
+    // The loss is infinite on the last rank alone. All ranks skip the step, and all halve the scale.
     let mut spoiled = spoiled(&config, 3, world.size() - 1);
     let (_, weights) = train(&world, &config, Kind::Double, Some(scaled(8.0, 1000)), &mut spoiled).unwrap();
     world.agree(|| vec![("scales and weights".into(), format!("{:?}", spoiled.seen))]).unwrap();
@@ -224,7 +225,7 @@ fn rank_in_mixed_precision() {
     let sums: Vec<f64> = weights.iter().map(|tensor| tensor.sum(Kind::Double).double_value(&[])).collect();
     world.agree(|| vec![("sums of the weights".into(), format!("{sums:?}"))]).unwrap();
 
-    // Statistics of all ranks, from narrow activations: nearly those of float32.
+    // Statistics over all ranks come from narrow activations, and are close to those of float32.
     let run = |mixed| train(&world, &config, Kind::Float, mixed, &mut *method(&config, None)).unwrap().0;
     for (plain, narrow) in run(None).iter().zip(run(Some(BFLOAT16))) {
         assert!((plain - narrow).abs() < 0.05 * plain, "{plain} in float32, {narrow} in bfloat16");
@@ -233,7 +234,7 @@ fn rank_in_mixed_precision() {
 }
 
 #[test]
-fn ranks_skip_together_and_share_statistics_of_narrow_activations() {
+fn ranks_skip_a_step_together_and_share_statistics_of_narrow_activations() {
     let folder = tempfile::tempdir().unwrap();
     let output = run_as_ranks("rank_in_mixed_precision", 2, folder.path());
     assert!(output.status.success(), "{}", said(&output));

@@ -1,5 +1,5 @@
-//! The NCCL transport over a stand-in for the library that works on host memory (`fake_nccl`): the same results as over
-//! MPI, the order of calls, and failures. These tests need no GPU and test none.
+//! The NCCL transport over a stand-in for the library that works on host memory (`fake_nccl`). The tests compare its
+//! results with those over MPI, and check the order of calls and failures. They use no GPU.
 
 mod as_ranks;
 mod fake_nccl;
@@ -35,18 +35,18 @@ fn join(limit: Duration) -> World {
     world
 }
 
-/// From here on the stand-in carries host tensors.
+/// From this call on, collectives on host tensors run over the stand-in.
 fn use_nccl(world: &World) -> Result<()> {
     world.use_nccl(&Arc::new(NcclLibrary::find()?), Device::Cpu)
 }
 
-/// Values that differ between ranks, with sums that must be rounded.
+/// Values that differ between ranks and have inexact sums.
 fn numbers(world: &World, kind: Kind) -> Tensor {
     let line = Tensor::arange(3000, (Kind::Double, Device::Cpu)) * 0.37 - 500.0;
     (line * (1.0 + 0.1 * world.rank() as f64)).to_kind(kind).view([300, 10])
 }
 
-/// The results of all collectives on these values.
+/// Name and result of each collective on `numbers`, in all dtypes.
 fn all_collectives(world: &World) -> Vec<(String, Tensor)> {
     let mut results = Vec::new();
     for kind in [Kind::Float, Kind::Double, Kind::Half, Kind::BFloat16, Kind::Int64] {
@@ -65,7 +65,7 @@ fn all_collectives(world: &World) -> Vec<(String, Tensor)> {
         let mut broadcast = numbers(world, kind);
         world.broadcast(&mut broadcast).unwrap();
         keep("broadcast", &broadcast);
-        // Rank 0 has no row, the others more and more.
+        // Rank r has 3 r rows, so rank 0 has none.
         let rows = numbers(world, kind).narrow(0, 0, 3 * world.rank() as i64);
         keep("all-gather of rows", &world.all_gather_rows(&rows).unwrap());
         if let Some(rows) = world.gather_rows(&rows).unwrap() {
@@ -94,7 +94,7 @@ fn rank_collectives() {
     for ((call, got), (_, wanted)) in all_collectives(&world).iter().zip(&over_mpi) {
         assert_eq!((got.size(), got.kind()), (wanted.size(), wanted.kind()), "{call}");
         if got.numel() > 0 {
-            // The order of summation changes one unit in the last place. Both transports round 16-bit sums once.
+            // The order of summation changes the last place by one unit. Both transports round 16-bit sums once.
             let tolerance = match got.kind() {
                 Kind::Float => 2e-7,
                 Kind::Double => 4e-16,
@@ -111,7 +111,7 @@ fn rank_collectives() {
 }
 
 #[test]
-fn collectives_give_the_results_of_mpi_in_a_fixed_order_of_calls() {
+fn collectives_over_nccl_give_the_results_of_mpi_in_a_fixed_order_of_calls() {
     for n in [2, 4] {
         let folder = tempfile::tempdir().unwrap();
         let output = run_over_fake("rank_collectives", n, folder.path(), "");
@@ -128,14 +128,14 @@ fn collectives_give_the_results_of_mpi_in_a_fixed_order_of_calls() {
                 ["ncclCommInitRankConfig", "ncclCommFinalize", "ncclCommDestroy"]
             );
             let count = |name: &str| middle.iter().filter(|call| **call == name).count();
-            // Three all-reduces for each dtype, and a large one. The empty one is not launched.
+            // Three all-reduces for each dtype, and a large one. An empty all-reduce makes no call.
             assert_eq!([count("ncclAllReduce"), count("ncclReduce"), count("ncclBroadcast")], [16, 5, 5]);
             assert_eq!((count("ncclAllGather"), middle.len()), (5, 31));
         }
     }
 }
 
-/// Losses after each step.
+/// After every step, the mean loss of the epoch so far over all ranks.
 struct Losses<'a>(&'a World, Vec<f64>);
 
 impl Observer for Losses<'_> {
@@ -145,7 +145,8 @@ impl Observer for Losses<'_> {
     }
 }
 
-/// A short ReGUn run: SyncBatchNorm, gradients all-reduced during the backward pass, the distribution over all ranks.
+/// A short ReGUn run with SyncBatchNorm, all-reduces of gradients during the backward pass, and a reference
+/// distribution over all ranks. Returns the losses and all weights.
 fn unlearn(world: &World, more: &str) -> (Vec<f64>, Tensor) {
     let setup = "data=digits model=resnet20 unlearn=regun unlearn.trainer.max_epochs=2 trainer.precision=64 \
         unlearn.regun.fixed_reference=false data.debug_subset_size=200 data.batch_size=15 split.forget_frac=0.2 \
@@ -175,22 +176,22 @@ fn rank_training() {
     let world = join(LIMIT);
     let (losses, weights) = unlearn(&world, "");
     let (_, reordered) = unlearn(&world, "launch.bucket_order=layout launch.bucket_mib=25");
-    assert_eq!(distance(&reordered, &weights), 0.0, "buckets do not change the result");
+    assert_eq!(distance(&reordered, &weights), 0.0, "size and order of buckets change the result");
     let (compressed_losses, compressed) = unlearn(&world, "launch.compress_gradients=bf16");
     use_nccl(&world).unwrap();
-    assert!(world.overlap().unwrap().is_none(), "not traced yet");
+    assert!(world.overlap().unwrap().is_none(), "overlap without tracing");
     assert!(world.trace_all_reduces());
     let collectives = world.traffic().collectives;
     let (losses_over_nccl, over_nccl) = unlearn(&world, "");
     let overlap = world.overlap().unwrap().unwrap();
-    // Only started all-reduces count: the buckets.
+    // Only started all-reduces count, which are those of the buckets.
     assert!(overlap.sums > 0 && overlap.sums < world.traffic().collectives - collectives, "{overlap:?}");
     assert!(overlap.seconds > 0.0 && overlap.hidden_seconds <= overlap.seconds, "{overlap:?}");
     for (got, wanted) in losses_over_nccl.iter().zip(&losses) {
         assert!((got - wanted).abs() <= 1e-12 * wanted.abs(), "loss {got}, wanted {wanted}");
     }
     assert!(distance(&over_nccl, &weights) < 1e-11);
-    // Both transports round compressed gradients in the same way. The effect is there, but small.
+    // Both transports round compressed gradients in the same way. Compression changes the weights, but little.
     let (_, compressed_over_nccl) = unlearn(&world, "launch.compress_gradients=bf16");
     assert!(distance(&compressed_over_nccl, &compressed) < 1e-11);
     let moved = distance(&compressed, &weights);
@@ -202,20 +203,20 @@ fn rank_training() {
 }
 
 #[test]
-fn training_gives_the_results_of_mpi() {
+fn training_over_nccl_gives_the_results_of_mpi() {
     let folder = tempfile::tempdir().unwrap();
     let output = run_over_fake("rank_training", 2, folder.path(), "");
     assert!(output.status.success(), "{}", said(&output));
 }
 
-/// Makes all-reduces until one fails, as a training does.
+/// Makes all-reduces until one fails, as training does.
 #[test]
 fn rank_summing() {
     let Some(_) = rank_folder() else { return };
     let world = join(Duration::from_secs(2));
     world.set_current_step("base, epoch 3, step 7".into());
     let failed = use_nccl(&world).and_then(|()| {
-        // Far more calls than until the failure: the monitor thread must find it while all-reduces go on.
+        // Far more calls than it takes to fail. The monitor thread must find the failure while all-reduces go on.
         for _ in 0..2000 {
             world.all_reduce(&mut Tensor::from_slice(&[1.0f64, 2.0]))?;
             std::thread::sleep(Duration::from_millis(10));
@@ -237,11 +238,14 @@ fn fails_with(fault: &str, wanted: &[&str]) {
     for part in wanted.iter().chain(&[" of 2 on "]) {
         assert!(text.contains(part), "{fault}: no `{part}` in {text}");
     }
-    assert!(clock.elapsed() < Duration::from_secs(15), "{fault}: ended too late, by something else");
+    assert!(
+        clock.elapsed() < Duration::from_secs(15),
+        "{fault}: the job ended too late for the monitor to have ended it"
+    );
 }
 
 #[test]
-fn a_rank_that_never_joins_ends_the_start() {
+fn a_rank_that_never_joins_ends_the_job_at_the_start() {
     fails_with("init_hangs:1", &["NCCL did not start within 2.0 s", "NCCL_DEBUG"]);
 }
 
@@ -303,11 +307,11 @@ fn libraries_that_do_not_fit_are_refused_with_the_reason() {
     let old = build(&folder.path().join("old"), &["-DVERSION=2708"]);
     refused(old.as_os_str(), "it is version 2.7.8");
     let ours = build(folder.path(), &[]);
-    // The same path as the incomplete library, which is closed by now.
+    // It has the path of the incomplete library, which is closed by now.
     assert_eq!(NcclLibrary::open(ours.as_os_str()).unwrap().version().to_string(), "2.28.9");
 }
 
-/// In the layout of the Python wheels NCCL lies beside libtorch, and needs no variable.
+/// In the layout of the Python wheels NCCL lies beside libtorch, so no environment variable is needed.
 #[test]
 fn the_library_beside_libtorch_is_found() {
     let beside = regun::torch::libtorch_folder().unwrap().join("../../nvidia/nccl/lib/libnccl.so.2");
@@ -333,7 +337,7 @@ fn a_missing_library_is_reported_with_a_hint() {
     assert!(text.contains("NCCL cannot be opened") && text.contains("REGUN_NCCL_LIB chooses the file"), "{text}");
 }
 
-/// A single rank launches nothing.
+/// A single rank makes no call to NCCL.
 #[test]
 fn rank_alone() {
     let Some(_) = rank_folder() else { return };

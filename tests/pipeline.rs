@@ -1,4 +1,5 @@
-//! The three steps from end to end on a small data set: files of a run, reproducible bits, and the effects of settings.
+//! The three steps from end to end on a small data set: the files of a run, results that repeat to the bit, and the
+//! effects of settings.
 
 mod common;
 mod mpirun;
@@ -37,7 +38,7 @@ fn results(workspace: &Workspace, run: &str) -> Map<String, Value> {
     object(read_json(&workspace.path(run).join("results.json")))
 }
 
-/// Results of a run without times, memory and flags.
+/// Results of a run without times, speed, memory and flags.
 fn findings(mut results: Map<String, Value>) -> Map<String, Value> {
     let costs = [
         "seconds_train",
@@ -70,7 +71,7 @@ fn is_running_statistic(name: &str) -> bool {
     ["running_mean", "running_var", "num_batches_tracked"].iter().any(|suffix| name.ends_with(suffix))
 }
 
-/// Inode of a file. A file that is written again has another one.
+/// Inode of a file. Writing a file again changes its inode.
 fn inode(workspace: &Workspace, path: &str) -> u64 {
     fs::metadata(workspace.path(path)).unwrap_or_else(|error| panic!("{path}: {error}")).ino()
 }
@@ -86,7 +87,7 @@ fn metric_names() -> Vec<String> {
 // Files of a run
 
 #[test]
-fn every_method_runs_and_its_checkpoint_evaluates_to_the_very_same_numbers() {
+fn evaluate_repeats_the_numbers_of_every_unlearning_run() {
     let workspace = trained();
     let untouched = files_in(&workspace.path("cache/models"));
     for (run, method) in [
@@ -103,7 +104,7 @@ fn every_method_runs_and_its_checkpoint_evaluates_to_the_very_same_numbers() {
             .unwrap_or_else(|error| panic!("standard output is not one JSON object: {error}\n{unlearn}"));
         let saved = results(&workspace, run);
         assert!(saved["flags"].is_array(), "{unlearn}");
-        assert_eq!(printed, saved, "what is printed is what is saved\n{unlearn}");
+        assert_eq!(printed, saved, "printed and saved results differ\n{unlearn}");
         for metric in metric_names() {
             assert!(saved[&metric].is_f64(), "{metric} is {}", saved[&metric]);
         }
@@ -127,13 +128,13 @@ fn every_method_runs_and_its_checkpoint_evaluates_to_the_very_same_numbers() {
     for (i, run) in runs.iter().enumerate() {
         let weights = |run: &str| load(&workspace, &format!("{run}/unlearned.safetensors")).checksum;
         for other in &runs[..i] {
-            assert_ne!(weights(run), weights(other), "{run} and {other} did the same");
+            assert_ne!(weights(run), weights(other), "{run} and {other} have the same weights");
         }
     }
 }
 
 #[test]
-fn base_and_retrained_report_under_their_names_and_references_on_their_own() {
+fn base_reports_two_models_under_their_names_and_each_reference_reports_its_accuracies() {
     let workspace = trained();
     let base = results(&workspace, "run_base");
     for metric in metric_names() {
@@ -154,7 +155,7 @@ fn base_and_retrained_report_under_their_names_and_references_on_their_own() {
             assert!((0.0..=1.0).contains(&reference[key].as_f64().unwrap()), "{key} is {}", reference[key]);
         }
     }
-    // Trained on the same images with other seeds, and base on more of them.
+    // References train on the images of the retrained model with other seeds. The base model trains on more images.
     let paths = [BASE, RETRAINED, REFERENCE_1];
     let [base, retrained, reference] = paths.map(|path| load(&workspace, path));
     assert_ne!(base.checksum, retrained.checksum);
@@ -214,13 +215,13 @@ fn the_folder_of_a_run_is_complete() {
     for metric in metric_names() {
         assert_eq!(last[&format!("evaluate/{metric}")], saved[&metric], "{metric}");
     }
-    // Counted work: two epochs over 54 forget images.
+    // The image counter covers two epochs over 54 forget images.
     let work = &read_json(&workspace.path("run_unlearn/run.json"))["work"][0];
     assert_eq!(work["images"]["unlearn/regun/forget"], 108, "{work}");
 }
 
 #[test]
-fn the_configuration_of_a_run_is_a_configuration_that_repeats_it() {
+fn a_run_from_the_saved_configuration_of_another_repeats_it() {
     let workspace = trained();
     let unlearn = format!("unlearn unlearn=neggrad {SETUP} {UNLEARN} trainer.gradient_clip_val=1 hydra.run.dir=first");
     workspace.regun(&unlearn).succeeds();
@@ -239,7 +240,7 @@ fn the_configuration_of_a_run_is_a_configuration_that_repeats_it() {
 }
 
 #[test]
-fn the_names_of_the_steps_in_the_python_program_work_and_a_run_repeats_to_the_bit() {
+fn the_step_names_of_the_python_program_work_and_a_run_repeats_to_the_bit() {
     let first = trained();
     let second = Workspace::new();
     for run in [
@@ -262,7 +263,7 @@ fn the_names_of_the_steps_in_the_python_program_work_and_a_run_repeats_to_the_bi
 }
 
 #[test]
-fn two_runs_that_ask_for_one_folder_get_two() {
+fn a_second_run_with_the_same_folder_gets_a_folder_of_its_own() {
     let workspace = trained();
     for folder in ["same", "same-1"] {
         workspace
@@ -284,7 +285,7 @@ fn the_evaluation_cache_is_used_until_a_model_changes_and_rebuilt_when_damaged()
     };
     let kept = inode(&workspace, CACHE);
     let (first, _) = evaluate("first");
-    assert_eq!(inode(&workspace, CACHE), kept, "a cache that fits was written again");
+    assert_eq!(inode(&workspace, CACHE), kept, "the cache was written again although it fits");
 
     // Without the cache the numbers are the same.
     fs::remove_file(workspace.path(CACHE)).unwrap();
@@ -298,8 +299,8 @@ fn the_evaluation_cache_is_used_until_a_model_changes_and_rebuilt_when_damaged()
     fs::write(workspace.path(CACHE), &bytes).unwrap();
     let (mended, said) = evaluate("mended");
     let aside = CACHE.replace(".safetensors", ".corrupt");
-    assert!(said.contains(CACHE) && said.contains(&aside), "not named:\n{said}");
-    assert!(fs::read(workspace.path(&aside)).unwrap() == bytes, "the damaged file is kept aside as it was");
+    assert!(said.contains(CACHE) && said.contains(&aside), "the warning does not name both files:\n{said}");
+    assert!(fs::read(workspace.path(&aside)).unwrap() == bytes, "the renamed file is not the damaged one");
     assert_eq!(mended, first);
 
     // Another reference model gives other numbers, and a flag about the different training.
@@ -310,12 +311,12 @@ fn the_evaluation_cache_is_used_until_a_model_changes_and_rebuilt_when_damaged()
     assert_ne!(inode(&workspace, CACHE), rebuilt, "the cache of another reference model was used");
     assert!(said.contains("reference 1") && said.contains("trainer.max_epochs"), "{said}");
     assert_ne!(other["rmia_auc"], first["rmia_auc"]);
-    assert_eq!(other["smia_loss_auc"], first["smia_loss_auc"], "only RMIA asks the references");
+    assert_eq!(other["smia_loss_auc"], first["smia_loss_auc"], "a metric without references changed");
     assert!(other["flags"].to_string().contains("trained differently"), "{}", other["flags"]);
 }
 
 #[test]
-fn the_evaluation_uses_the_numbers_of_the_cache() {
+fn evaluation_uses_the_numbers_of_the_cache() {
     let workspace = trained();
     let evaluate = |run: &str| {
         workspace.regun(&format!("evaluate --checkpoint {BASE} {SETUP} hydra.run.dir={run}")).succeeds();
@@ -339,7 +340,7 @@ fn the_evaluation_uses_the_numbers_of_the_cache() {
 // All steps in one
 
 #[test]
-fn the_pipeline_makes_what_is_missing_and_ends_with_a_table() {
+fn the_pipeline_trains_missing_models_and_ends_with_a_table() {
     let whole = Workspace::new();
     let pipeline =
         format!("pipeline --methods regun,finetune,neggrad {SETUP} unlearn.trainer.max_epochs=2 hydra.run.dir=");
@@ -377,7 +378,7 @@ fn the_pipeline_makes_what_is_missing_and_ends_with_a_table() {
 }
 
 #[test]
-fn the_pipeline_does_not_train_over_a_model_that_it_cannot_use() {
+fn the_pipeline_never_replaces_a_damaged_model() {
     let workspace = trained();
     let pipeline = format!("pipeline --methods finetune {SETUP} hydra.run.dir=all");
     for (path, command) in [(BASE, "`regun base`"), (REFERENCE_1, "`regun reference --run-idx 1`")] {
@@ -399,7 +400,7 @@ fn the_pipeline_does_not_train_over_a_model_that_it_cannot_use() {
 // Settings
 
 #[test]
-fn a_frozen_backbone_moves_nothing_but_the_head() {
+fn with_a_frozen_backbone_only_the_head_moves() {
     let workspace = trained();
     workspace
         .regun(&format!("unlearn unlearn=regun {SETUP} model.model.freeze_backbone=true hydra.run.dir=run"))
@@ -413,7 +414,7 @@ fn a_frozen_backbone_moves_nothing_but_the_head() {
 }
 
 #[test]
-fn a_tiny_gradient_limit_keeps_the_weights_where_they_are() {
+fn with_a_tiny_gradient_limit_the_weights_hardly_move() {
     let workspace = trained();
     let unlearn = format!("unlearn unlearn=neggrad {SETUP} unlearn.trainer.max_epochs=2 unlearn.optim.weight_decay=0");
     workspace.regun(&format!("{unlearn} hydra.run.dir=free")).succeeds();
@@ -425,13 +426,13 @@ fn a_tiny_gradient_limit_keeps_the_weights_where_they_are() {
     };
     let (free, clipped) = (largest("free"), largest("clipped"));
     assert!(free > 1e-3, "{free}");
-    // Each of four steps moves a weight by at most lr (1 + momentum + ...) times the limit, plus the rounding of a weight
-    // near 1.
+    // Each of four steps moves a weight by at most lr (1 + momentum + ...) times the limit, plus the rounding error
+    // of a weight near 1.
     assert!(clipped < 1e-6, "{clipped}");
 }
 
 #[test]
-fn double_precision_is_double_everywhere() {
+fn precision_64_keeps_every_tensor_in_float64() {
     let workspace = Workspace::new();
     let pipeline = format!("pipeline --methods regun {SETUP} trainer.precision=64 hydra.run.dir=all");
     workspace.regun(&pipeline).succeeds();
@@ -454,7 +455,7 @@ fn double_precision_is_double_everywhere() {
     assert!(largest > 0.0 && largest < 1e-5, "{largest}");
 }
 
-/// `regun` on `n` ranks in a workspace.
+/// Runs `regun` on `n` ranks in a workspace. Fails if the command fails.
 fn regun_on(n: usize, workspace: &Workspace, arguments: &str) -> Output {
     let mut command = mpirun(n);
     command.arg(env!("CARGO_BIN_EXE_regun")).args(arguments.split_whitespace()).current_dir(workspace.path(""));
@@ -464,9 +465,9 @@ fn regun_on(n: usize, workspace: &Workspace, arguments: &str) -> Output {
 }
 
 #[test]
-fn a_checkpoint_is_evaluated_to_the_last_bit_on_any_number_of_ranks() {
+fn evaluation_gives_the_same_bits_on_any_number_of_ranks() {
     let workspace = trained();
-    // Batches of 16, so that every rank has some of every part.
+    // Batches of 16, so that every rank has batches of every part.
     let evaluate = |n: usize| {
         let run = format!("evaluate --checkpoint {BASE} {SETUP} data.eval_batch_size=16 hydra.run.dir=on_{n}");
         regun_on(n, &workspace, &run);
@@ -507,12 +508,12 @@ fn the_whole_pipeline_runs_on_two_ranks_and_shares_the_work() {
     for what in alone["work"][0]["images"].as_object().unwrap().keys() {
         let (first, second) = (work(&run, 0, what), work(&run, 1, what));
         assert_eq!(first + second, work(&alone, 0, what), "{what}");
-        assert!(second > 0, "rank 1 did nothing of {what}");
+        assert!(second > 0, "rank 1 has no images of {what}");
     }
     assert!(run["work"][1]["traffic"]["bytes_reduced"].as_u64().unwrap() > 0);
 }
 
-/// A pipeline of several methods shares its data, logs one whole table, and one line for each later training.
+/// The jobs of a pipeline share the data. The log has one whole table, and one line for each later training.
 #[test]
 fn a_pipeline_reads_hashes_and_uploads_its_data_once() {
     let workspace = Workspace::new();
@@ -536,7 +537,7 @@ fn a_pipeline_reads_hashes_and_uploads_its_data_once() {
 /// Results of `make demo` with its fixed seed: the attack succeeds on the base model and not on the retrained one, and
 /// ReGUn brings the base model close to the retrained one.
 #[test]
-fn unlearning_visibly_does_its_job() {
+fn unlearning_brings_the_base_model_close_to_the_retrained_one() {
     let workspace = Workspace::new();
     let finished = workspace.regun("pipeline experiment=demo hydra.run.dir=run").succeeds();
     for told in

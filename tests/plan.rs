@@ -1,4 +1,4 @@
-//! The planned steps of a training are those that it takes.
+//! A training takes the steps that its plan counts.
 
 use regun::config::{Request, load};
 use regun::data::{DeviceDataset, LoadOptions, Part, load_dataset, split};
@@ -10,7 +10,7 @@ use regun::train::{Method, Observer, Phase, StepReport, TrainSettings, Trainer, 
 use regun::unlearn;
 use tch::{Device, Kind};
 
-/// Batches of 16, two micro-steps to an optimizer step. Sizes of the parts are no multiples of either.
+/// Batches of 16, and two micro-steps to an optimizer step. No part has a size that is a multiple of 32.
 const SETUP: &str = "data=digits model=resnet20 data.debug_subset_size=150 data.batch_size=16 split.heldout_frac=0.2 \
     split.forget_frac=0.3 split.retain_frac=0.6 trainer.accumulate_grad_batches=2";
 
@@ -32,7 +32,7 @@ const VARIANTS: &[&str] = &[
     "unlearn=regun unlearn.trainer.max_epochs=2",
 ];
 
-/// Optimizer steps of each phase, in order: those of the first epoch, and those of all epochs.
+/// For each phase, in order: its name, the optimizer steps of its first epoch, and those of all epochs.
 #[derive(Default)]
 struct CountedSteps(Vec<(&'static str, usize, usize)>);
 
@@ -50,7 +50,7 @@ impl Observer for CountedSteps {
 }
 
 #[test]
-fn planned_steps_are_the_steps_of_the_run() {
+fn the_plan_counts_the_steps_of_the_run() {
     let overrides: Vec<String> = SETUP.split_whitespace().map(String::from).collect();
     let base = load(&Request { overrides: &overrides, ..Request::default() }).unwrap().config;
     let images = load_dataset(&base.data, LoadOptions { cache_dir: &base.paths.cache_dir, threads: 1 }).unwrap();
@@ -90,7 +90,7 @@ fn planned_steps_are_the_steps_of_the_run() {
         assert_eq!(in_plan, counted.0, "{variant}");
         let epochs: Vec<usize> = planned.iter().map(|phase| phase.epochs).collect();
         assert_eq!(epochs, method.phases().iter().map(|phase| phase.epochs).collect::<Vec<_>>(), "{variant}");
-        // After `prepare` the plan is the same.
+        // `prepare`, which the run has called, does not change the plan.
         assert_eq!(plan(&*method, &dataset, &settings).unwrap(), planned, "{variant}");
     }
 }

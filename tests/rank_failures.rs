@@ -1,5 +1,5 @@
-//! Ranks fail together. When one of them fails, all end within seconds, with the right exit code and a message that names
-//! the rank.
+//! Ranks fail together. When one rank fails, all end within seconds, with the exit code of the failure and a message
+//! that names the rank.
 
 mod as_ranks;
 mod mpirun;
@@ -11,7 +11,7 @@ use as_ranks::{rank_folder, run_as_ranks};
 use mpirun::{finish, mpirun, said};
 use regun::distributed::{launch, process};
 
-/// Far less than our timeouts: a job that ends sooner was ended by the failure itself.
+/// Far less than the default timeout of a collective. A job that ends sooner was ended by the failure itself.
 const SOON: Duration = Duration::from_secs(30);
 
 fn regun() -> &'static str {
@@ -30,7 +30,7 @@ fn rank_panicking() {
 }
 
 #[test]
-fn a_panic_ends_all_ranks_with_70_and_names_the_rank() {
+fn a_panic_ends_all_ranks_with_code_70_and_names_the_rank() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Instant::now();
     let output = run_as_ranks("rank_panicking", 3, folder.path());
@@ -52,7 +52,7 @@ fn rank_failing() {
 }
 
 #[test]
-fn an_error_on_one_rank_ends_all_with_its_code() {
+fn an_error_on_one_rank_ends_all_ranks_with_its_exit_code() {
     let folder = tempfile::tempdir().unwrap();
     let output = run_as_ranks("rank_failing", 3, folder.path());
     assert_eq!(output.status.code(), Some(3), "{}", said(&output));
@@ -74,7 +74,7 @@ fn rank_stuck() {
 }
 
 #[test]
-fn a_stuck_rank_ends_the_job_with_71_and_names_the_collective() {
+fn a_stuck_rank_ends_the_job_with_code_71_and_the_message_names_the_collective() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Instant::now();
     let output = run_as_ranks("rank_stuck", 2, folder.path());
@@ -112,7 +112,7 @@ fn a_killed_rank_ends_the_others() {
     let mut command = mpirun(2);
     command
         .args(["bash", "-c"])
-        // Rank 1 dies in the middle of its training; `exec` makes the pid that of the program.
+        // Rank 1 is killed in the middle of its training. `exec` gives the program the pid of the shell.
         .arg(
             "if [ $OMPI_COMM_WORLD_RANK = 1 ]; then (sleep 4; kill -KILL $$) & fi; \
              exec \"$REGUN\" reference --run-idx 1 data=digits model=resnet20 trainer.max_epochs=500 trainer.precision=32",
@@ -124,7 +124,7 @@ fn a_killed_rank_ends_the_others() {
     assert_eq!(output.status.code(), Some(137), "{}", said(&output));
     assert!(clock.elapsed() < SOON);
     let models = folder.path().join("cache/models");
-    assert!(!models.exists() || models.read_dir().unwrap().next().is_none(), "a checkpoint of a killed run");
+    assert!(!models.exists() || models.read_dir().unwrap().next().is_none(), "the killed run left a checkpoint");
 }
 
 #[test]
@@ -148,12 +148,12 @@ fn ranks_with_different_settings_stop_before_the_first_step() {
 }
 
 #[test]
-fn processes_that_each_believe_to_be_alone_are_an_error() {
+fn processes_of_one_launch_that_mpi_does_not_connect_are_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(regun());
     command
         .args(["splits", "data=digits"])
-        // As srun sets them, with a PMI plugin that this MPI does not speak.
+        // The variables of srun, started with a PMI plugin that this MPI does not support.
         .envs([("SLURM_STEP_ID", "0"), ("SLURM_STEP_NUM_TASKS", "4"), ("SLURM_PROCID", "1")])
         .envs([("OMPI_ALLOW_RUN_AS_ROOT", "1"), ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")])
         .current_dir(folder.path());

@@ -1,7 +1,7 @@
-//! The result does not depend on how many ranks compute it, and the work is truly shared.
+//! The result does not depend on the number of ranks, and the ranks share the work evenly.
 //!
-//! All variants run in one launch per rank count, through the real engine on real images in float64; the numbers of
-//! one rank are those to meet.
+//! All variants run in one launch per rank count, through the real training loop on real images in float64. The numbers
+//! of one rank are the reference.
 
 mod as_ranks;
 mod mpirun;
@@ -25,14 +25,14 @@ use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 use training::method;
 
-/// 482 images: 391 of them train the base model, so that with batches of 97 the last one has three samples, fewer than
-/// four ranks.
+/// Of 482 images, 391 train the base model. With batches of 97 the last batch has three samples, fewer than four ranks.
 const SETUP: &str = "data=digits model=resnet20 data.debug_subset_size=482 data.batch_size=97 trainer.precision=64 \
     split.forget_frac=0.3 split.retain_frac=0.6 model.optim.lr=0.1";
 
-/// Name and overrides of each variant; the base model trains where no method is chosen.
+/// Name and overrides of each variant. Variants without a method train the base model.
 ///
-/// Training amplifies the last bit, the more so with momentum at a high learning rate: the long run goes without.
+/// Training amplifies differences in the last bit, most with momentum at a high learning rate. The long run therefore
+/// has no momentum.
 const VARIANTS: &[(&str, &str)] = &[
     ("base, 100 steps", "trainer.max_epochs=20 model.optim.momentum=0 model.optim.nesterov=false"),
     ("base, nesterov", "trainer.max_epochs=3"),
@@ -78,9 +78,9 @@ const VARIANTS: &[(&str, &str)] = &[
          unlearn.attack.max_rounds=3",
     ),
     ("lur", "unlearn=lur unlearn.pruning.enabled=false unlearn.trainer.max_epochs=2"),
-    // Three samples of forget in the last step, of which one of four ranks has none.
-    ("lur, empty share", "unlearn=lur unlearn.pruning.enabled=false unlearn.trainer.max_epochs=1 data.batch_size=57"),
-    // A small Swin: residual branches are left out at random.
+    // The last step has three forget samples, so one of four ranks has an empty shard.
+    ("lur, empty shard", "unlearn=lur unlearn.pruning.enabled=false unlearn.trainer.max_epochs=1 data.batch_size=57"),
+    // A small Swin, which drops residual branches at random.
     ("swin", "data.debug_subset_size=150 trainer.max_epochs=2 model.optim.name=adamw model.optim.lr=0.001"),
     (
         "swin, regun, moving reference",
@@ -101,7 +101,7 @@ fn configure(variant: &str) -> Config {
     load(&Request { overrides: &overrides, ..Request::default() }).unwrap().config
 }
 
-/// Mean loss of the epoch so far after every step, over all ranks.
+/// After every step, the mean loss of the epoch so far over all ranks.
 struct Losses<'a> {
     world: &'a World,
     losses: Vec<f64>,
@@ -114,7 +114,7 @@ impl Observer for Losses<'_> {
     }
 }
 
-/// Trains one variant on the ranks of `world`: its losses, and at rank 0 its weights in `folder`.
+/// Trains one variant on the ranks of `world` and returns its losses. Rank 0 saves the weights in `folder`.
 fn train(world: &World, name: &str, config: &Config, folder: &Path) -> Vec<f64> {
     let kind = if name.contains("float32") { Kind::Float } else { Kind::Double };
     let dataset = load_dataset(&config.data, LoadOptions { cache_dir: &config.paths.cache_dir, threads: 1 }).unwrap();
@@ -156,7 +156,7 @@ fn rank_training() {
     world.barrier().unwrap();
 }
 
-/// Runs all variants on `n` ranks.
+/// Runs all variants on `n` ranks. Returns the folder with their weights, and the report of rank 0.
 fn run(n: usize) -> (tempfile::TempDir, Value) {
     let folder = tempfile::tempdir().unwrap();
     let output = run_as_ranks("rank_training", n, folder.path());
@@ -172,7 +172,7 @@ fn numbers(value: &Value) -> Vec<f64> {
 }
 
 #[test]
-fn losses_and_weights_are_those_of_one_rank_and_the_work_is_shared() {
+fn losses_and_weights_match_one_rank_and_the_work_is_shared() {
     let (one, wanted) = run(1);
     for n in 2..=4 {
         let (many, found) = run(n);
@@ -200,17 +200,17 @@ fn losses_and_weights_are_those_of_one_rank_and_the_work_is_shared() {
     }
 }
 
-/// The images that the ranks forwarded add up to those of one rank alone. The shards are as even as batches allow.
+/// The image counts of the ranks add up to the counts of a single rank. The shards are as even as batches allow.
 fn check_work(n: usize, ranks: &Value, alone: &Value) {
     let ranks = ranks.as_array().unwrap();
     assert_eq!(ranks.len(), n);
     for (what, total) in alone.as_object().unwrap() {
-        let shares: Vec<u64> = ranks.iter().map(|rank| rank[what].as_u64().unwrap_or(0)).collect();
-        assert_eq!(shares.iter().sum::<u64>(), total.as_u64().unwrap(), "{what} on {n} ranks: {shares:?}");
+        let counts: Vec<u64> = ranks.iter().map(|rank| rank[what].as_u64().unwrap_or(0)).collect();
+        assert_eq!(counts.iter().sum::<u64>(), total.as_u64().unwrap(), "{what} on {n} ranks: {counts:?}");
         // Evaluation, Fisher sums and attacks assign whole batches. There may be fewer batches than ranks.
-        if !["evaluate/", "/fisher/", "/attack/"].iter().any(|dealt| what.contains(dealt)) {
-            let (least, most) = (shares.iter().min().unwrap(), shares.iter().max().unwrap());
-            assert!(*most <= least + least / 5, "{what} on {n} ranks: {shares:?}");
+        if !["evaluate/", "/fisher/", "/attack/"].iter().any(|in_batches| what.contains(in_batches)) {
+            let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+            assert!(*most <= least + least / 5, "{what} on {n} ranks: {counts:?}");
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Every method of the registry is complete: a configuration, a paper, a row in the README, golden steps, and a variant
-//! among those that must not depend on the number of ranks.
+//! Every method of the registry is complete. It has a configuration, a paper, a row in the README, golden steps, and a
+//! variant in `tests/ranks.rs`, which tests that results do not depend on the number of ranks.
 
 use regun::config::{Request, load};
 use regun::unlearn::{REGISTRY, build};
 
-/// Text of a file of the project.
+/// Text of a file, by its path from the root of the repository.
 fn text(path: &str) -> String {
     let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))

@@ -1,12 +1,12 @@
 // A stand-in for libnccl.so.2 in tests: the functions of nccl.h that regun calls, on host memory, between processes of
 // one machine. Ranks meet in a file of $FAKE_NCCL_DIR that is mapped into all of them; the unique id is its name.
 //
-// As with the real library's blocking=1, start and end return when all ranks have called them. Collectives are done when
-// they return. Sums of 16-bit floats run in float32 in rank order and are rounded once.
+// As with the real library's blocking=1, start and end return when all ranks have called them. Collectives are complete
+// when they return. Sums of 16-bit floats run in float32 in rank order and are rounded once.
 //
 // Each call is logged in $FAKE_NCCL_DIR/calls.<pid>. $FAKE_NCCL_FAULT chooses a fault:
 //   init_hangs:R      rank R never joins
-//   async_error:N     an error some time after the N-th collective (from 1)
+//   async_error:N     an asynchronous error 0.2 s after the N-th collective (counted from 1)
 //   stuck:N           the N-th collective never returns
 //   call_error:N      the N-th collective returns an error
 // -DWITHOUT_FINALIZE leaves a function out, -DVERSION=... changes the version.
@@ -111,7 +111,7 @@ int ncclCommGetAsyncError(Comm *comm, int *state) {
   *state = SUCCESS;
   static struct timespec failed;
   if (fault("async_error") > 0 && comm->collectives >= fault("async_error")) {
-    // Some time later, when the failing call has returned.
+    // 0.2 s later, when the failing call has returned.
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     if (failed.tv_sec == 0)

@@ -1,4 +1,4 @@
-//! Builds the stand-in for NCCL, and runs ranks that use it.
+//! Builds the stand-in for NCCL and runs ranks that use it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use crate::as_ranks::rank_command;
 use crate::mpirun::finish;
 
-/// Compiles `fake.c` into `folder`.
+/// Compiles `fake.c` into `folder` with these compiler flags. Returns the path of the library.
 pub fn build(folder: &Path, flags: &[&str]) -> PathBuf {
     let library = folder.join("libnccl.so.2");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake_nccl/fake.c");
@@ -17,7 +17,7 @@ pub fn build(folder: &Path, flags: &[&str]) -> PathBuf {
     library
 }
 
-/// Runs the test `name` on `n` ranks over the stand-in with this `fault`.
+/// Runs the test `name` on `n` ranks over the stand-in. `fault` is one of those in `fake.c`, or empty.
 pub fn run_over_fake(name: &str, n: usize, folder: &Path, fault: &str) -> Output {
     let library = build(folder, &[]);
     let mut command = rank_command(name, n, folder);
@@ -25,7 +25,7 @@ pub fn run_over_fake(name: &str, n: usize, folder: &Path, fault: &str) -> Output
     finish(command)
 }
 
-/// Each process's calls to the library, in order.
+/// For each process, its calls to the library in order.
 pub fn calls(folder: &Path) -> Vec<Vec<String>> {
     let files = folder.read_dir().unwrap().map(|entry| entry.unwrap().path());
     let logs = files.filter(|path| path.file_stem().is_some_and(|stem| stem == "calls"));

@@ -1,7 +1,7 @@
-//! The same numbers on a GPU as on the CPU, and over NCCL as in one process. Where no GPU can be used each test says so
-//! and passes: `make gpu-check` takes this program to a machine that has one.
+//! A GPU gives the numbers of the CPU, and several ranks over NCCL give those of one process. Without a usable GPU each
+//! test prints that and passes. `make gpu-check` takes this program to a machine with a GPU.
 //!
-//! Ranks share one GPU. NCCL refuses that, unless it takes them for different hosts (`NCCL_HOSTID`).
+//! The ranks share one GPU. NCCL refuses that unless each rank has a host id of its own (`NCCL_HOSTID`).
 
 #[path = "../as_ranks/mod.rs"]
 mod as_ranks;
@@ -30,14 +30,14 @@ const GPU: Device = Device::Cuda(0);
 const PLAIN: Numerics = Numerics { deterministic: false, tf32: false, benchmark: false };
 const DETERMINISTIC: Numerics = Numerics { deterministic: true, ..PLAIN };
 
-/// The GPU for one test at a time: numerics are those of the process. None where there is none.
+/// Locks the GPU for one test at a time, because numerics are set for the whole process. None without a usable GPU.
 fn gpu(numerics: Numerics) -> Option<MutexGuard<'static, ()>> {
     static TURN: Mutex<()> = Mutex::new(());
     static FOUND: LazyLock<Result<(), String>> = LazyLock::new(|| {
         if torch::gpus()?.is_empty() {
             return Err("the NVIDIA driver shows none".into());
         }
-        // Before the first use of the GPU: cuBLAS keeps what it reads then.
+        // Before the first use of the GPU, because cuBLAS reads its settings only then.
         DETERMINISTIC.apply().map_err(|error| error.to_string())?;
         torch::load_cuda()?;
         (torch::device_count() > 0).then_some(()).ok_or_else(|| "libtorch can use none".into())
@@ -53,8 +53,8 @@ fn gpu(numerics: Numerics) -> Option<MutexGuard<'static, ()>> {
     Some(turn)
 }
 
-/// The images move and are mirrored, too. 5 batches an epoch, the last one smaller. The learning rate is low: training
-/// amplifies differences of rounding.
+/// Images are cropped and flipped at random. An epoch has 5 batches, and the last one is smaller. The learning rate is
+/// low because training amplifies rounding differences.
 const SETUP: &str = "data=digits model=resnet20 data.debug_subset_size=200 data.batch_size=32 trainer.precision=32 \
     split.forget_frac=0.3 split.retain_frac=0.55 split.validation_frac=0.15 model.optim.lr=0.002 trainer.max_epochs=2 \
     data.transforms.random_crop.enabled=true data.transforms.horizontal_flip.enabled=true";
@@ -64,7 +64,7 @@ fn configure(variant: &str) -> Config {
     load(&Request { overrides: &overrides, ..Request::default() }).unwrap().config
 }
 
-/// Mean loss of the epoch so far after every step, over all ranks.
+/// After every step, the mean loss of the epoch so far over all ranks.
 struct Losses<'a>(&'a World, Vec<f64>);
 
 impl Observer for Losses<'_> {
@@ -76,9 +76,9 @@ impl Observer for Losses<'_> {
 
 struct Trained {
     losses: Vec<f64>,
-    /// All parameters, one after the other, float64 on the CPU.
+    /// All parameters, flattened and concatenated, float64 on the CPU.
     weights: Tensor,
-    /// Logits of the test images, rank 0 only.
+    /// Logits of the test images at rank 0; empty on the other ranks.
     logits: Vec<f32>,
 }
 
@@ -103,7 +103,7 @@ fn train(world: &World, config: &Config, kind: Kind, device: Device) -> Trained 
     Trained { losses: losses.1, weights: Tensor::cat(&weights, 0), logits }
 }
 
-/// Of the test images, at rank 0; none elsewhere.
+/// Logits of the test images at rank 0; empty on the other ranks.
 fn logits(world: &World, dataset: &DeviceDataset, model: &Model) -> Vec<f32> {
     let logits = collect::logits(world, dataset, model, Part::Test).unwrap();
     logits.map_or(Vec::new(), |logits| (0..logits.len()).flat_map(|i| logits.row(i).to_vec()).collect())

@@ -1,4 +1,4 @@
-//! One process on the GPU against the CPU.
+//! One process on the GPU, compared with the CPU.
 
 use regun::config::{Request, load};
 use regun::data::augment::Augment;
@@ -12,7 +12,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::{DETERMINISTIC, GPU, PLAIN, assert_near, configure, dataset, distance, gpu, logits, train};
 
-/// Overrides that make each method quick.
+/// For each method, overrides that make it quick.
 fn methods() -> Vec<String> {
     let brief = |name: &str| match name {
         "ssd" => "unlearn.alpha=1.2",
@@ -20,7 +20,7 @@ fn methods() -> Vec<String> {
             "unlearn.trainer.max_epochs=1 unlearn.optim.lr=0.001 unlearn.attack.steps=5 unlearn.attack.max_rounds=3"
         }
         "lur" => "unlearn.pruning.enabled=false unlearn.trainer.max_epochs=1",
-        // At 0.01 ten steps make 2e-3 of float32's rounding.
+        // With a learning rate of 0.01, ten steps amplify float32 rounding to 2e-3.
         "scrub" => "unlearn.trainer.max_epochs=1 unlearn.optim.lr=0.001",
         _ => "unlearn.trainer.max_epochs=2",
     };
@@ -28,7 +28,7 @@ fn methods() -> Vec<String> {
 }
 
 #[test]
-fn float32_training_is_that_of_the_cpu() {
+fn float32_training_matches_the_cpu() {
     let Some(_turn) = gpu(PLAIN) else { return };
     let world = World::solo();
     for variant in methods().into_iter().chain([String::new()]) {
@@ -41,9 +41,9 @@ fn float32_training_is_that_of_the_cpu() {
     }
 }
 
-/// float64 shows differences that float32 rounding would hide: only another computation gives other numbers.
+/// float64 shows differences that float32 rounding would hide. They can only come from a different computation.
 #[test]
-fn float64_training_is_that_of_the_cpu() {
+fn float64_training_matches_the_cpu() {
     let Some(_turn) = gpu(PLAIN) else { return };
     for variant in ["", "unlearn=regun unlearn.trainer.max_epochs=2", "unlearn=scrub unlearn.trainer.max_epochs=2"] {
         let config = configure(&format!("trainer.precision=64 {variant}"));
@@ -54,7 +54,7 @@ fn float64_training_is_that_of_the_cpu() {
 }
 
 #[test]
-fn an_upload_brings_values_and_leaves_alone_what_is_there_already() {
+fn an_upload_copies_a_tensor_unless_it_is_already_on_the_device() {
     let Some(_turn) = gpu(PLAIN) else { return };
     let host = Tensor::arange(1000, (Kind::Int64, Device::Cpu));
     let there = torch::upload(&host, Device::Cuda(0)).unwrap();
@@ -64,7 +64,7 @@ fn an_upload_brings_values_and_leaves_alone_what_is_there_already() {
 }
 
 #[test]
-fn logits_are_those_of_the_cpu() {
+fn logits_match_the_cpu() {
     let Some(_turn) = gpu(PLAIN) else { return };
     let config = configure("");
     let architecture = build(&config.model.model).unwrap().into();
@@ -79,8 +79,8 @@ fn logits_are_those_of_the_cpu() {
 }
 
 #[test]
-fn a_replayed_step_computes_the_same_as_a_launched_one() {
-    // Deterministic, so that nothing but the capture can make a difference.
+fn a_replayed_step_gives_the_numbers_of_a_launched_step() {
+    // Deterministic algorithms, so that only the capture can make a difference.
     let Some(_turn) = gpu(DETERMINISTIC) else { return };
     for variant in [
         "trainer.max_epochs=3",
@@ -111,18 +111,19 @@ fn mixed_precision_follows_float32() {
     };
     let (wide, bfloat16, float16) = (run("32"), run("bf16-mixed"), run("16-mixed"));
     assert_near("bf16-mixed", &bfloat16.losses, &wide.losses, 0.05, 0.05);
-    // Narrow products, or nothing would have been tested: in the first step, where nothing else can make a difference.
+    // The products must be narrow, or the test compares float32 with itself. In the first step only they can make a
+    // difference.
     for (name, narrow) in [("bf16-mixed", &bfloat16), ("16-mixed", &float16)] {
         let apart = (narrow.losses[0] - wide.losses[0]).abs() / wide.losses[0];
         assert!(apart > 1e-6, "{name} computed in float32: {apart:e} apart");
     }
-    // The first steps may be left out while the loss scale comes down: losses are not those of float32.
+    // The first steps may be skipped while the loss scale comes down, so the losses are not those of float32.
     let (first, last) = (float16.losses[0], *float16.losses.last().unwrap());
     assert!(last.is_finite() && last < first, "16-mixed: from {first} to {last}");
 }
 
 #[test]
-fn deterministic_runs_are_equal_to_the_last_bit() {
+fn two_deterministic_runs_are_equal_to_the_last_bit() {
     let Some(_turn) = gpu(DETERMINISTIC) else { return };
     for variant in ["trainer.max_epochs=3", "unlearn=regun unlearn.trainer.max_epochs=3"] {
         let config = configure(&format!("trainer.deterministic=true trainer.precision=bf16-mixed {variant}"));
@@ -134,7 +135,7 @@ fn deterministic_runs_are_equal_to_the_last_bit() {
 
 /// All transforms at once, on images of 20 x 24 pixels.
 #[test]
-fn augmented_images_are_those_of_the_cpu() {
+fn augmented_images_match_the_cpu() {
     let Some(_turn) = gpu(PLAIN) else { return };
     let all = "data=cifar10 data.transforms.normalize.mean=[0,0,0] data.transforms.normalize.std=[1,1,1] \
         data.transforms.random_crop.size=20 +data.transforms.randaugment.enabled=true \
@@ -171,7 +172,7 @@ fn augmented_images_are_those_of_the_cpu() {
                 share(1e-5),
                 share(1.01 / 255.0)
             );
-            // A rounding to whole levels may go the other way, and what comes after it may make more of that.
+            // Rounding to whole levels may go the other way, and later transforms may amplify that.
             assert!(share(1e-5) <= 1e-3 && share(1.01 / 255.0) <= 1e-4, "{view}: up to {}", apart.max());
         }
     }

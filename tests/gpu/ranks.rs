@@ -1,6 +1,6 @@
-//! Ranks that share the first GPU. NCCL refuses that, unless it takes them for different hosts (`NCCL_HOSTID`).
+//! Ranks that share the first GPU. NCCL refuses that unless each rank has a host id of its own (`NCCL_HOSTID`).
 //!
-//! Functions called `rank_...` run on each of them.
+//! Functions called `rank_...` run on each rank.
 
 use std::ffi::CString;
 use std::path::Path;
@@ -46,7 +46,7 @@ fn join() -> (World, Device) {
     (world, device)
 }
 
-/// Small whole numbers: exact in all dtypes, sums included.
+/// Small whole numbers. They and their sums are exact in all dtypes.
 fn numbers(rank: usize, kind: Kind) -> Tensor {
     let line = Tensor::arange(1200, (Kind::Int64, Device::Cpu)).remainder(16);
     (line * (rank as i64 + 1)).to_kind(kind).view([300, 4])
@@ -63,32 +63,32 @@ fn rank_collectives() {
             assert_eq!((got.kind(), got.size()), (kind, wanted.size()), "{what} of {kind:?}");
             assert_eq!(got.to_device(Device::Cpu), *wanted, "{what} of {kind:?} on {size} ranks");
         };
-        // 1 + 2 + ... times the first rank's.
+        // The sum over ranks is 1 + 2 + ... times the values of rank 0.
         let sum = numbers(size * (size + 1) / 2 - 1, kind);
         let mut tensor = mine();
         world.all_reduce(&mut tensor).unwrap();
-        check("sum", &tensor, &sum);
+        check("all-reduce", &tensor, &sum);
         let [mut first, mut second] = [mine(), mine().neg()];
         world.start_all_reduce(&mut first).unwrap();
         world.start_all_reduce(&mut second).unwrap();
         world.finish_all_reduces().unwrap();
-        check("first sum that was begun", &first, &sum);
-        check("second sum that was begun", &second, &sum.neg());
+        check("first started all-reduce", &first, &sum);
+        check("second started all-reduce", &second, &sum.neg());
         let mut tensor = mine();
         world.reduce(&mut tensor).unwrap();
-        check("sum at the root", &tensor, &if rank == 0 { sum } else { numbers(rank, kind) });
+        check("reduce to the root", &tensor, &if rank == 0 { sum } else { numbers(rank, kind) });
         let mut tensor = mine();
         world.broadcast(&mut tensor).unwrap();
         check("broadcast", &tensor, &numbers(0, kind));
-        // Rank 0 has no row, the others more and more.
+        // Rank r has 3 r rows, so rank 0 has none.
         let rows = |rank: usize| numbers(rank, kind).narrow(0, 0, 3 * rank as i64);
         let all = Tensor::cat(&(0..size).map(rows).collect::<Vec<_>>(), 0);
-        check("all rows", &world.all_gather_rows(&rows(rank).to_device(device)).unwrap(), &all);
+        check("all-gather of rows", &world.all_gather_rows(&rows(rank).to_device(device)).unwrap(), &all);
         if let Some(gathered) = world.gather_rows(&rows(rank).to_device(device)).unwrap() {
-            check("rows at the root", &gathered, &all);
+            check("gather of rows at the root", &gathered, &all);
         }
     }
-    // A large sum that depends on what is still in the queue before it, and is read at once.
+    // A large all-reduce whose input is still being computed on the device, and whose result is used at once.
     let mut large = Tensor::ones([1 << 22], (Kind::Float, device));
     for _ in 0..20 {
         large = &large * 2.0;
@@ -99,7 +99,7 @@ fn rank_collectives() {
     let x = Tensor::full([3], rank as f64 + 1.0, (Kind::Double, device)).set_requires_grad(true);
     let y = all_reduce_in_graph(&world, &(&x * &x)).unwrap();
     y.sum(Kind::Double).backward();
-    // d/dx of all ranks' losses, each of which is the whole sum.
+    // The derivative of the losses of all ranks. Each loss is the whole sum of squares.
     let wanted = 2.0 * (rank as f64 + 1.0) * size as f64;
     assert_eq!(Vec::<f64>::try_from(x.grad().to_device(Device::Cpu)).unwrap(), [wanted; 3]);
     world.barrier().unwrap();
@@ -121,7 +121,7 @@ fn collectives_are_exact_on_ranks_that_share_a_gpu() {
     }
 }
 
-/// Batches of 32 over SyncBatchNorm; buckets so small that there are several.
+/// Batches of 32 with SyncBatchNorm. The buckets are so small that there are several.
 fn variants() -> Vec<String> {
     let buckets = "trainer.precision=64 launch.bucket_mib=0.3 launch.first_bucket_mib=0.05 trainer.cuda_graph=false";
     [
@@ -134,7 +134,7 @@ fn variants() -> Vec<String> {
     .collect()
 }
 
-/// Float32, so that steps are captured with their collectives; long enough for replays.
+/// Steps of float32 training are captured with their collectives. Three epochs are long enough for replays.
 const CAPTURED: &str = "trainer.max_epochs=3 trainer.cuda_graph";
 
 fn write(folder: &Path, name: &str, losses: &[f64]) {
@@ -165,7 +165,7 @@ fn rank_training() {
 }
 
 #[test]
-fn training_on_ranks_that_share_a_gpu_is_that_of_one() {
+fn training_on_ranks_that_share_a_gpu_matches_one_rank() {
     let Some(_turn) = gpu(PLAIN) else { return };
     let one = run_ranks("rank_training", 1);
     for n in [2, 4] {
@@ -181,7 +181,7 @@ fn training_on_ranks_that_share_a_gpu_is_that_of_one() {
     }
 }
 
-/// A process of its own: libtorch keeps the memory that it once had.
+/// Runs in a process of its own, because libtorch keeps memory that it has allocated once.
 #[test]
 fn rank_with_little_memory() {
     let Some(_) = rank_folder() else { return };
@@ -189,7 +189,7 @@ fn rank_with_little_memory() {
     let free = torch::free_device_memory(device).unwrap().unwrap();
     let left: u64 = 256 << 20;
     let _taken = Tensor::empty([free.saturating_sub(left) as i64], (Kind::Uint8, device));
-    // 192 MiB: more than half of what is left.
+    // 192 MiB, more than half of the memory left.
     const SIDE: usize = 512;
     let images = |n: usize| Images {
         pixels: vec![51; n * 3 * SIDE * SIDE].into(),
@@ -217,7 +217,7 @@ fn rank_with_little_memory() {
         Tensor::full([2, 3, 512, 512], f64::from(51.0f32 * (1.0 / 255.0)), (Kind::Float, Device::Cpu))
     );
     let taken = before.saturating_sub(torch::free_device_memory(device).unwrap().unwrap());
-    assert!(taken < 96 << 20, "{taken} bytes of the GPU for two images");
+    assert!(taken < 96 << 20, "two images took {taken} bytes of GPU memory");
 }
 
 #[test]
@@ -226,8 +226,8 @@ fn images_that_do_not_fit_stay_in_host_memory() {
     run_ranks("rank_with_little_memory", 1);
 }
 
-/// Of one BatchNorm layer over all ranks, with this rank's share of `x` in dtype `narrow`: output, gradients by input,
-/// weight and bias, running averages; float64 on the CPU.
+/// One BatchNorm layer over all ranks, on this rank's shard of `x` in dtype `narrow`. Returns the output, the gradients
+/// of input, weight and bias, and the running averages, as float64 on the CPU.
 fn batch_norm(world: &World, device: Device, kind: Kind, narrow: Kind, [x, up]: [&Tensor; 2]) -> Vec<Tensor> {
     let channels = x.size()[1];
     let mut builder = LayoutBuilder::new();
@@ -240,26 +240,26 @@ fn batch_norm(world: &World, device: Device, kind: Kind, narrow: Kind, [x, up]: 
     }
     let [weight, bias] = [norm.weight, norm.bias].map(|slot| state.get(slot).set_requires_grad(true));
     let rows = world.shard(x.size()[0] as usize);
-    let share = |tensor: &Tensor| tensor.narrow(0, rows.start as i64, rows.len() as i64).to_device(device);
-    let mine = torch::to_channels_last(&share(x).to_kind(narrow)).unwrap().set_requires_grad(true);
+    let shard = |tensor: &Tensor| tensor.narrow(0, rows.start as i64, rows.len() as i64).to_device(device);
+    let mine = torch::to_channels_last(&shard(x).to_kind(narrow)).unwrap().set_requires_grad(true);
     let statistics = Statistics::Global { ranks: world, samples: x.size()[0] as usize };
     let y = norm.forward(&Forward::train(&state, statistics), &mine).unwrap();
     assert_eq!(y.kind(), narrow);
     assert!(y.numel() == 0 || torch::is_channels_last(&y));
-    let loss = (y.to_kind(kind).tanh() * share(up).to_kind(kind)).sum(kind);
+    let loss = (y.to_kind(kind).tanh() * shard(up).to_kind(kind)).sum(kind);
     let mut made = vec![y.detach()];
     made.extend(Tensor::run_backward(&[&loss], &[&mine, &weight, &bias], false, false));
     made.extend([norm.running_mean, norm.running_var].map(|slot| state.get(slot).shallow_clone()));
     made.iter().map(|tensor| tensor.to_device(Device::Cpu).to_kind(Kind::Double)).collect()
 }
 
-/// Against the same on host memory, where float64 statistics travel over MPI.
+/// Compares with the same layer on host memory, where float64 statistics travel over MPI.
 #[test]
 fn rank_batch_norm() {
     let Some(_) = rank_folder() else { return };
     let (world, device) = join();
-    let names = ["output", "by x", "by weight", "by bias", "running_mean", "running_var"];
-    // The last batches leave ranks without samples, the very last one a single value per channel in all.
+    let names = ["output", "gradient of x", "gradient of weight", "gradient of bias", "running_mean", "running_var"];
+    // The last two batches leave ranks without samples. The last one has a single value per channel over all ranks.
     for size in [[9, 16, 5, 5], [8, 3, 1, 1], [2, 64, 4, 4], [1, 8, 3, 3], [1, 8, 1, 1]] {
         tch::manual_seed(11);
         let random = || Tensor::randn(size, (Kind::Double, Device::Cpu));
@@ -283,7 +283,7 @@ fn rank_batch_norm() {
 }
 
 #[test]
-fn batch_norm_over_ranks_is_that_of_the_cpu() {
+fn batch_norm_over_ranks_matches_the_cpu() {
     let Some(_turn) = gpu(PLAIN) else { return };
     for n in [2, 4] {
         run_ranks("rank_batch_norm", n);

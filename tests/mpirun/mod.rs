@@ -3,21 +3,21 @@
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// Nothing here takes longer unless it hangs.
+/// Longest run of a command. One that takes longer hangs.
 const HANG: Duration = Duration::from_secs(240);
 
-/// mpirun with `n` ranks, more than there are cores if need be.
+/// mpirun with `n` ranks, which may outnumber the cores.
 pub fn mpirun(n: usize) -> Command {
     let mut command = Command::new("mpirun");
     command.args(["-n", &n.to_string(), "--oversubscribe"]);
-    // Rank processes share two cores in CI: one thread each, and no spinning while others compute.
+    // Ranks share two cores in CI, so each has one thread and none spins while others compute.
     command.env("OMP_NUM_THREADS", "1").env("OMP_WAIT_POLICY", "passive").env("OMPI_MCA_mpi_yield_when_idle", "1");
-    // Containers run as root.
+    // Commands in containers run as root.
     command.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
     command
 }
 
-/// Runs a command to its end, or kills it and fails.
+/// Runs a command to its end. Kills it and fails if it takes longer than `HANG`.
 pub fn finish(mut command: Command) -> Output {
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let child = child.unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
@@ -33,7 +33,7 @@ pub fn finish(mut command: Command) -> Output {
                 }
                 std::thread::sleep(Duration::from_millis(50));
             }
-            // mpirun takes its ranks along.
+            // The ranks end with mpirun.
             let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
             true
         }
@@ -44,7 +44,7 @@ pub fn finish(mut command: Command) -> Output {
     output
 }
 
-/// Everything a command said, for a failed assertion.
+/// Exit status and output of a command, for the text of a failed assertion.
 pub fn said(output: &Output) -> String {
     format!(
         "{}\n--- stdout\n{}\n--- stderr\n{}",

@@ -7,7 +7,7 @@ use regun::train::supervised::Supervised;
 use regun::train::{Method, Phase};
 use regun::unlearn;
 
-/// The unlearning method of the configuration; where it has none the base model's training, under this schedule.
+/// The unlearning method of the configuration. Without one, the training of the base model under `scheduler`.
 pub fn method(config: &Config, scheduler: Option<SchedulerConfig>) -> Box<dyn Method> {
     match &config.unlearn {
         Some(chosen) => unlearn::build(chosen).unwrap(),
