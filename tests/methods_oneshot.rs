@@ -67,7 +67,7 @@ fn settings(batch_size: usize) -> TrainSettings {
         sync_batchnorm: true,
         mixed: None,
         cuda_graph: CudaGraphMode::Off,
-        all_reduce: AllReduceSettings { cuts: (1 << 20).into(), compression: None },
+        all_reduce: AllReduceSettings { bucket_sizes: (1 << 20).into(), compression: None },
         compat: COMPAT,
         names: None,
         seed: 42,
