@@ -490,7 +490,7 @@ fn first_of_each(fixtures: &Value, n: usize) -> DeviceDataset {
 }
 
 #[test]
-fn what_is_drawn_anew_lies_within_the_listed_bounds_and_the_rest_stays() {
+fn reinitialised_weights_lie_within_the_listed_bounds_and_the_rest_stays() {
     let fixtures = fixtures();
     let dataset = dataset(&fixtures, &[]);
     let mut model = formula_model();

@@ -34,7 +34,7 @@ pub fn graph_obstacle(
         _ if !device.is_cuda() => Some("the data is not on a GPU"),
         _ if CAPTURE_FAILED.load(Ordering::Relaxed) => Some("an earlier capture failed"),
         _ if !CudaGraph::is_available() => Some("this libtorch has no CUDA graphs"),
-        _ if architecture.is_stochastic() => Some("the network leaves out branches at random"),
+        _ if architecture.is_stochastic() => Some("the network drops residual branches at random"),
         _ if !world.is_asynchronous() => Some("the all-reduce over the ranks goes through host memory"),
         _ if world.overlap()?.is_some() => Some("launch.trace_sums=true measures single all-reduces"),
         _ if kind != Kind::Float => Some("the weights are not float32"),
