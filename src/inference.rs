@@ -1,7 +1,7 @@
 //! Runs a model over a part of the data in fixed batches.
 //!
-//! Batches have a fixed size, and each is computed by one rank as a whole. So a batch computes the same on any number of
-//! ranks, and the gathered rows are equal to the last bit.
+//! Batches have a fixed size, and one rank computes a whole batch. So the rows are equal to the last bit for any number
+//! of ranks.
 
 use tch::{Tensor, no_grad};
 
@@ -9,14 +9,15 @@ use crate::data::{DeviceDataset, Part};
 use crate::distributed::World;
 use crate::error::Result;
 
-/// Rows of the batches that this rank owns, in order. `compute` maps images [b, C, H, W] and labels int64 [b] to rows
-/// [b, D]. `what` is the name of the work in `run.json`, which counts the images.
+/// Rows of the batches that this rank owns, in order: [rows, D], with no rows if it owns none. `compute` maps images
+/// [b, C, H, W] and labels int64 [b] to rows [b, D], and runs without gradients. `work` is the name of the work in
+/// `run.json`, which counts the images.
 pub fn local_rows(
     world: &World,
     dataset: &DeviceDataset,
     part: Part,
     batch_size: usize,
-    what: &str,
+    work: &str,
     mut compute: impl FnMut(&Tensor, &Tensor) -> Result<Tensor>,
 ) -> Result<Tensor> {
     let indices = dataset.indices(part);
@@ -26,11 +27,11 @@ pub fn local_rows(
         if world.owns_batch(number, batches) {
             let (images, labels) = dataset.load_batch(part, batch, None)?;
             rows.push(no_grad(|| compute(&images, &labels))?);
-            world.count_images(&format!("{what}/{}", part.name()), batch.len());
+            world.count_images(&format!("{work}/{}", part.name()), batch.len());
         }
     }
     if rows.is_empty() {
-        // This rank owns no batch: no rows, but of the same width and dtype as on the other ranks.
+        // This rank owns no batch. It runs one image to learn the width and dtype of the rows, and keeps no row.
         let (images, labels) = dataset.load_batch(part, &indices[..indices.len().min(1)], None)?;
         rows.push(no_grad(|| compute(&images, &labels))?.narrow(0, 0, 0));
     }
@@ -51,14 +52,14 @@ pub fn all_gather_rows(
 }
 
 /// Like [`all_gather_rows`], for rows that depend on the labels (int64 [b]) too, and with a batch size of the caller's
-/// choice. `what` is the name of the work in `run.json`, which counts the images.
+/// choice. `work` is the name of the work in `run.json`, which counts the images.
 pub fn all_gather_labelled_rows(
     world: &World,
     dataset: &DeviceDataset,
     part: Part,
     batch_size: usize,
-    what: &str,
+    work: &str,
     compute: impl FnMut(&Tensor, &Tensor) -> Result<Tensor>,
 ) -> Result<Tensor> {
-    world.all_gather_rows(&local_rows(world, dataset, part, batch_size, what, compute)?)
+    world.all_gather_rows(&local_rows(world, dataset, part, batch_size, work, compute)?)
 }

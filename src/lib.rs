@@ -1,26 +1,36 @@
 //! regun makes image classifiers forget chosen training data, and measures the result.
 //!
-//! Dependencies point downwards; `ARCHITECTURE.md` follows one batch through the program.
+//! Dependencies point downwards; `ARCHITECTURE.md` follows one batch through the program. Each module imports only from
+//! modules below it, and from [`error`].
 //!
-//! | module | owns |
+//! | module | holds |
 //! | --- | --- |
+//! | [`run`] | the commands: one file each, which may use all other modules |
 //! | [`cli`] | the command line |
-//! | [`run`] | the commands: straight-line recipes that may use all other modules |
-//! | [`unlearn`] | the unlearning methods, one file each |
-//! | [`eval`] | logits in, metrics out |
-//! | [`train`] | the only training loop, and the trait of a method |
-//! | [`report`] | tables and JSON |
-//! | [`optim`], [`models`], [`data`] | update rules, architectures, batches |
-//! | [`checkpoint`], [`names`] | model files and their file names |
-//! | [`distributed`] | the ranks: shards, collectives |
-//! | [`config`] | the configuration: files, typed keys, checks |
-//! | [`hydra`] | Hydra's composition, overrides and interpolations |
+//! | [`report`] | the summary table, JSON |
+//! | [`unlearn`] | the unlearning methods: a registry, one file each |
+//! | [`eval`] | metrics from logits |
+//! | [`train`] | the only training loop, and the trait of a training method |
+//! | [`inference`] | a model run over a part of the data |
+//! | [`pretrained`] | ImageNet weights: published files, initial state |
+//! | [`optim`] | update rules on flat buffers, learning-rate schedules |
+//! | [`models`] | architectures as pure functions of weights and input; states as named tensors |
+//! | [`data`] | files to batches: data sets, splits, samplers, loaders, augmentation |
+//! | [`names`] | file names of checkpoints and caches |
+//! | [`checkpoint`] | model files: ours, PyTorch's, Lightning's; identity and provenance |
+//! | [`distributed`] | ranks: collectives, placement on GPUs, watchdog |
+//! | [`fetch`] | downloads, locks, archives |
+//! | [`config`] | typed configuration, its checks, the built-in files |
+//! | [`hydra`] | Hydra's composition, override grammar and interpolation |
 //! | [`torch`] | functions of libtorch that tch lacks; all unsafe code but NCCL's and the map in [`data::pixels`] |
-//! | [`random`] | random numbers by key, and CPython's generator |
-//! | [`fetch`] | downloads and archives |
+//! | [`random`] | Philox streams by key, and CPython's generator |
 //! | [`pickle`] | Python pickles, read as data and never executed |
-//! | [`error`], [`files`], [`digest`] | errors and exit codes, atomic writes, checksums |
-//! | [`log`], [`progress`], [`memory`] | the log, progress of long work, main memory |
+//! | [`progress`] | progress bars and lines |
+//! | [`memory`] | main memory of the machine and of the process |
+//! | [`log`] | messages to standard error and to `train.log` |
+//! | [`files`] | atomic writes, free space |
+//! | [`digest`] | SHA-256 as text |
+//! | [`error`] | one error type with message, hint and exit code |
 
 pub mod checkpoint;
 pub mod cli;

@@ -14,7 +14,7 @@ pub const OURS: &str = "safetensors";
 /// Extension of the Python program's checkpoints.
 pub const PYTHON: &str = "ckpt";
 
-/// The settings that file names are made of.
+/// The settings that make up file names.
 #[derive(Debug, Clone)]
 pub struct Names {
     pub cache_dir: PathBuf,
@@ -43,11 +43,12 @@ impl Names {
         self.checkpoint("", "", extension)
     }
 
-    /// The file to look for first if `configured` is the path of the model that `role` names.
+    /// The file to read first for a model with the configured path `configured`. `role` is [`Names::base`] or
+    /// [`Names::retrained`].
     ///
     /// The default path has the extension of the Python program. If `configured` is that default, this program's file
-    /// comes first, because it is the newer one if both exist. Any other path is taken as it is.
-    pub fn ours_of(&self, configured: &Path, role: impl Fn(&Self, &str) -> PathBuf) -> PathBuf {
+    /// comes first, because it is the newer one if both exist. Any other path is returned unchanged.
+    pub fn preferred_path(&self, configured: &Path, role: impl Fn(&Self, &str) -> PathBuf) -> PathBuf {
         let ours = role(self, OURS);
         if candidates(configured).contains(&ours) { ours } else { configured.to_owned() }
     }
@@ -62,17 +63,19 @@ impl Names {
         self.checkpoint("retrained_", &format!("-{index:03}"), extension)
     }
 
+    /// Path of a checkpoint. `kind` precedes the seed in the name, `suffix` follows it.
     fn checkpoint(&self, kind: &str, suffix: &str, extension: &str) -> PathBuf {
         let stem = self.stem(&fraction(self.forget_frac));
         self.cache_dir.join("models").join(format!("{stem}_{kind}{}{suffix}.{extension}", self.seed))
     }
 
-    /// AMUN's adversarial images. `attack` spells the settings of the attack.
+    /// Path of AMUN's adversarial images. `attack` spells the settings of the attack.
     pub fn adversarial_set(&self, attack: &str, extension: &str) -> PathBuf {
         let stem = self.stem(&fraction(self.forget_frac));
         self.cache_dir.join("adv_sets").join(format!("amun_adv_{stem}_seed{}_{attack}.{extension}", self.seed))
     }
 
+    /// The common start of all names. `forget` spells the forget fraction.
     fn stem(&self, forget: &str) -> String {
         format!("{}_{}_{}_forget{forget}", self.model, self.dataset, self.scheme)
     }
@@ -124,11 +127,12 @@ fn other_extension(path: &Path) -> Option<PathBuf> {
     }
 }
 
+/// The path with all spellings of the forget fraction in its name, first as given.
 fn spellings(path: &Path) -> Vec<PathBuf> {
-    const MARK: &str = "_forget";
+    const PREFIX: &str = "_forget";
     let mut spelled = vec![path.to_path_buf()];
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return spelled };
-    let Some(start) = name.rfind(MARK).map(|at| at + MARK.len()) else { return spelled };
+    let Some(start) = name.rfind(PREFIX).map(|at| at + PREFIX.len()) else { return spelled };
     let Some(length) = name[start..].find('_') else { return spelled };
     let (before, number, after) = (&name[..start], &name[start..start + length], &name[start + length..]);
     if let Ok(value) = number.parse::<f64>()

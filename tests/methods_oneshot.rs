@@ -67,7 +67,7 @@ fn settings(batch_size: usize) -> TrainSettings {
         sync_batchnorm: true,
         mixed: None,
         cuda_graph: CudaGraphMode::Off,
-        all_reduce: AllReduceSettings { cuts: (1 << 20).into(), compression: None },
+        all_reduce: AllReduceSettings { bucket_sizes: (1 << 20).into(), compression: None },
         compat: COMPAT,
         names: None,
         seed: 42,
@@ -491,7 +491,7 @@ fn first_of_each(fixtures: &Value, n: usize) -> DeviceDataset {
 }
 
 #[test]
-fn reset_weights_lie_within_the_listed_bounds_and_the_others_stay() {
+fn reinitialised_weights_lie_within_the_listed_bounds_and_the_rest_stays() {
     let fixtures = fixtures();
     let dataset = dataset(&fixtures, &[]);
     let mut model = formula_model();

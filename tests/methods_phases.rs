@@ -210,7 +210,7 @@ impl Method for Relabelled<'_> {
     fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
         let images = &step.batch("forget")?.global;
         let labels: Vec<i64> = images.iter().map(|&image| self.labels[step.epoch][image] as i64).collect();
-        self.salun.losses_towards(step, &Tensor::from_slice(&labels))
+        self.salun.losses_with_labels(step, &Tensor::from_slice(&labels))
     }
 
     fn after_backward(&mut self, params: &mut FlatParams) -> Result<()> {

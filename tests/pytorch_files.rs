@@ -277,9 +277,9 @@ fn pretrained_weights_give_all_but_the_head_and_another_stem() {
     let started = |model: &ModelConfig| {
         let model = ModelConfig { pretrained_path: Some(path.clone()), ..model.clone() };
         let (architecture, fresh) = state_of(&model, 2);
-        let file = pretrained::file(&model, folder.path(), None, &World::solo()).unwrap();
+        let file = pretrained::weights_file(&model, folder.path(), None, &World::solo()).unwrap();
         let weights = checkpoint::load(&file).unwrap();
-        let state = pretrained::start(&model, &*architecture, &weights, &fresh, Kind::Float, Device::Cpu);
+        let state = pretrained::initial_state(&model, &*architecture, &weights, &fresh, Kind::Float, Device::Cpu);
         state.map(|state| (state, fresh))
     };
     let fresh_names = |model: &ModelConfig| {

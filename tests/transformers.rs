@@ -122,7 +122,7 @@ fn second_derivatives_are_those_of_finite_differences() {
 fn train(architecture: &dyn Architecture, state: &State, images: &Tensor, samples: &[usize], epoch: u64) -> Tensor {
     let stream = RandomStream::new(1, "test");
     let keys = SampleKeys { stream: &stream, epoch, samples };
-    let mut context = Forward::train(state, Statistics::Batch).drawing(keys);
+    let mut context = Forward::train(state, Statistics::Batch).with_sample_keys(keys);
     no_grad(|| architecture.forward(&mut context, images)).unwrap()
 }
 
@@ -162,7 +162,7 @@ fn an_empty_shard_has_gradients_of_zero() {
         let weights: Vec<Tensor> = state.parameters().map(|(.., weight)| weight.set_requires_grad(true)).collect();
         let stream = RandomStream::new(1, "test");
         let keys = SampleKeys { stream: &stream, epoch: 0, samples: &[] };
-        let mut context = Forward::train(&state, Statistics::Batch).drawing(keys).twice_differentiable();
+        let mut context = Forward::train(&state, Statistics::Batch).with_sample_keys(keys).twice_differentiable();
         let logits = architecture.forward(&mut context, &images(6, size).narrow(0, 0, 0)).unwrap();
         let loss = cross_entropy_sum(&logits, &labels(6).narrow(0, 0, 0), 0.0);
         for gradient in Tensor::run_backward(&[loss], &weights, true, true) {
@@ -181,7 +181,7 @@ fn branches_are_kept_with_the_stated_probability() {
     let samples: Vec<usize> = (0..N).collect();
     let stream = RandomStream::new(3, "test");
     let context = Forward::new(&[], Mode::Train, Statistics::Batch);
-    let keyed = context.drawing(SampleKeys { stream: &stream, epoch: 0, samples: &samples });
+    let keyed = context.with_sample_keys(SampleKeys { stream: &stream, epoch: 0, samples: &samples });
     let x = Tensor::zeros([N as i64, 1], (Kind::Double, Device::Cpu));
     let factors = depth.factors(&keyed, &x).unwrap();
     assert!(factors[0].is_none());

@@ -222,7 +222,7 @@ fn compare(options: &Options, comparison: &Comparison) -> Result<Vec<Row>, Box<d
     let batch_size = comparison.batch_size.unwrap_or(options.batch_size);
     let steps = comparison.steps.unwrap_or(options.steps);
     let device = options.device()?;
-    let mixed = options.mixed().filter(|mixed| mixed.is_for(device));
+    let mixed = options.mixed().filter(|mixed| mixed.applies_to(device));
     let mut ours = (comparison.make_step)(i64::try_from(batch_size)?, device, mixed)?;
     ours.seconds(steps.min(2))?;
     let mut arguments = options.baseline_arguments(steps, batch_size);

@@ -13,7 +13,7 @@ use crate::models::Model;
 /// logits, the other ranks get `None`.
 pub fn logits(world: &World, dataset: &DeviceDataset, model: &Model, part: Part) -> Result<Option<Logits>> {
     if dataset.indices(part).is_empty() {
-        return world.is_root().then(|| Logits::new(vec![], vec![], dataset.num_classes())).transpose();
+        return Ok(world.is_root().then(|| Logits::empty(dataset.num_classes())));
     }
     let forward = model.fused()?;
     let batch_size = dataset.eval_batch_size();

@@ -16,7 +16,8 @@ pub fn mean_jensen_shannon(model: &Predictions, other: &Predictions) -> f64 {
     mean(model.iter().zip(other.iter()).map(|(p, q)| jensen_shannon(p.probabilities, q.probabilities)))
 }
 
-/// Jensen-Shannon divergence of two distributions over K classes, in nats; exactly 0 for equal ones.
+/// Jensen-Shannon divergence of two distributions over K classes, in nats; exactly 0 for equal ones. NaN if they have
+/// different numbers of classes.
 pub fn jensen_shannon(p: &[f32], q: &[f32]) -> f64 {
     if p.len() != q.len() {
         return f64::NAN;

@@ -1,7 +1,7 @@
 //! Evaluates models against the same baselines: the reference models that calibrate RMIA, and the retrained model.
 //!
 //! The outputs of these models on the data are computed once and cached on disk. The cache key holds everything that
-//! they depend on.
+//! the outputs depend on.
 
 use std::path::Path;
 
@@ -37,7 +37,8 @@ pub struct Evaluator {
 }
 
 impl Evaluator {
-    /// Without references there is no RMIA; without the retrained model there are no divergences and no gaps.
+    /// An evaluator with these outputs. Without references there is no RMIA; without the retrained model there are no
+    /// divergences and no gaps.
     pub fn new(references: Option<ReferenceProbabilities>, retrained: Option<ModelLogits>) -> Self {
         let retrained = retrained.map(|logits| {
             let metrics = evaluate(&logits, references.as_ref(), None);
@@ -80,6 +81,7 @@ impl Evaluator {
         checkpoint::write_cache(path, key, &self.encode());
     }
 
+    /// The outputs as named tensors.
     fn encode(&self) -> Vec<(String, Tensor)> {
         let mut tensors = Vec::new();
         if let Some(references) = &self.references {
@@ -102,7 +104,7 @@ impl Evaluator {
     }
 }
 
-/// Makes an evaluator from the tensors of a cache file, which come in the order of their names.
+/// Makes an evaluator from the tensors of a cache file, which are sorted by name.
 fn decode(tensors: &[(String, Tensor)], dataset: &DeviceDataset) -> Result<Evaluator> {
     let values = |name: &str| -> Result<Option<Vec<f32>>> {
         let tensor = tensors.iter().find(|(known, _)| known == name).map(|(_, tensor)| tensor);

@@ -8,8 +8,8 @@ const OVER_UNLEARNING_MARGIN: f64 = 0.1;
 /// Warnings about attacks that point the wrong way. An AUC far below 0.5 means that the model knows forget samples
 /// *less* than unseen ones, which exposes them as well. One sentence per attack; empty if no AUC is that low.
 ///
-/// The limit is 0.5 or the AUC of the retrained model, if that is lower (after a whole class was forgotten, say). The AUC
-/// must be below it by more than a margin, and by more than two of its standard errors if they are known.
+/// The limit is 0.5, or the AUC of the retrained model if that is lower (after a whole class was forgotten, say). The
+/// AUC must be below it by more than a margin, and by more than two of its standard errors if they are known.
 pub fn over_unlearning_flags(metrics: &Metrics, retrained: Option<&Metrics>) -> Vec<String> {
     let mut flags = Vec::new();
     for (key, auc) in metrics.iter().filter(|(key, _)| key.ends_with("_auc") && !key.starts_with("average_gap")) {

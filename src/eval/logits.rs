@@ -1,8 +1,8 @@
 //! Logits of one model on one part of the data, and the predictions that follow from them.
 //!
 //! Letters: N samples, K classes. Probabilities are float32, as in every published number of the benchmark: scores tie
-//! if they are equal in float32. Sums over classes run in float64 and are rounded once, so the result does not depend on
-//! the position of the label in the row.
+//! if they are equal in float32. Sums over classes run in float64 and are rounded once, so the result does not depend
+//! on the position of the label in the row.
 
 use crate::error::{Error, Result};
 
@@ -21,7 +21,7 @@ impl Logits {
     /// Checks shapes and labels, which every metric relies on.
     ///
     /// # Errors
-    /// `values` is not N x K, or a label is not a class.
+    /// `Missing` if `values` is not N x K, or if a label is not a class.
     pub fn new(values: Vec<f32>, labels: Vec<i64>, num_classes: usize) -> Result<Self> {
         if values.len() != labels.len() * num_classes {
             return Err(Error::missing(format!(
@@ -73,7 +73,7 @@ impl Logits {
         Predictions { logits: self, probabilities }
     }
 
-    /// p(y|x) of every sample, N values. RMIA needs nothing else of a reference model.
+    /// p(y|x) of every sample, N values: the only numbers of a reference model that RMIA needs.
     pub fn label_probabilities(&self) -> Vec<f32> {
         let mut row = Vec::with_capacity(self.num_classes);
         let mut of_label = |sample: usize| {
@@ -170,6 +170,7 @@ fn log_softmax(row: &[f32], class: usize) -> f32 {
     (f64::from(row[class] - largest) - sum.ln()) as f32
 }
 
+/// The largest logit; NaN is ignored.
 fn largest(row: &[f32]) -> f32 {
     row.iter().copied().fold(f32::NEG_INFINITY, f32::max)
 }

@@ -1,4 +1,4 @@
-//! Computes all metrics of a model from its logits: names, order, and the inputs that each metric needs.
+//! Computes all metrics of a model from its logits, and defines their names and order.
 
 use super::divergence::mean_jensen_shannon;
 use super::gap::{GAPS, average_gap};
@@ -42,7 +42,7 @@ pub struct ReferenceProbabilities {
 /// file. [`evaluate`] does not check this: it returns NaN if they differ.
 ///
 /// # Errors
-/// Names the first part that differs, with both sizes.
+/// `Missing` for the first part that differs. The message has both sizes.
 pub fn check_comparable(
     target: &ModelLogits,
     references: Option<&ReferenceProbabilities>,
@@ -88,13 +88,13 @@ pub fn check_comparable(
 /// | `forget_entropy` | nats | |
 /// | `forget_entropy_gap_retrained` | nats, signed | `retrained` |
 /// | `divergence_<part>` | nats | `retrained` |
-/// | `<attack>_acc`, `_auc`, `_jmax_abs`, `_tpr_at_fpr_0.01`, `_tpr_at_fpr_0.001` | fraction | `references` for `rmia` |
+/// | `<attack>_acc`, `_auc`, `_jmax_abs`, `_tpr_at_fpr_0.01`, `_tpr_at_fpr_0.001` | fraction | RMIA: `references` |
 /// | `average_gap*` | fraction | both |
 /// | `rmia_auc_se`, `rmia_eval_auc_se` | fraction | `references` |
 ///
 /// Attacks distinguish forget from test samples, or forget from val samples if `_eval` follows the attack's name.
-/// `references` and `retrained` must be about the same samples, see [`check_comparable`]. `retrained` holds the logits
-/// of the retrained model and the metrics that this function returned for them.
+/// `references` and `retrained` must have the same samples as `target`, see [`check_comparable`]. `retrained` holds the
+/// logits of the retrained model and the metrics that this function returned for them.
 pub fn evaluate(
     target: &ModelLogits,
     references: Option<&ReferenceProbabilities>,
@@ -145,7 +145,7 @@ pub fn evaluate(
         }
     }
 
-    // Our own metrics follow those of the benchmark.
+    // Metrics that the Python benchmark does not have.
     let mentr = pairs.map(|pair| pair.attack(ScoreAttack::Mentr));
     insert_strengths(&mut metrics, &mentr);
     attacks.extend(mentr);
@@ -160,9 +160,9 @@ pub fn evaluate(
     metrics
 }
 
-/// Members (forget) and nonmembers (unseen) of one series of attacks.
+/// Members (forget) and nonmembers (unseen) of the attacks with the same suffix.
 struct AttackPair<'a> {
-    /// Stands after the attack's name in metric keys.
+    /// Follows the attack's name in metric keys.
     suffix: &'static str,
     forget: &'a Predictions<'a>,
     unseen: &'a Predictions<'a>,
@@ -171,11 +171,13 @@ struct AttackPair<'a> {
 }
 
 impl AttackPair<'_> {
+    /// Name and strength of an attack.
     fn attack(&self, attack: ScoreAttack) -> (String, AttackStrength) {
         let strength = measure(&attack.scores(self.forget), &attack.scores(self.unseen));
         (format!("{}{}", attack.name(), self.suffix), strength)
     }
 
+    /// Name and strength of RMIA. None without references.
     fn attack_by_rmia(&self) -> Option<(String, AttackStrength)> {
         let [of_forget, of_unseen] = self.references?;
         let strength = measure(&rmia_scores(self.forget, of_forget), &rmia_scores(self.unseen, of_unseen));

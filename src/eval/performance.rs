@@ -20,6 +20,7 @@ pub fn mean_entropy(predictions: &Predictions) -> f64 {
     }))
 }
 
+/// Mean of the values. NaN without values.
 pub(super) fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     let count = values.len() as f64;
     values.sum::<f64>() / count

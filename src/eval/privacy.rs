@@ -7,7 +7,7 @@
 use super::logits::{Prediction, Predictions};
 use super::roc::Roc;
 
-/// Probabilities below are raised to this before a logarithm: logs stay finite in float32.
+/// Lower bound of probabilities before a logarithm, so that logarithms stay finite in float32.
 const MIN_PROBABILITY: f32 = 1e-12;
 
 /// False positive rates at which the true positive rate is reported, with their names.
@@ -83,11 +83,13 @@ impl ScoreAttack {
     }
 }
 
+/// Sum of term(probability, class is the label) over the classes.
 fn sum_over_classes(x: &Prediction, term: impl Fn(f32, bool) -> f32) -> f32 {
     let terms = x.probabilities.iter().enumerate().map(|(class, p)| f64::from(term(*p, class == x.label)));
     terms.sum::<f64>() as f32
 }
 
+/// Natural logarithm, of p raised to at least [`MIN_PROBABILITY`].
 fn clipped_ln(p: f32) -> f32 {
     p.clamp(MIN_PROBABILITY, 1.0).ln()
 }
@@ -115,7 +117,7 @@ pub fn rmia_scores(predictions: &Predictions, references: &[Vec<f32>]) -> Vec<f6
     predictions.iter().enumerate().map(score).collect()
 }
 
-/// Strength of an attack: how well it separates members from nonmembers. All NaN if either group has no finite score.
+/// Strength of an attack: its power to separate members from nonmembers. All NaN if either group has no finite score.
 #[derive(Debug, Clone, Copy)]
 pub struct AttackStrength {
     /// See [`Roc::accuracy_at_best`].

@@ -1,8 +1,8 @@
 //! ROC curve of a membership attack, and the numbers derived from it.
 //!
-//! An attack calls a sample a member if its score is at least a threshold t. The curve has one point per distinct score,
-//! from t = +inf (no members) down to the smallest score (all members). Points hold counts, so areas and ties are exact.
-//! Sorting n scores dominates the cost: O(n log n).
+//! An attack calls a sample a member if its score is at least a threshold t. The curve has one point per distinct
+//! score, from t = +inf (no members) down to the smallest score (all members). Points hold counts, so areas and ties
+//! are exact. Sorting n scores dominates the cost: O(n log n).
 
 /// One threshold, with the number of samples that score at least as much.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -84,9 +84,10 @@ impl Roc {
         twice_area as f64 / (2 * self.num_members() * self.num_nonmembers()) as f64
     }
 
-    /// Standard error of [`auc`](Self::auc) as an estimate for the populations of members and nonmembers (DeLong, DeLong and Clarke-Pearson 1988, "Comparing the areas under two or more correlated receiver
-    /// operating characteristic curves", Biometrics 44(3)). NaN with fewer than two members or nonmembers; zero if the
-    /// groups do not overlap.
+    /// Standard error of [`auc`](Self::auc) as an estimate for the populations of members and nonmembers (DeLong,
+    /// DeLong and Clarke-Pearson 1988, "Comparing the areas under two or more correlated receiver operating
+    /// characteristic curves", Biometrics 44(3)). NaN with fewer than two members or nonmembers; zero if the groups do
+    /// not overlap.
     ///
     /// The placement of a member is the fraction of nonmembers that it outscores, ties counting half. The variance of
     /// the AUC is the variance of the members' placements over their number, plus the corresponding term of the
@@ -146,8 +147,8 @@ impl Roc {
         self.tpr(&self.points[allowed - 1])
     }
 
-    // First the rates in float64, then their difference: among mathematically equal J, rounding then chooses the same
-    // threshold as scikit-learn does in the published numbers.
+    /// tpr - fpr. Each rate is rounded to float64 before the subtraction. Among mathematically equal values, rounding
+    /// then chooses the same threshold as scikit-learn does in the published numbers.
     fn youden_j(&self, point: &RocPoint) -> f64 {
         self.tpr(point) - self.fpr(point)
     }

@@ -27,12 +27,12 @@ pub trait Architecture: Debug + Send + Sync {
     }
 
     /// True if layers draw random numbers in train mode. The same images then give other logits in another epoch.
-    fn draws_at_random(&self) -> bool {
+    fn is_stochastic(&self) -> bool {
         false
     }
 
-    /// The layers of the network, from images to logits. Callers use [`forward`](Self::forward), which also advances
-    /// the batch counters of all BatchNorm layers.
+    /// Runs the layers of the network: maps images (N, 3, H, W) to logits (N, K). Callers use
+    /// [`forward`](Self::forward), which also advances the batch counters of all BatchNorm layers.
     fn logits(&self, ctx: &mut Forward<'_>, images: &Tensor) -> Result<Tensor>;
 
     /// Maps images (N, 3, H, W) to logits (N, K). The images are normalised and have the dtype and device of the

@@ -40,6 +40,8 @@ impl BatchNorm {
         }
     }
 
+    /// Maps (N, C, H, W) to the same shape, with the statistics that `ctx` asks for. A collective call with
+    /// [`Statistics::Global`].
     pub fn forward(&self, ctx: &Forward<'_>, x: &Tensor) -> Result<Tensor> {
         match ctx.statistics() {
             Statistics::Fused => Ok(x.shallow_clone()),
@@ -59,7 +61,8 @@ impl BatchNorm {
         }
     }
 
-    /// libtorch's BatchNorm on the tensors of this process.
+    /// libtorch's BatchNorm on the tensors of this process. `batch`: with the statistics of the batch instead of the
+    /// running averages.
     fn native(&self, ctx: &Forward<'_>, x: &Tensor, batch: bool) -> Result<Tensor> {
         let running_mean = ctx.weight(self.running_mean);
         let mut running_var = ctx.weight(self.running_var).shallow_clone();

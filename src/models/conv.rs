@@ -38,6 +38,7 @@ impl Conv {
         ctx.record_layer(Layer::Conv { weight: self.weight, kernel, stride }, x, self.with_bias(ctx, x, None)?)
     }
 
+    /// The convolution, plus a bias [out] if there is one.
     fn with_bias(&self, ctx: &Forward<'_>, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         let ConvShape { kernel, stride, .. } = self.shape;
         let padding = (kernel - 1) / 2;
@@ -67,6 +68,7 @@ impl ConvNorm {
         ConvNorm { conv, norm }
     }
 
+    /// Maps (N, in, H, W) to (N, out, H / stride, W / stride), rounded up.
     pub fn forward(&self, ctx: &Forward<'_>, x: &Tensor) -> Result<Tensor> {
         match ctx.statistics() {
             Statistics::Fused => self.conv.with_bias(ctx, x, Some(ctx.weight(self.norm.bias))),

@@ -34,7 +34,7 @@ struct FeatureHooks {
     taken: Vec<(String, Tensor)>,
 }
 
-/// The context of one forward pass. All layers get it.
+/// The context of one forward pass, which every layer gets.
 #[derive(Debug)]
 pub struct Forward<'a> {
     // --- configuration of the pass ---
@@ -48,7 +48,7 @@ pub struct Forward<'a> {
     features: FeatureHooks,
     /// Batch counters of the BatchNorm layers that update their running averages in this pass.
     counters: RefCell<Vec<Tensor>>,
-    /// None without layer hooks.
+    /// Inputs and outputs of layers. None without layer hooks.
     layers: Option<RefCell<Vec<LayerPass>>>,
 }
 
@@ -83,8 +83,8 @@ impl<'a> Forward<'a> {
         Self::new(fused.tensors(), Mode::Eval, Statistics::Fused)
     }
 
-    /// Sets the keys of the samples. In train mode, random layers draw from each sample's own key.
-    pub fn drawing(mut self, keys: SampleKeys<'a>) -> Self {
+    /// Sets the random keys of the samples. In train mode, random layers draw from each sample's own key.
+    pub fn with_sample_keys(mut self, keys: SampleKeys<'a>) -> Self {
         self.keys = Some(keys);
         self
     }
@@ -153,12 +153,13 @@ impl<'a> Forward<'a> {
         torch::add_one(&std::mem::take(self.counters.get_mut()))
     }
 
+    /// The tensor of this slot, a parameter or a buffer.
     pub fn weight(&self, slot: Slot) -> &'a Tensor {
         &self.weights[slot.index()]
     }
 
-    /// Keys of the samples. None if the caller has not set them with [`Forward::drawing`].
-    pub fn keys(&self) -> Option<&SampleKeys<'a>> {
+    /// Random keys of the samples. None if the caller has not set them with [`Forward::with_sample_keys`].
+    pub fn sample_keys(&self) -> Option<&SampleKeys<'a>> {
         self.keys.as_ref()
     }
 

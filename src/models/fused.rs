@@ -30,7 +30,7 @@ impl FusedState {
         })
     }
 
-    /// In layout order.
+    /// All tensors in layout order.
     pub(super) fn tensors(&self) -> &[Tensor] {
         self.0.tensors()
     }

@@ -25,15 +25,15 @@ pub enum Init {
 }
 
 impl Init {
-    /// For weights (out, in, h, w) of a convolution followed by a ReLU: normal with variance 2 / (out h w), which keeps
-    /// the size of the gradient from layer to layer. He et al. 2015 ("Delving deep into rectifiers", eq. 14),
+    /// Distribution for weights (out, in, h, w) of a convolution followed by a ReLU: normal, with variance
+    /// 2 / (out h w), which keeps the size of the gradient from layer to layer. He et al. 2015, arXiv 1502.01852, eq. 14;
     /// `kaiming_normal_` with `fan_out` in torchvision's ResNets.
     pub fn kaiming_normal_fan_out(shape: [i64; 4]) -> Self {
         let [out, _, h, w] = shape;
         Init::Normal { std: (2.0 / (out * h * w) as f64).sqrt() }
     }
 
-    /// For weights and biases of PyTorch's `Linear`: uniform within 1 / sqrt(inputs).
+    /// Distribution for weights and biases of PyTorch's `Linear`: uniform within 1 / sqrt(inputs).
     pub fn linear(inputs: i64) -> Self {
         Init::Uniform { bound: 1.0 / (inputs as f64).sqrt() }
     }
@@ -44,7 +44,7 @@ impl Init {
         Init::Uniform { bound: (6.0 / (inputs + outputs) as f64).sqrt() }
     }
 
-    /// Draws `n` values.
+    /// Draws `n` values, in row-major order of the tensor.
     pub fn draw(self, n: usize, mut draws: Draws) -> Vec<f64> {
         match self {
             Init::Constant(value) => vec![value; n],

@@ -29,6 +29,7 @@ impl LayerNorm {
         }
     }
 
+    /// Maps (N, ..., C) to the same shape.
     pub fn forward(&self, ctx: &Forward<'_>, x: &Tensor) -> Result<Tensor> {
         let LayerNorm { weight, bias, channels, eps } = *self;
         let y = x.f_layer_norm([channels], Some(ctx.weight(weight)), Some(ctx.weight(bias)), eps, true)?;

@@ -1,4 +1,5 @@
-//! Records of single layers in a forward pass, the input of [`per_sample`](super::per_sample).
+//! Inputs and outputs of single layers in a forward pass, from which [`per_sample`](super::per_sample) computes
+//! gradients of single samples.
 
 use tch::Tensor;
 
@@ -17,11 +18,11 @@ pub enum Layer {
     LayerNorm { weight: Slot, bias: Slot, eps: f64 },
     /// Convolution of images whose stride equals its kernel.
     Patches { weight: Slot, bias: Slot, side: i64 },
-    /// Learned summand of shape (1, ...), the same for all samples.
-    Summand { parameter: Slot },
-    /// Learned summand of attention scores (N, W, h, L, L). Each of the L x L pairs takes its row from a table
-    /// (positions, h).
-    ScoreTable { table: Slot, index: Slot },
+    /// Learned token or position embedding of shape (1, ...), added to every sample.
+    Embedding { parameter: Slot },
+    /// Learned relative position bias of attention scores (N, W, h, L, L). Each of the L x L pairs takes its row from a
+    /// table (positions, h).
+    PositionBias { table: Slot, index: Slot },
 }
 
 /// One pass through a layer.

@@ -27,7 +27,7 @@ pub enum TensorRole {
     Buffer,
 }
 
-/// Dtype of a tensor in the layout, which does not fix the floating-point dtype.
+/// Dtype of a tensor in the layout. The state, not the layout, chooses the floating-point dtype.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TensorDtype {
     /// The floating-point dtype of the state.
@@ -72,7 +72,7 @@ pub struct StateLayout {
 }
 
 impl StateLayout {
-    /// In `state_dict` order.
+    /// Descriptions of all tensors, in `state_dict` order.
     pub fn specs(&self) -> &[TensorSpec] {
         &self.specs
     }
@@ -81,12 +81,12 @@ impl StateLayout {
         &self.specs[slot.0]
     }
 
-    /// In `state_dict` order.
+    /// Slot and description of each tensor, in `state_dict` order.
     pub fn slots(&self) -> impl Iterator<Item = (Slot, &TensorSpec)> {
         self.specs.iter().enumerate().map(|(i, spec)| (Slot(i), spec))
     }
 
-    /// In `state_dict` order.
+    /// Slot and description of each learned tensor, in `state_dict` order.
     pub fn parameters(&self) -> impl Iterator<Item = (Slot, &TensorSpec)> {
         self.slots().filter(|(_, spec)| spec.role == TensorRole::Parameter)
     }
@@ -99,7 +99,7 @@ impl StateLayout {
         &self.conv_norm_pairs
     }
 
-    /// Number of learned values.
+    /// Number of elements of all learned tensors.
     pub fn num_parameters(&self) -> usize {
         self.parameters().map(|(_, spec)| spec.num_elements()).sum()
     }

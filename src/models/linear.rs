@@ -21,10 +21,10 @@ impl Linear {
         Self::with_init(builder, [inputs, outputs], Init::linear(inputs), Some(Init::linear(inputs)))
     }
 
-    /// A layer with the given initial values. `sides` are the numbers of inputs and outputs. With `bias` None the layer
-    /// has no bias.
-    pub fn with_init(builder: &mut LayoutBuilder, sides: [i64; 2], weight: Init, bias: Option<Init>) -> Self {
-        Self::named(builder, ["weight", "bias"], sides, weight, bias)
+    /// A layer with the given initial values. `features` are the numbers of inputs and outputs. With `bias` None the
+    /// layer has no bias.
+    pub fn with_init(builder: &mut LayoutBuilder, features: [i64; 2], weight: Init, bias: Option<Init>) -> Self {
+        Self::named(builder, ["weight", "bias"], features, weight, bias)
     }
 
     /// Like [`Linear::with_init`], with other names for weight and bias.

@@ -13,7 +13,7 @@
 //! | [`patches`], [`attention`], [`mlp`], [`layer_norm`] | layers of transformers |
 //! | [`stochastic_depth`] | residual branches dropped at random |
 //! | [`resnet`], [`resnet20`], [`swin`], [`vit`] | architectures |
-//! | [`layer_pass`], [`per_sample`] | inputs and outputs of layers; squared gradients of single samples from them |
+//! | [`layer_pass`], [`per_sample`] | inputs and outputs of layers, and the squared gradients of single samples |
 //! | [`fused`] | BatchNorm fused into convolutions, for evaluation |
 //!
 //! To add a network: write its file, then add its line to [`REGISTRY`].

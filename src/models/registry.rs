@@ -1,4 +1,4 @@
-//! The list of all networks, and the way from a configuration to a network.
+//! The list of all networks, and the choice of one by the configuration.
 
 use super::architecture::Architecture;
 use super::resnet::{ResNet, ResNetVariant};
@@ -8,13 +8,16 @@ use super::vit::{ViT, ViTVariant};
 use crate::config::schema::{ModelConfig, Stem};
 use crate::error::{Error, Result, did_you_mean};
 
+/// Builds the network of a configuration.
 type Build = fn(&ModelConfig) -> Result<Box<dyn Architecture>>;
 
-/// A value of `model.model.name`, with the network that it stands for.
+/// One network of the registry.
 #[derive(Debug, Clone, Copy)]
 pub struct ModelInfo {
+    /// Value of `model.model.name`.
     pub name: &'static str,
     pub family: &'static str,
+    /// arXiv number of the paper.
     pub paper: &'static str,
     build: Build,
 }

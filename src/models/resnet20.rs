@@ -56,6 +56,7 @@ impl ResNet20Block {
     }
 }
 
+/// A ResNet-20: a 3x3 convolution, three stages of blocks, the mean over the image, a linear head.
 #[derive(Debug)]
 pub struct ResNet20 {
     layout: Arc<StateLayout>,

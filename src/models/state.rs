@@ -113,6 +113,7 @@ impl State {
     }
 }
 
+/// The dtype of a tensor in a state with the floating-point dtype `dtype`.
 fn kind_of(spec: &TensorSpec, dtype: Kind) -> Kind {
     match spec.dtype {
         TensorDtype::Float => dtype,
@@ -128,6 +129,7 @@ fn fresh_copy(tensor: &Tensor, kind: Kind, device: Device) -> Result<Tensor> {
     Ok(copy)
 }
 
+/// Checks that `named` has exactly the names and shapes of the layout.
 fn check_names(layout: &StateLayout, named: &HashMap<String, Tensor>) -> Result<()> {
     let missing = layout.specs().iter().filter(|spec| !named.contains_key(&spec.name));
     let missing: Vec<String> = missing.map(|spec| spec.name.clone()).collect();
@@ -144,12 +146,15 @@ fn check_names(layout: &StateLayout, named: &HashMap<String, Tensor>) -> Result<
     let misshapen: Vec<String> = layout.specs().iter().filter_map(misshapen).collect();
 
     let faults = [("missing", missing), ("unexpected", unexpected), ("with another shape", misshapen)];
-    let said: Vec<String> =
-        faults.iter().filter(|(_, names)| !names.is_empty()).map(|(what, names)| listed(what, names)).collect();
-    if said.is_empty() {
+    let differences: Vec<String> = faults
+        .iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(fault, names)| count_and_list(fault, names))
+        .collect();
+    if differences.is_empty() {
         return Ok(());
     }
-    Err(Error::missing(format!("the tensors are not those of this architecture; {}", said.join("; ")))
+    Err(Error::missing(format!("the tensors are not those of this architecture; {}", differences.join("; ")))
         .hint("check `model.model.name`, `model.model.stem` and `model.model.num_classes` against the checkpoint"))
 }
 
@@ -165,8 +170,8 @@ fn with_nearest(name: &str, missing: &[String]) -> String {
 }
 
 /// "2 missing: a, b", with at most [`NAMES_SHOWN`] names.
-fn listed(what: &str, names: &[String]) -> String {
+fn count_and_list(fault: &str, names: &[String]) -> String {
     let shown = names.iter().take(NAMES_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
     let rest = if names.len() > NAMES_SHOWN { ", ..." } else { "" };
-    format!("{} {what}: {shown}{rest}", names.len())
+    format!("{} {fault}: {shown}{rest}", names.len())
 }

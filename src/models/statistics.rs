@@ -20,7 +20,7 @@ pub enum Statistics<'a> {
 impl<'a> Statistics<'a> {
     /// Statistics of a training batch. `synchronised` is `trainer.sync_batchnorm`: true takes the joined batch of all
     /// ranks, which holds `samples` samples, false the batch of this process.
-    pub fn of_training(ranks: &'a dyn AllReduce, synchronised: bool, samples: usize) -> Self {
+    pub fn for_training(ranks: &'a dyn AllReduce, synchronised: bool, samples: usize) -> Self {
         if synchronised { Statistics::Global { ranks, samples } } else { Statistics::Batch }
     }
 }

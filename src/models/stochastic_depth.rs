@@ -34,7 +34,7 @@ impl StochasticDepth {
             return Ok(self.drop.iter().map(|_| None).collect());
         }
         let bug = |text: String| Error::new(ErrorKind::Bug, text);
-        let keys = ctx.keys().ok_or_else(|| bug("stochastic depth in train mode without sample keys".into()))?;
+        let keys = ctx.sample_keys().ok_or_else(|| bug("stochastic depth in train mode without sample keys".into()))?;
         if keys.samples.len() as i64 != n {
             return Err(bug(format!("{} sample keys for {n} images", keys.samples.len())));
         }
@@ -53,6 +53,7 @@ impl StochasticDepth {
     }
 }
 
+/// The factor of a branch from a uniform number in [0, 1).
 fn factor(uniform: f64, drop: f64) -> f64 {
     if uniform < drop { 0.0 } else { 1.0 / (1.0 - drop) }
 }

@@ -165,10 +165,11 @@ impl ViT {
         let patches = patches.f_flatten(1, 2)?;
         let (n, _, channels) = patches.size3()?;
         let class = ctx.weight(self.class_token).f_expand([n, 1, channels], false)?;
-        let class = ctx.record_layer(Layer::Summand { parameter: self.class_token }, &class, class.shallow_clone())?;
+        let class =
+            ctx.record_layer(Layer::Embedding { parameter: self.class_token }, &class, class.shallow_clone())?;
         let tokens = Tensor::f_cat(&[class, patches], 1)?;
         let placed = tokens.f_add(ctx.weight(self.positions))?;
-        ctx.record_layer(Layer::Summand { parameter: self.positions }, &tokens, placed)
+        ctx.record_layer(Layer::Embedding { parameter: self.positions }, &tokens, placed)
     }
 }
 

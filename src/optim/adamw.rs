@@ -1,8 +1,10 @@
 //! AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101), as in PyTorch: weight decay is separate from the gradient.
 //!
-//!     w = w - lr weight_decay w
-//!     m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2
-//!     w = w - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
+//! ```text
+//! w = w - lr weight_decay w
+//! m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2
+//! w = w - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
+//! ```
 
 use tch::{Kind, Tensor, no_grad};
 
@@ -13,9 +15,12 @@ use crate::config::schema::OptimConfig;
 use crate::error::{Error, Result};
 use crate::torch::{AdamwMoments, AdamwSettings, Update, fused_adamw};
 
+/// Added to the root of the second moment. PyTorch's default.
 const EPS: f64 = 1e-8;
+/// PyTorch's defaults.
 const DEFAULT_BETAS: [f64; 2] = [0.9, 0.999];
 
+/// The AdamW rule with its two running averages, of the gradient and of its square.
 #[derive(Debug)]
 pub struct Adamw {
     settings: AdamwSettings,
@@ -26,12 +31,16 @@ pub struct Adamw {
 }
 
 impl Adamw {
+    /// The configured rule for `params`, before the first update.
+    ///
+    /// # Errors
+    /// `Usage` unless both betas are in [0, 1).
     pub fn new(optim: &OptimConfig, params: &FlatParams) -> Result<Self> {
         let betas = optim.betas.unwrap_or(DEFAULT_BETAS);
         if !betas.iter().all(|beta| (0.0..1.0).contains(beta)) {
             return Err(Error::usage(format!("`optim.betas`: got {betas:?}, wanted two numbers in [0, 1)")));
         }
-        let device = params.groups().first().map_or(tch::Device::Cpu, |group| group.values.device());
+        let (_, device) = params.options()?;
         Ok(Adamw {
             settings: AdamwSettings { betas, eps: EPS },
             exp_avg: OptimizerMoments::zeros("exp_avg", params)?,

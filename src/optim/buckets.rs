@@ -34,11 +34,11 @@ impl From<usize> for BucketSizes {
     }
 }
 
-/// Cuts the buffers into buckets and sets the bucket of each parameter. `buffers` has the weight decay and length of
+/// Divides the buffers into buckets and sets the bucket of each parameter. `buffers` has the weight decay and length of
 /// each buffer.
 ///
-/// The cut starts at the back of the buffers, because the backward pass reaches the last layers first.
-pub fn cut_buckets(
+/// The first bucket is at the back of the buffers, because the backward pass reaches the last layers first.
+pub fn assign_buckets(
     params: &mut [Param],
     buffers: &[(f64, i64)],
     element_bytes: usize,
@@ -63,8 +63,8 @@ pub fn cut_buckets(
         *offset = param.offset;
         *num_params += 1;
         ends[group] = param.offset;
-        let enough = if bucket == 0 { sizes.first_bytes } else { sizes.bytes };
-        if *len as usize * element_bytes >= enough {
+        let closing_bytes = if bucket == 0 { sizes.first_bytes } else { sizes.bytes };
+        if *len as usize * element_bytes >= closing_bytes {
             open[group] = None;
         }
     }
@@ -73,12 +73,12 @@ pub fn cut_buckets(
         BucketOrder::Ready => order.sort_by_key(|&bucket| std::cmp::Reverse(first[bucket])),
         BucketOrder::Layout => order.sort_by_key(|&bucket| first[bucket]),
     }
-    let mut rank = vec![0; order.len()];
+    let mut position = vec![0; order.len()];
     for (new, &old) in order.iter().enumerate() {
-        rank[old] = new;
+        position[old] = new;
     }
     for param in params {
-        param.bucket = rank[param.bucket];
+        param.bucket = position[param.bucket];
     }
     order.into_iter().map(|bucket| buckets[bucket].clone()).collect()
 }

@@ -1,10 +1,10 @@
 //! The layout of the flat buffers: the position of each parameter, the lengths of the buffers, and the buckets.
 //!
-//! It is a pure function of the sizes of the parameters, so all ranks have the same layout.
+//! The layout is a pure function of the sizes of the parameters, so all ranks have the same layout.
 
 use tch::{Device, Kind, Tensor};
 
-use super::buckets::{Bucket, BucketSizes, cut_buckets};
+use super::buckets::{Bucket, BucketSizes, assign_buckets};
 use super::param::{Param, ParamSpec};
 use crate::error::Result;
 
@@ -36,11 +36,11 @@ impl FlatLayout {
             buffers[group].1 += (param.num_elements() as usize).next_multiple_of(ALIGNMENT) as i64;
             params.push(param);
         }
-        let buckets = cut_buckets(&mut params, &buffers, element_bytes, sizes);
+        let buckets = assign_buckets(&mut params, &buffers, element_bytes, sizes);
         FlatLayout { params, buffers, buckets }
     }
 
-    /// In layout order of the state.
+    /// All parameters, in layout order of the state.
     pub fn params(&self) -> &[Param] {
         &self.params
     }
@@ -50,7 +50,7 @@ impl FlatLayout {
         &self.buffers
     }
 
-    /// In the order of their all-reduces.
+    /// All buckets, in the order of their all-reduces.
     pub fn buckets(&self) -> &[Bucket] {
         &self.buckets
     }

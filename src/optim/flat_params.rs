@@ -1,7 +1,7 @@
 //! Parameters and gradients as views of flat buffers, one pair of buffers for each weight decay.
 //!
 //! The optimizer, clipping and the all-reduce then work on a few long vectors instead of many tensors. The backward
-//! pass leaves a gradient at each parameter, and [`FlatParams::accumulate`] adds it to the gradient buffers. A
+//! pass stores a gradient at each parameter, and [`FlatParams::accumulate`] adds it to the gradient buffers. A
 //! parameter without a gradient counts as zero.
 
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub struct ParamGroup {
 pub struct FlatParams {
     layout: Arc<FlatLayout>,
     groups: Vec<ParamGroup>,
-    /// Moves the gradients of each bucket's parameters into the buffers.
+    /// One for each bucket: adds the gradients of its parameters to the buffers.
     grad_accumulators: Vec<GradAccumulator>,
 }
 
@@ -63,23 +63,32 @@ impl FlatParams {
             None => (Kind::Float, Device::Cpu),
         };
         let layout = FlatLayout::new(specs, options.0.elt_size_in_bytes(), sizes.into());
-        no_grad(|| Self::move_in(state, layout, options))
+        no_grad(|| Self::move_into_buffers(state, layout, options))
     }
 
-    fn move_in(state: &mut State, layout: FlatLayout, options: (Kind, Device)) -> Result<Self> {
+    fn move_into_buffers(state: &mut State, layout: FlatLayout, options: (Kind, Device)) -> Result<Self> {
         let buffers = layout.buffers().iter().zip(layout.zeros(options)?.into_iter().zip(layout.zeros(options)?));
         let groups: Vec<ParamGroup> =
             buffers.map(|(&(weight_decay, _), (values, grads))| ParamGroup { weight_decay, values, grads }).collect();
-        let mut sums: Vec<GradAccumulator> = layout.buckets().iter().map(|_| GradAccumulator::default()).collect();
+        let mut grad_accumulators: Vec<GradAccumulator> =
+            layout.buckets().iter().map(|_| GradAccumulator::default()).collect();
         for param in layout.params() {
             let ParamGroup { values, grads, .. } = &groups[param.group];
             let mut leaf = param.view(values)?.f_detach()?;
             leaf.f_copy_(&state.get(param.slot).f_detach()?)?;
             let leaf = leaf.f_set_requires_grad(true)?;
-            sums[param.bucket].push(&leaf, param.view(grads)?);
+            grad_accumulators[param.bucket].push(&leaf, param.view(grads)?);
             state.replace(param.slot, leaf);
         }
-        Ok(FlatParams { layout: Arc::new(layout), groups, grad_accumulators: sums })
+        Ok(FlatParams { layout: Arc::new(layout), groups, grad_accumulators })
+    }
+
+    /// Dtype and device of the parameters; float32 on the CPU if there are none.
+    pub fn options(&self) -> Result<(Kind, Device)> {
+        match self.groups.first() {
+            Some(group) => Ok((group.values.f_kind()?, group.values.device())),
+            None => Ok((Kind::Float, Device::Cpu)),
+        }
     }
 
     pub fn layout(&self) -> &Arc<FlatLayout> {
@@ -94,12 +103,13 @@ impl FlatParams {
         &mut self.groups
     }
 
-    /// Moves the gradients that backward passes have left at the parameters: adds them to the buffers.
+    /// Adds the gradients that backward passes have stored at the parameters to the buffers, and clears them there.
     pub fn accumulate(&mut self) -> Result<()> {
         self.grad_accumulators.iter().try_for_each(GradAccumulator::add)
     }
 
-    /// Does the work of [`FlatParams::accumulate`] for one bucket at a time, in the order of [`FlatLayout::buckets`].
+    /// One accumulator for each bucket, in the order of [`FlatLayout::buckets`]. Together they do the work of
+    /// [`FlatParams::accumulate`].
     pub fn grad_accumulators(&self) -> &[GradAccumulator] {
         &self.grad_accumulators
     }
@@ -109,7 +119,7 @@ impl FlatParams {
         param.view(&self.groups[param.group].grads)
     }
 
-    /// Sets all gradients to zero, including those that a failed backward pass has left at the parameters.
+    /// Sets all gradients to zero, including those that a failed backward pass has stored at the parameters.
     pub fn zero_grad(&mut self) -> Result<()> {
         // Moves gradients from the parameters into the buffers, which are then zeroed.
         self.accumulate()?;

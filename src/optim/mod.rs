@@ -5,7 +5,7 @@
 //! | [`flat_params`] | parameters and gradients as views of one buffer per weight decay; clipping |
 //! | [`flat_layout`], [`param`], [`buckets`] | positions in the buffers; buckets for the all-reduce |
 //! | [`weight_decay`] | the weight decay of each parameter |
-//! | [`optimizer`], [`registry`] | the trait of all update rules; the way from a configuration to a rule |
+//! | [`optimizer`], [`registry`] | the trait of all update rules; the choice of a rule by the configuration |
 //! | [`sgd`], [`adamw`] | update rules |
 //! | [`moments`] | an optimizer's running averages, saved by parameter name |
 //! | [`schedule`] | the learning rate of an epoch |

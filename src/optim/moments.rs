@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::flat_layout::FlatLayout;
 use super::flat_params::FlatParams;
@@ -22,12 +22,8 @@ pub struct OptimizerMoments {
 impl OptimizerMoments {
     /// Averages of zero, with the dtype and device of the parameters.
     pub fn zeros(name: &'static str, params: &FlatParams) -> Result<Self> {
-        let options = match params.groups().first() {
-            Some(group) => (group.values.f_kind()?, group.values.device()),
-            None => (Kind::Float, tch::Device::Cpu),
-        };
         let layout = Arc::clone(params.layout());
-        Ok(OptimizerMoments { name, buffers: layout.zeros(options)?, layout })
+        Ok(OptimizerMoments { name, buffers: layout.zeros(params.options()?)?, layout })
     }
 
     /// One buffer for each group of parameters.

@@ -11,7 +11,7 @@ use crate::torch::Update;
 /// An update rule with its state.
 pub trait Optimizer: Debug + Send {
     /// Updates the parameters once by their gradients, and leaves the gradients unchanged. Does not wait for the
-    /// device. The learning rate is a tensor on the device.
+    /// device. [`Update`] holds the learning rate as a tensor.
     fn update(&mut self, params: &mut FlatParams, update: Update<'_>) -> Result<()>;
 
     /// Like [`Optimizer::update`], with a learning rate on the host.

@@ -1,4 +1,4 @@
-//! The way from a configuration to an update rule.
+//! The choice of an update rule by the configuration.
 
 use super::adamw::Adamw;
 use super::flat_params::FlatParams;

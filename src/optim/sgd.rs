@@ -1,9 +1,11 @@
 //! Stochastic gradient descent with momentum (Sutskever et al. 2013), as in PyTorch: dampening is 0, and weight decay
 //! is added to the gradient.
 //!
-//!     d = g + weight_decay w
-//!     b = momentum b + d            b starts at 0, so the first b is the first d
-//!     w = w - lr (nesterov ? d + momentum b : b)
+//! ```text
+//! d = g + weight_decay w
+//! b = momentum b + d            b starts at 0, so the first b is the first d
+//! w = w - lr (nesterov ? d + momentum b : b)
+//! ```
 
 use tch::{Tensor, no_grad};
 
@@ -14,6 +16,7 @@ use crate::config::schema::OptimConfig;
 use crate::error::{Error, Result};
 use crate::torch::{SgdSettings, Update, fused_sgd};
 
+/// The SGD rule with its momentum.
 #[derive(Debug)]
 pub struct Sgd {
     settings: SgdSettings,
@@ -21,6 +24,10 @@ pub struct Sgd {
 }
 
 impl Sgd {
+    /// The configured rule for `params`, before the first update.
+    ///
+    /// # Errors
+    /// `Usage` for a negative momentum, and for Nesterov's method without momentum.
     pub fn new(optim: &OptimConfig, params: &FlatParams) -> Result<Self> {
         let settings =
             SgdSettings { momentum: optim.momentum.unwrap_or(0.0), nesterov: optim.nesterov.unwrap_or(false) };

@@ -9,7 +9,8 @@ const ADAMW_WEIGHT_DECAY: f64 = 0.01;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct WeightDecayGroups {
     weight_decay: f64,
-    exclude: bool,
+    /// Biases and norm layers have no decay.
+    exclude_norm_bias: bool,
 }
 
 impl WeightDecayGroups {
@@ -19,15 +20,20 @@ impl WeightDecayGroups {
     pub fn new(optim: &OptimConfig, named: bool) -> Self {
         let adamw = optim.name == OptimName::Adamw;
         let weight_decay = optim.weight_decay.unwrap_or(if adamw { ADAMW_WEIGHT_DECAY } else { 0.0 });
-        WeightDecayGroups { weight_decay, exclude: adamw && named && optim.exclude_wd_norm_bias == Some(true) }
+        WeightDecayGroups {
+            weight_decay,
+            exclude_norm_bias: adamw && named && optim.exclude_wd_norm_bias == Some(true),
+        }
     }
 
+    /// The weight decay of the parameter `name`.
     pub fn weight_decay(&self, name: &str) -> f64 {
-        if self.exclude && is_norm_or_bias(name) { 0.0 } else { self.weight_decay }
+        if self.exclude_norm_bias && is_norm_or_bias(name) { 0.0 } else { self.weight_decay }
     }
 }
 
-/// The test looks only at the name, like that of the Python program. It does not recognise a BatchNorm called `bn1`.
+/// True for biases and norm layers, judged by the name alone as in the Python program. A BatchNorm called `bn1` is not
+/// recognised.
 fn is_norm_or_bias(name: &str) -> bool {
     let name = name.to_lowercase();
     name.ends_with(".bias") || name.contains("norm") || name.contains(".ln")

@@ -1,11 +1,11 @@
-//! Training that starts from weights which were trained on ImageNet: torchvision checkpoints.
+//! Initial weights that were trained on ImageNet: torchvision checkpoints.
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | [`start`](mod@start) | the state that training starts from: file and fresh layers together |
+//! | [`initial_state`](mod@initial_state) | the initial state of a training: tensors of the file, and fresh layers |
 //! | [`published`] | the weights that torchvision publishes, and their download |
 
+pub mod initial_state;
 pub mod published;
-pub mod start;
 
-pub use start::{check, file, start};
+pub use initial_state::{check, initial_state, weights_file};

@@ -51,7 +51,7 @@ pub fn fetch_weights(model: &str, folder: &Path, mirror: Option<&str>, world: &W
     fetch_remote(&published(model)?, folder, mirror, world, &RetryPolicy::default())
 }
 
-/// The path of any remote file in `folder`. Rank 0 downloads and verifies the file if necessary. A collective call.
+/// The path in `folder` of a remote file. Rank 0 downloads and verifies the file if necessary. A collective call.
 ///
 /// # Errors
 /// `Missing` if the file cannot be downloaded, is damaged, or is not visible on the machine of this rank.
@@ -65,7 +65,7 @@ pub fn fetch_remote(
     let path = folder.join(remote.name());
     let downloads = world.is_root();
     world.root_first(|| match (downloads, path.exists()) {
-        (true, _) => fetch(remote, mirror, folder, retry).map_err(|error| with_remedies(error, remote, folder)),
+        (true, _) => fetch(remote, mirror, folder, retry).map_err(|error| with_network_hint(error, remote, folder)),
         (false, true) => Ok(path.clone()),
         (false, false) => Err(Error::missing(format!(
             "rank 0 has put {} in {}, but {} does not see it there",
@@ -78,7 +78,7 @@ pub fn fetch_remote(
 }
 
 /// Adds a hint for machines without network to an error that has no hint.
-fn with_remedies(error: Error, remote: &Remote, folder: &Path) -> Error {
+fn with_network_hint(error: Error, remote: &Remote, folder: &Path) -> Error {
     if error.kind() != ErrorKind::Missing || error.hint_text().is_some() {
         return error;
     }

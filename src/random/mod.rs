@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`philox`] | the generator of this program |
 //! | [`python`] | CPython's generator, for index sets that must equal those of the Python program exactly |
-//! | [`sample_keys`] | the keys of a batch's samples |
+//! | [`sample_keys`] | the random keys of a batch |
 //!
 //! With `philox`, any draw follows from (seed, purpose, epoch, sample) alone. So results do not depend on ranks,
 //! threads or the point at which a run was resumed.

@@ -6,6 +6,7 @@
 
 use sha2::{Digest, Sha256};
 
+/// Multipliers of the rounds, from the paper.
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 /// Added to the key in each round: the golden ratio and sqrt(3) - 1, as fractions of 2^32.
 const KEY_STEPS: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
@@ -60,8 +61,10 @@ pub struct Draws {
     key: [u32; 2],
     /// The first word counts the blocks of four words.
     counter: [u32; 4],
+    /// The words of the current block, of which the first `used` are drawn.
     words: [u32; 4],
     used: usize,
+    /// The second number of the last pair of [`Draws::normal`].
     spare_normal: Option<f64>,
 }
 

@@ -1,13 +1,13 @@
-//! The keys of a batch's samples: each sample draws by its own index.
+//! The random keys of a batch: each sample draws by its own index in the data set.
 
 use super::philox::{Draws, RandomStream};
 
-/// The keys for the random draws of a batch's samples.
+/// The keys for the random draws of a batch, one for each sample: (stream, epoch, index of the sample).
 #[derive(Debug, Clone, Copy)]
 pub struct SampleKeys<'a> {
     pub stream: &'a RandomStream,
     pub epoch: u64,
-    /// Index in the dataset for each image of the batch.
+    /// Index in the data set of each image of the batch.
     pub samples: &'a [usize],
 }
 

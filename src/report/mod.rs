@@ -1,4 +1,4 @@
-//! Formats results: [`table`] for people, [`json`] for programs. Nothing is computed or stored here.
+//! Formats of results: [`table`] for people, [`json`] for programs. The module computes no metric and writes no file.
 
 pub mod json;
 pub mod table;

@@ -1,4 +1,4 @@
-//! The summary table of results: models side by side in plain ASCII, for a terminal, a log file or a mail.
+//! The summary table of results: models side by side in plain ASCII, for a terminal, a log file or an e-mail.
 
 use crate::eval::Metrics;
 
@@ -20,8 +20,9 @@ const ACCURACIES: [(&str, &str); 4] = [
     ("accuracy test (%)", "acc_test"),
 ];
 
-/// With more models each one becomes a row instead of a column: the lines would be too long for a terminal.
-const SIDE_BY_SIDE: usize = 5;
+/// Largest number of models with a column each. With more, the lines would be too long for a terminal, and each model
+/// has a row.
+const MAX_MODEL_COLUMNS: usize = 5;
 
 /// Accuracies, RMIA AUC with its standard error, average gap to the retrained model, and seconds: one row each, one
 /// column per model. With many models rows and columns are exchanged. `-` means not measured, `nan` not defined. Ends
@@ -43,7 +44,7 @@ pub fn summary(columns: &[SummaryColumn]) -> String {
     }));
     rows.push(percent("average gap (%)", "average_gap"));
     rows.push(row("seconds", &|column| column.seconds.map(|seconds| decimals(seconds, 1))));
-    align(&if columns.len() > SIDE_BY_SIDE { transposed(&rows) } else { rows })
+    align(&if columns.len() > MAX_MODEL_COLUMNS { transposed(&rows) } else { rows })
 }
 
 /// Exchanges rows and columns.

@@ -20,7 +20,7 @@ use crate::names::{self, Names};
 /// # Errors
 /// `Missing` if a checkpoint is missing or does not fit, even if the cache exists.
 pub fn evaluator(session: &mut Session, base: Option<&Checkpoint>) -> Result<Evaluator> {
-    let retrained_path = session.names().ours_of(&session.config().run.retrain_weights, Names::retrained);
+    let retrained_path = session.names().preferred_path(&session.config().run.retrain_weights, Names::retrained);
     check_references_exist(session)?;
     let seed = session.config().seed;
     let retrained = load_role(session, &retrained_path, "retrained", seed, "regun base")?;

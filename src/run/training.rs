@@ -61,7 +61,7 @@ pub fn train_and_save(session: &Session, role: &str, seed: u64, part: Part, path
     let pretrained = match network.pretrained {
         true => {
             let (folder, mirror) = (config.paths.cache_dir.join("pretrained"), config.data.mirror.as_deref());
-            Some(checkpoint::load(&pretrained::file(network, &folder, mirror, session.world())?)?)
+            Some(checkpoint::load(&pretrained::weights_file(network, &folder, mirror, session.world())?)?)
         }
         false => None,
     };
@@ -72,7 +72,7 @@ pub fn train_and_save(session: &Session, role: &str, seed: u64, part: Part, path
     let mut model = Model::initialise(&session.architecture, seed, role, kind, device)?;
     let mut provenance = identity::provenance(&session.loaded);
     if let Some(weights) = &pretrained {
-        model.state = pretrained::start(network, &*session.architecture, weights, &model.state, kind, device)?;
+        model.state = pretrained::initial_state(network, &*session.architecture, weights, &model.state, kind, device)?;
         provenance = provenance.with("pretrained weights (sha256)", &weights.checksum);
     }
     let mut method = supervised(config, part);

@@ -47,7 +47,7 @@ pub fn execute(session: &mut Session) -> Result<SummaryColumn> {
     let role = format!("unlearn/{}", chosen.name);
 
     // Model
-    let base_path = session.names().ours_of(&config.run.base_weights, Names::base);
+    let base_path = session.names().preferred_path(&config.run.base_weights, Names::base);
     let base = load_role(session, &base_path, "base", config.seed, "regun base")?;
     let mut model = model_of(session, &base)?;
     check_finite(&model, "the base model")?;

@@ -1,4 +1,4 @@
-//! The view of a training that methods and steps get.
+//! The context of a training, which methods and steps get.
 
 use tch::Tensor;
 
@@ -18,22 +18,22 @@ pub struct TrainContext<'a> {
 }
 
 impl TrainContext<'_> {
-    /// The mixed precision of a training step. None where a step computes in one dtype.
+    /// The mixed precision of a training step. None if a step computes in one dtype.
     pub fn mixed(&self) -> Option<Mixed> {
         self.settings.mixed_precision(self.dataset.device())
     }
 
-    /// A forward pass in the precision of a training step. The result is at least as wide as float32.
+    /// Runs a forward pass in the precision of a training step. The result is float32 or float64.
     pub fn forward(&self, pass: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
         mixed::forward(self.mixed(), pass)
     }
 
     /// The source of BatchNorm's statistics in training, for a batch of `samples` over all ranks.
     pub fn statistics(&self, samples: usize) -> Statistics<'_> {
-        Statistics::of_training(self.world, self.settings.sync_batchnorm, samples)
+        Statistics::for_training(self.world, self.settings.sync_batchnorm, samples)
     }
 
-    /// Whether this parameter trains: with `freeze_backbone` only those of the head do.
+    /// True if training changes this parameter. With `freeze_backbone` it changes only those of the head.
     pub fn is_trainable(&self, slot: Slot) -> bool {
         !self.settings.freeze_backbone || self.model.architecture().head().contains(&slot)
     }

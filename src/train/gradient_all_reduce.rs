@@ -1,17 +1,17 @@
 //! The all-reduce of gradients over the ranks, while the backward pass still runs.
 //!
-//! The flat gradient buffers are cut into buckets, numbered in the order in which the backward pass completes them. A
-//! bucket is all-reduced as soon as it and all before it are complete, so every rank makes the same calls in the same
-//! order. A parameter is complete once the backward pass has left its gradient there. A pass does so once, no matter how
-//! often the parameter was used. Buckets that are incomplete at the end of the pass follow in order: a parameter without
-//! a gradient counts as zero.
+//! The flat gradient buffers are divided into buckets, numbered in the order in which the backward pass completes them.
+//! A bucket is all-reduced as soon as it and all buckets before it are complete, so every rank makes the same calls in
+//! the same order. The gradient of a parameter is complete once the backward pass has stored it. A pass stores it once,
+//! even if the parameter was used several times. Buckets that are incomplete at the end of the pass follow in order: a
+//! parameter without a gradient counts as zero.
 //!
 //! Only the last backward pass of an optimizer step can be overlapped in this way. If a method makes its own backward
 //! passes, its buckets are all-reduced after them.
 //!
-//! On GPUs the all-reduce of a bucket is only launched. It runs beside the backward pass, and the kernels after the last
-//! bucket wait for it on the device. With compression a bucket travels as a bfloat16 copy: half the bytes, 8 bits of
-//! precision.
+//! On GPUs the all-reduce of a bucket is only launched. It runs beside the backward pass, and the kernels after the
+//! last bucket wait for it on the device. With compression a bfloat16 copy of the bucket is all-reduced: half the
+//! bytes, 8 bits of precision.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,16 +21,15 @@ use crate::config::schema::{Compression, LaunchConfig};
 use crate::distributed::World;
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::State;
-use crate::optim::FlatParams;
-use crate::optim::{Bucket, BucketSizes, Param};
+use crate::optim::{Bucket, BucketSizes, FlatParams, Param};
 use crate::torch::{AccumulationHook, GradAccumulator};
 
 /// Settings of the gradient all-reduce.
 #[derive(Debug, Clone, Copy)]
 pub struct AllReduceSettings {
     /// Sizes and order of the buckets.
-    pub cuts: BucketSizes,
-    /// None: gradients travel in their own dtype.
+    pub bucket_sizes: BucketSizes,
+    /// None: gradients are all-reduced in their own dtype.
     pub compression: Option<Compression>,
 }
 
@@ -39,7 +38,7 @@ impl AllReduceSettings {
         let bytes = |mib: f64| (mib * f64::from(1 << 20)) as usize;
         let [bytes, first_bytes] = [launch.bucket_mib, launch.first_bucket_mib].map(bytes);
         AllReduceSettings {
-            cuts: BucketSizes { bytes, first_bytes, order: launch.bucket_order },
+            bucket_sizes: BucketSizes { bytes, first_bytes, order: launch.bucket_order },
             compression: launch.compress_gradients,
         }
     }
@@ -67,23 +66,23 @@ enum AllReduceStage {
 
 struct GradientBuckets {
     world: World,
-    /// Takes the gradients of each bucket's parameters into the gradient buffers.
-    grads: Vec<GradAccumulator>,
+    /// For each bucket: adds the gradients of its parameters to the gradient buffers.
+    accumulators: Vec<GradAccumulator>,
     /// Views of the gradient buffers.
     buckets: Vec<Tensor>,
-    /// bfloat16 copies of the buckets, which travel in their place. None without compression.
+    /// bfloat16 copies of the buckets, which are all-reduced in their place. None without compression.
     compressed: Option<Vec<Tensor>>,
     /// Number of parameters of each bucket.
-    sizes: Vec<usize>,
-    /// Parameters of each bucket that have no gradient yet in the running pass.
-    missing: Vec<usize>,
-    /// The next bucket to all-reduce.
+    num_params: Vec<usize>,
+    /// Number of parameters of each bucket without a gradient in the running pass so far.
+    pending: Vec<usize>,
+    /// Index of the next bucket to all-reduce.
     next: usize,
     stage: AllReduceStage,
 }
 
 impl GradientAllReduce {
-    /// For the parameters `params` of `state`. None with a single rank.
+    /// Makes the all-reduce for the gradients of `params`, which are parameters of `state`. None with a single rank.
     pub fn new(
         world: &World,
         params: &FlatParams,
@@ -96,15 +95,15 @@ impl GradientAllReduce {
         let layout = params.layout();
         let view = |bucket: &Bucket| Ok(params.groups()[bucket.group].grads.f_narrow(0, bucket.offset, bucket.len)?);
         let buckets = layout.buckets().iter().map(view).collect::<Result<Vec<_>>>()?;
-        let narrow = |bucket: &Tensor| Ok(Tensor::f_empty(bucket.size(), (Kind::BFloat16, bucket.device()))?);
-        let compressed = compression.map(|Compression::Bf16| buckets.iter().map(narrow).collect::<Result<_>>());
+        let bf16_copy = |bucket: &Tensor| Ok(Tensor::f_empty(bucket.size(), (Kind::BFloat16, bucket.device()))?);
+        let compressed = compression.map(|Compression::Bf16| buckets.iter().map(bf16_copy).collect::<Result<_>>());
         let buckets = Arc::new(Mutex::new(GradientBuckets {
             world: world.clone(),
-            grads: params.grad_accumulators().iter().map(GradAccumulator::shallow_clone).collect(),
+            accumulators: params.grad_accumulators().iter().map(GradAccumulator::shallow_clone).collect(),
             buckets,
             compressed: compressed.transpose()?,
-            sizes: layout.buckets().iter().map(|bucket| bucket.num_params).collect(),
-            missing: Vec::new(),
+            num_params: layout.buckets().iter().map(|bucket| bucket.num_params).collect(),
+            pending: Vec::new(),
             next: 0,
             stage: AllReduceStage::Local,
         }));
@@ -121,8 +120,11 @@ impl GradientAllReduce {
         lock(&self.buckets).stage = if last { AllReduceStage::LastMicroStep } else { AllReduceStage::Local };
     }
 
-    /// The only backward pass of a micro-step. After that of the last micro-step the buffers hold the sums over all
-    /// ranks.
+    /// Runs the only backward pass of a micro-step. In the last micro-step the buffers hold the sums over all ranks
+    /// afterwards.
+    ///
+    /// # Errors
+    /// `Bug` if the last micro-step makes a second backward pass.
     pub fn backward(&self, loss: &Tensor) -> Result<()> {
         let last = lock(&self.buckets).begin_backward()?;
         loss.f_backward()?;
@@ -148,21 +150,21 @@ impl GradientBuckets {
             AllReduceStage::LastMicroStep => {}
             AllReduceStage::LastBackward | AllReduceStage::Reduced => return Err(too_late()),
         }
-        self.missing.clone_from(&self.sizes);
+        self.pending.clone_from(&self.num_params);
         self.next = 0;
         self.stage = AllReduceStage::LastBackward;
         Ok(true)
     }
 
-    /// A parameter of this bucket has its gradient.
+    /// Counts a complete gradient of this bucket, and starts the all-reduces of buckets that are ready.
     fn gradient_is_complete(&mut self, bucket: usize) -> Result<()> {
         match self.stage {
             AllReduceStage::Local | AllReduceStage::LastMicroStep => return Ok(()),
             AllReduceStage::LastBackward => {}
             AllReduceStage::Reduced => return Err(too_late()),
         }
-        self.missing[bucket] = self.missing[bucket].checked_sub(1).ok_or_else(too_late)?;
-        while self.missing.get(self.next) == Some(&0) {
+        self.pending[bucket] = self.pending[bucket].checked_sub(1).ok_or_else(too_late)?;
+        while self.pending.get(self.next) == Some(&0) {
             self.start_next()?;
         }
         Ok(())
@@ -172,15 +174,15 @@ impl GradientBuckets {
     fn start_next(&mut self) -> Result<()> {
         let number = self.next;
         self.next += 1;
-        self.grads[number].add()?;
-        let travelling = match &mut self.compressed {
+        self.accumulators[number].add()?;
+        let reduced = match &mut self.compressed {
             Some(compressed) => {
                 no_grad(|| compressed[number].f_copy_(&self.buckets[number]))?;
                 &mut compressed[number]
             }
             None => &mut self.buckets[number],
         };
-        self.world.start_all_reduce(travelling)
+        self.world.start_all_reduce(reduced)
     }
 
     fn finish(&mut self) -> Result<()> {
@@ -202,6 +204,6 @@ impl GradientBuckets {
 }
 
 fn too_late() -> Error {
-    Error::new(ErrorKind::Bug, "a gradient was added after the gradients of all ranks were summed")
+    Error::new(ErrorKind::Bug, "a gradient was added after the all-reduce of the gradients")
         .hint("a method with several backward passes in a step must not use Step::backward for them")
 }

@@ -2,10 +2,10 @@
 //! not wait for a host that launches hundreds of small kernels.
 //!
 //! A captured step always reads and writes the same memory. New inputs are copied there before a replay. Weights,
-//! moments, learning rate, loss scale and meters stay at their addresses. Shapes and constants are those of the capture,
-//! so a step is replayed only for batches of the same sizes, in the same pass, while
+//! moments, learning rate, loss scale and meters stay at their addresses. Shapes and constants are those of the
+//! capture, so a step is replayed only for batches of the same sizes, in the same pass, while
 //! [`Method::graph_key`](super::Method::graph_key) is unchanged. All other steps run kernel by kernel. So do the first
-//! steps of each kind, because libraries choose their algorithms there.
+//! steps of each kind, because libraries choose their algorithms then.
 //!
 //! The choice depends on sizes over all ranks, so all ranks make the same one: the all-reduces are part of the capture.
 
@@ -27,39 +27,42 @@ use crate::distributed::{WorkCounts, World};
 use crate::error::{Error, ErrorKind, Result};
 use crate::torch::CudaGraph;
 
-/// Steps of a kind that run kernel by kernel before one is captured.
+/// Number of steps of the same sizes that run kernel by kernel before one is captured.
 const WARM_UP: usize = 3;
 
 /// The pass, and for each micro-step and sampler the samples of the micro-step and of the step, over all ranks. The
 /// shapes of a step follow from them.
 type StepSizes = (&'static str, Vec<usize>);
 
-/// A step, given its inputs.
+/// Runs a step on its inputs.
 type StepFn<'a> = dyn FnMut(&[MicroStep]) -> Result<StepOutcome> + 'a;
 
 /// Runs the steps of a phase, as CUDA graphs where possible.
 pub struct GraphCapture {
     /// None: all steps run kernel by kernel.
     captured: Option<CapturedSteps>,
-    /// A step that cannot be captured is an error (`trainer.cuda_graph=true`).
+    /// True (`trainer.cuda_graph=true`): a step that cannot be captured is an error.
     required: bool,
 }
 
+/// The captured steps of a phase, one for each [`StepSizes`].
 struct CapturedSteps {
     launcher: GraphLauncher,
-    /// Number of steps of each kind so far.
-    seen: HashMap<StepSizes, usize>,
-    kept: Vec<CapturedStep>,
+    /// Number of uncaptured steps of these sizes so far.
+    uncaptured: HashMap<StepSizes, usize>,
+    steps: Vec<CapturedStep>,
 }
 
+/// The way in which a captured step runs again.
 enum GraphLauncher {
-    /// The index of a CUDA device.
+    /// Replays the CUDA graph on the device with this index.
     Cuda(usize),
     /// Runs the step again on the memory of its first inputs, for tests without a GPU.
     #[cfg(test)]
     Rerun,
 }
 
+/// The CUDA graph of a step, with the memory that it reads and writes.
 struct CapturedStep {
     sizes: StepSizes,
     /// [`Method::graph_key`](super::Method::graph_key) at the capture.
@@ -68,13 +71,15 @@ struct CapturedStep {
     /// None only with [`GraphLauncher::Rerun`].
     graph: Option<CudaGraph>,
     outcome: StepOutcome,
-    /// Collectives inside the graph.
+    /// Collectives inside the graph, counted again at each replay.
     counts: WorkCounts,
 }
 
 impl GraphCapture {
+    /// Decides from the settings, the device and the model if steps can be captured.
+    ///
     /// # Errors
-    /// `trainer.cuda_graph=true`, and steps cannot be captured.
+    /// `Usage` if steps cannot be captured and `trainer.cuda_graph=true` asks for it.
     pub fn new(context: &TrainContext<'_>) -> Result<Self> {
         let (mode, device) = (context.settings.cuda_graph, context.dataset.device());
         let kind = match context.model.state.parameters().next() {
@@ -103,8 +108,8 @@ impl GraphCapture {
 
     /// Number of steps that would be replayed now.
     #[cfg(test)]
-    pub fn kept(&self) -> usize {
-        self.captured.as_ref().map_or(0, |captured| captured.kept.len())
+    pub fn num_captured(&self) -> usize {
+        self.captured.as_ref().map_or(0, |captured| captured.steps.len())
     }
 
     pub fn is_on(&self) -> bool {
@@ -123,34 +128,34 @@ impl GraphCapture {
     ) -> Result<StepOutcome> {
         let Some(captured) = &mut self.captured else { return step(inputs) };
         let Some(key) = key else {
-            const DECIDES: &str = "the method decides on the host during a step";
+            const HOST_DECISION: &str = "the method decides on the host during a step";
             if self.required {
-                return Err(cannot_capture(DECIDES));
+                return Err(cannot_capture(HOST_DECISION));
             }
-            log_once(DECIDES);
+            log_once(HOST_DECISION);
             return step(inputs);
         };
-        let sizes = (pass, sizes(inputs));
+        let sizes = (pass, step_sizes(inputs));
         if let Some(captured_step) = captured.find(&sizes, key) {
             return captured_step.replay(world, inputs, step);
         }
-        let seen = captured.seen.entry(sizes.clone()).or_default();
-        *seen += 1;
-        if *seen <= WARM_UP {
+        let uncaptured = captured.uncaptured.entry(sizes.clone()).or_default();
+        *uncaptured += 1;
+        if *uncaptured <= WARM_UP {
             return step(inputs);
         }
-        let made = captured.capture(world, sizes, key, inputs, step);
+        let result = captured.capture(world, sizes, key, inputs, step);
         // A failure on one rank is a failure on all ranks: they must make the same collective calls from here on.
-        let failure = made.as_ref().err().map(|error| error.message().to_owned()).unwrap_or_default();
+        let failure = result.as_ref().err().map(|error| error.message().to_owned()).unwrap_or_default();
         let failures = world.all_gather(&failure)?;
         if failures.iter().any(|failure| !failure.is_empty()) {
             note_failed_capture();
         }
-        match (made, failures.into_iter().find(|failure| !failure.is_empty())) {
+        match (result, failures.into_iter().find(|failure| !failure.is_empty())) {
             (Ok(captured_step), None) => {
-                captured.kept.push(captured_step);
+                captured.steps.push(captured_step);
                 let captured_step =
-                    captured.kept.last_mut().ok_or_else(|| Error::new(ErrorKind::Bug, "no captured step was kept"))?;
+                    captured.steps.last_mut().ok_or_else(|| Error::new(ErrorKind::Bug, "no captured step was kept"))?;
                 captured_step.launch(step)
             }
             (Err(error), _) if self.required => Err(error.context("capturing a step as a CUDA graph")),
@@ -166,15 +171,17 @@ impl GraphCapture {
 
 impl CapturedSteps {
     fn new(launcher: GraphLauncher) -> Self {
-        CapturedSteps { launcher, seen: HashMap::new(), kept: Vec::new() }
+        CapturedSteps { launcher, uncaptured: HashMap::new(), steps: Vec::new() }
     }
 
+    /// The captured step of these sizes. Drops the steps of the same pass whose key has changed.
     fn find(&mut self, sizes: &StepSizes, key: u64) -> Option<&mut CapturedStep> {
         // Steps of this pass with other constants will not come back.
-        self.kept.retain(|step| step.sizes.0 != sizes.0 || step.key == key);
-        self.kept.iter_mut().find(|step| step.sizes == *sizes)
+        self.steps.retain(|step| step.sizes.0 != sizes.0 || step.key == key);
+        self.steps.iter_mut().find(|step| step.sizes == *sizes)
     }
 
+    /// Captures a step on a copy of its inputs. The kernels do not run yet.
     fn capture(
         &self,
         world: &World,
@@ -184,21 +191,21 @@ impl CapturedSteps {
         step: &mut StepFn<'_>,
     ) -> Result<CapturedStep> {
         let inputs = inputs.iter().map(copy_inputs).collect::<Vec<_>>();
-        let (made, counts) = world.count_during(|| match self.launcher {
+        let (result, counts) = world.count_during(|| match self.launcher {
             GraphLauncher::Cuda(index) => {
-                let shares = self.kept.iter().find_map(|step| step.graph.as_ref());
-                CudaGraph::capture(index, shares, || step(&inputs)).map(|(graph, outcome)| (Some(graph), outcome))
+                let same_pool = self.steps.iter().find_map(|step| step.graph.as_ref());
+                CudaGraph::capture(index, same_pool, || step(&inputs)).map(|(graph, outcome)| (Some(graph), outcome))
             }
             #[cfg(test)]
             GraphLauncher::Rerun => Ok((None, StepOutcome { norm_and_scale: Tensor::new(), counts: Rc::new([]) })),
         });
-        let (graph, outcome) = made?;
+        let (graph, outcome) = result?;
         Ok(CapturedStep { sizes, key, inputs, graph, outcome, counts })
     }
 }
 
 impl CapturedStep {
-    /// The step for new inputs.
+    /// Copies new inputs into the memory of the capture and runs the step.
     fn replay(&mut self, world: &World, inputs: &[MicroStep], step: &mut StepFn<'_>) -> Result<StepOutcome> {
         for (captured, new) in self.inputs.iter_mut().zip(inputs) {
             load_inputs(captured, new)?;
@@ -207,7 +214,7 @@ impl CapturedStep {
         self.launch(step)
     }
 
-    /// The step for the inputs that are in the memory of the capture.
+    /// Runs the step on the inputs in the memory of the capture.
     fn launch(&mut self, step: &mut StepFn<'_>) -> Result<StepOutcome> {
         match &self.graph {
             Some(graph) => graph.replay()?,
@@ -218,17 +225,17 @@ impl CapturedStep {
     }
 }
 
-fn sizes(inputs: &[MicroStep]) -> Vec<usize> {
-    let of = |input: &MicroStep| {
+fn step_sizes(inputs: &[MicroStep]) -> Vec<usize> {
+    let micro_step = |input: &MicroStep| {
         let batches = input.batches.iter().flat_map(|(_, batch)| [batch.global.len(), batch.step_count]);
         batches.chain([input.drawn.samples]).collect::<Vec<_>>()
     };
-    inputs.iter().flat_map(of).collect()
+    inputs.iter().flat_map(micro_step).collect()
 }
 
 /// New memory for inputs like these, with their values.
 fn copy_inputs(inputs: &MicroStep) -> MicroStep {
-    let batch = |batch: &Batch| Batch {
+    let copy_batch = |batch: &Batch| Batch {
         images: batch.images.copy(),
         labels: batch.labels.copy(),
         global: batch.global.clone(),
@@ -239,7 +246,7 @@ fn copy_inputs(inputs: &MicroStep) -> MicroStep {
     };
     let drawn = &inputs.drawn;
     MicroStep {
-        batches: inputs.batches.iter().map(|(name, of)| (*name, batch(of))).collect(),
+        batches: inputs.batches.iter().map(|(name, batch)| (*name, copy_batch(batch))).collect(),
         drawn: Drawn {
             tensors: drawn.tensors.iter().map(|tensor| tensor.copy()).collect(),
             samples: drawn.samples,

@@ -10,18 +10,18 @@ use crate::error::Result;
 use crate::models::Architecture;
 use crate::torch::CudaGraph;
 
-/// A capture of this process has failed. libtorch's allocator does not recover from every such failure, so there is no
-/// second try.
+/// True if a capture of this process has failed. libtorch's allocator does not recover from every such failure, so
+/// there is no second try.
 static CAPTURE_FAILED: AtomicBool = AtomicBool::new(false);
 
-/// Notes that a capture has failed: later trainings of this process do not capture.
+/// Remembers a failed capture: later trainings of this process do not capture.
 pub(super) fn note_failed_capture() {
     CAPTURE_FAILED.store(true, Ordering::Relaxed);
 }
 
-/// Why training steps cannot be captured as CUDA graphs. None: they can. `device` holds the data, `kind` is the dtype
-/// of the weights. A method that decides on the host ([`Method::graph_key`](super::Method::graph_key)) is not captured
-/// either.
+/// The reason why training steps cannot be captured as CUDA graphs. None: they can. `device` holds the data, `kind` is
+/// the dtype of the weights. A method that decides on the host ([`Method::graph_key`](super::Method::graph_key)) is not
+/// captured either.
 pub fn graph_obstacle(
     mode: CudaGraphMode,
     device: Device,
@@ -34,7 +34,7 @@ pub fn graph_obstacle(
         _ if !device.is_cuda() => Some("this run computes on the CPU"),
         _ if CAPTURE_FAILED.load(Ordering::Relaxed) => Some("an earlier capture failed"),
         _ if !CudaGraph::is_available() => Some("this libtorch has no CUDA graphs"),
-        _ if architecture.draws_at_random() => Some("the network leaves out branches at random"),
+        _ if architecture.is_stochastic() => Some("the network drops residual branches at random"),
         _ if !world.is_asynchronous() => Some("the all-reduce over the ranks goes through host memory"),
         _ if world.overlap()?.is_some() => Some("launch.trace_sums=true measures single all-reduces"),
         _ if kind != Kind::Float => Some("the weights are not float32"),

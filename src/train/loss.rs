@@ -1,6 +1,6 @@
 //! Loss sums. They are sums, not means: every rank adds its own samples and divides once by the count over all ranks.
 //!
-//! Letters: N batch, K classes.
+//! Letters: N samples of the batch, K classes.
 
 use tch::{Kind, Tensor};
 
@@ -13,18 +13,12 @@ pub fn cross_entropy_sum(logits: &Tensor, labels: &Tensor, smoothing: f64) -> Te
 /// Sum over the batch of KL(target to softmax(logits / temperature)). `target` holds probabilities, [N, K], or [K] for
 /// one distribution of the whole batch. In nats.
 pub fn kl_sum(target: &Tensor, logits: &Tensor, temperature: f64) -> Tensor {
-    let log_q = (logits / temperature).log_softmax(-1, Kind::Float.max_with(logits.kind()));
+    let log_q = (logits / temperature).log_softmax(-1, loss_kind(logits.kind()));
     // xlogy is 0 where the target is 0.
     (target.xlogy(target) - target * log_q).sum(None)
 }
 
-/// The wider of two floating-point dtypes: losses are computed in float32 at least.
-trait MaxWith {
-    fn max_with(self, other: Kind) -> Kind;
-}
-
-impl MaxWith for Kind {
-    fn max_with(self, other: Kind) -> Kind {
-        if other == Kind::Double { other } else { self }
-    }
+/// The dtype of losses: float64 for float64 logits, otherwise float32.
+fn loss_kind(logits: Kind) -> Kind {
+    if logits == Kind::Double { Kind::Double } else { Kind::Float }
 }

@@ -1,11 +1,12 @@
-//! Macro accuracy: the accuracy of the training log, averaged over classes.
+//! Macro accuracy, the accuracy in the training log: an average over classes.
 
 use crate::error::{Error, Result};
 
 /// Accuracy averaged over classes: the mean recall of the classes that occur among labels or predictions, over all
 /// batches added so far. In 0..=1, higher is better. Training logs report it; every class has the same weight.
 ///
-/// A class that is predicted but never true counts with recall 0. Ranks add up their [`counts`](Self::counts).
+/// A class that is predicted but never true counts with recall 0. Several ranks all-reduce their
+/// [`counts`](Self::counts).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MacroAccuracy {
     /// 3 x K: correct predictions, labels, predictions of each class.
@@ -57,8 +58,8 @@ impl MacroAccuracy {
             return f64::NAN;
         }
         // Term by term in float32, as in the Python benchmark, so that the logged curves of both are equal.
-        let share = |class: usize| correct[class] as f32 / labelled[class].max(1) as f32 / num_occurring as f32;
-        f64::from((0..correct.len()).filter(occurs).map(share).sum::<f32>())
+        let recall_term = |class: usize| correct[class] as f32 / labelled[class].max(1) as f32 / num_occurring as f32;
+        f64::from((0..correct.len()).filter(occurs).map(recall_term).sum::<f32>())
     }
 }
 

@@ -25,7 +25,7 @@ struct TermMeter {
     accuracy: Option<Tensor>,
 }
 
-/// The host's side of a term in a micro-step: its weight and its counts.
+/// Weight and counts of a term in a micro-step, which the host knows.
 #[derive(Debug, Clone)]
 pub struct TermCount {
     /// Index of the term in the meter.
@@ -95,9 +95,9 @@ impl Meter {
                 let totals = meter.accuracy.get_or_insert_with(|| Tensor::zeros([3 * k], (Kind::Int64, self.device)));
                 let predicted = logits.f_argmax(1, false)?;
                 let correct = predicted.f_eq_tensor(labels)?.f_to_kind(Kind::Int64)?;
-                let places = Tensor::f_cat(&[labels, &(labels + k), &(&predicted + 2 * k)], 0)?;
+                let indices = Tensor::f_cat(&[labels, &(labels + k), &(&predicted + 2 * k)], 0)?;
                 let ones = predicted.ones_like();
-                let _ = totals.f_index_add_(0, &places, &Tensor::f_cat(&[&correct, &ones, &ones], 0)?)?;
+                let _ = totals.f_index_add_(0, &indices, &Tensor::f_cat(&[&correct, &ones, &ones], 0)?)?;
             }
         }
         Ok(counts)
@@ -105,11 +105,11 @@ impl Meter {
 
     /// Adds counts of [`Meter::add_on_device`] on the host. A replayed step adds the counts of its capture again.
     pub fn count(&mut self, counts: &[TermCount]) {
-        for of in counts {
-            let meter = &mut self.terms[of.term];
-            meter.weight = of.weight;
-            meter.count += of.count;
-            meter.local_count += of.local_count;
+        for added in counts {
+            let meter = &mut self.terms[added.term];
+            meter.weight = added.weight;
+            meter.count += added.count;
+            meter.local_count += added.local_count;
         }
     }
 
@@ -129,22 +129,23 @@ impl Meter {
         self.read(|term| term.local_count, |_| Ok(()))
     }
 
+    /// Means with these divisors, after `reduce` has run on each tensor of sums.
     fn read(
         &self,
         count: impl Fn(&TermMeter) -> usize,
-        mut total: impl FnMut(&mut Tensor) -> Result<()>,
+        mut reduce: impl FnMut(&mut Tensor) -> Result<()>,
     ) -> Result<MeterMeans> {
         let mut means = MeterMeans::default();
         // A term without samples belongs to a pass that this epoch does not have.
         for term in self.terms.iter().filter(|term| term.count > 0) {
             let mut sum = term.sum.copy();
-            total(&mut sum)?;
+            reduce(&mut sum)?;
             let mean = sum.f_double_value(&[0])? / count(term).max(1) as f64;
             let accuracy = match &term.accuracy {
                 None => None,
                 Some(counts) => {
                     let mut counts = counts.copy();
-                    total(&mut counts)?;
+                    reduce(&mut counts)?;
                     Some(MacroAccuracy::from_counts(Vec::try_from(counts)?).value())
                 }
             };

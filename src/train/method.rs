@@ -5,10 +5,11 @@
 //! computes the loss of one micro-step ([`Method::losses`]). The trainer does the rest: batches, backward pass,
 //! all-reduce of gradients, clipping, optimizer, schedule, logging, evaluation.
 //!
-//! Three shapes fit: a loss per batch (most methods), alternating passes within an epoch (SCRUB), and a one-shot edit
-//! without training (SSD: `prepare` edits the model, `phases` is empty). LUR's gradient is not that of one local loss,
-//! because collectives stand in its middle: such a method overrides [`Method::gradients`]. A method that edits gradients
-//! or weights (SalUn's mask) has [`Method::after_backward`] and [`Method::after_step`].
+//! Three kinds of method fit: a loss per batch (most methods), alternating passes within an epoch (SCRUB), and a
+//! one-shot edit without training (SSD: `prepare` edits the model, `phases` is empty). LUR needs collectives between
+//! its backward passes, so its gradient is not that of one local loss: such a method overrides [`Method::gradients`]. A
+//! method that edits gradients or weights (SalUn's mask) overrides [`Method::after_backward`] and
+//! [`Method::after_step`].
 
 use super::context::TrainContext;
 use super::phase::{Pass, Phase};
@@ -40,10 +41,10 @@ pub trait Method {
         Ok(Drawn::default())
     }
 
-    /// Whether the kernels of a step may be captured in a CUDA graph and replayed for other batches of the same sizes.
-    /// They may if [`Method::gradients`], [`Method::after_backward`] and [`Method::after_step`] never read a value from
-    /// the device and decide nothing on the host. The key is a number that changes with the constants of a step, such as
-    /// the weights of its terms. None: a step is never captured.
+    /// The key under which the kernels of a step are captured in a CUDA graph and replayed for other batches of the
+    /// same sizes. The key changes with the constants of a step, such as the weights of its terms. None: a step is
+    /// never captured. Only a method whose [`Method::gradients`], [`Method::after_backward`] and [`Method::after_step`]
+    /// never read a value from the device and decide nothing on the host may have a key.
     fn graph_key(&self, phase: usize, epoch: usize) -> Option<u64> {
         let _ = (phase, epoch);
         None
@@ -52,10 +53,11 @@ pub trait Method {
     /// The loss terms of one micro-step.
     fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>>;
 
-    /// Leaves this rank's part of the gradient at the parameters. The trainer adds it to the gradient buffers.
+    /// Computes this rank's part of the gradient and stores it in the parameters' `grad`. The trainer adds it to the
+    /// gradient buffers. Returns the loss terms, for the log.
     ///
-    /// The buffers are all-reduced over the ranks. A method that calls [`Step::backward`], once for each micro-step, has
-    /// them all-reduced while the backward pass runs. Otherwise it makes any number of backward passes, and the
+    /// The buffers are all-reduced over the ranks. A method that calls [`Step::backward`], once for each micro-step,
+    /// has them all-reduced while the backward pass runs. Otherwise it makes any number of backward passes, and the
     /// all-reduce follows.
     fn gradients(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
         let terms = self.losses(step)?;
@@ -63,13 +65,13 @@ pub trait Method {
         Ok(terms)
     }
 
-    /// Runs once the gradients of all micro-steps and ranks are summed, before clipping and update.
+    /// Runs after the all-reduce of the gradients of all micro-steps, before clipping and update.
     fn after_backward(&mut self, params: &mut FlatParams) -> Result<()> {
         let _ = params;
         Ok(())
     }
 
-    /// Runs after the update.
+    /// Runs after the update of the weights.
     fn after_step(&mut self, params: &mut FlatParams) -> Result<()> {
         let _ = params;
         Ok(())

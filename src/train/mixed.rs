@@ -2,8 +2,8 @@
 //! products and convolutions of the forward pass, and so of the backward pass, compute in 16 bits.
 //!
 //! Only training steps are mixed. Preparations (saliency, Fisher information, attacks, pruning) and all evaluation are
-//! float32. float16 has a small range of exponents, so the loss is scaled up: small gradients must not vanish, and large
-//! ones must not overflow. The factor is found by trial ([`LossScale`]).
+//! float32. float16 has a small range of exponents, so the loss is scaled up: small gradients must not vanish, and
+//! large ones must not overflow. The factor is found by trial ([`LossScale`]).
 
 use tch::{Device, Kind, Tensor, no_grad};
 
@@ -20,7 +20,7 @@ pub struct Mixed {
 }
 
 impl Mixed {
-    /// The configured precision on GPUs. None: one dtype for all.
+    /// The configured precision, for GPUs. None if all tensors have one dtype.
     pub fn new(precision: Precision) -> Option<Self> {
         let (dtype, loss_scale) = match precision {
             Precision::F32 | Precision::F64 => return None,
@@ -30,13 +30,14 @@ impl Mixed {
         Some(Mixed { autocast: Autocast { cuda: true, dtype }, loss_scale })
     }
 
-    /// Whether it applies to `device`. On devices of another type everything is float32.
-    pub fn is_for(&self, device: Device) -> bool {
+    /// True if mixed precision applies to `device`. On devices of another type everything is float32.
+    pub fn applies_to(&self, device: Device) -> bool {
         self.autocast.cuda == device.is_cuda()
     }
 }
 
-/// A forward pass of a training step. The result is at least as wide as float32, as losses need it.
+/// Runs a forward pass of a training step, under autocast if `mixed` is given. The result is float32 or float64, as
+/// losses need it.
 pub fn forward(mixed: Option<Mixed>, pass: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
     let Some(mixed) = mixed else { return pass() };
     mixed.autocast.run(|| {
@@ -129,6 +130,6 @@ mod tests {
     fn one_dtype_for_all_is_not_mixed() {
         assert_eq!([Precision::F32, Precision::F64].map(Mixed::new), [None, None]);
         let half = Mixed::new(Precision::F16Mixed).unwrap();
-        assert!(half.loss_scale.is_some() && half.is_for(Device::Cuda(1)) && !half.is_for(Device::Cpu));
+        assert!(half.loss_scale.is_some() && half.applies_to(Device::Cuda(1)) && !half.applies_to(Device::Cpu));
     }
 }

@@ -1,23 +1,25 @@
-//! Training: one loop ([`Trainer`]) for base, retrained, reference and unlearned models. A [`Method`] describes how
-//! trainings differ.
+//! Training: one loop ([`Trainer`]) for base, retrained, reference and unlearned models. A [`Method`] is the part that
+//! differs between them.
 //!
 //! | module | holds |
 //! | --- | --- |
 //! | [`trainer`] | the only training loop, over phases and epochs |
 //! | `phase_run` | the epochs, passes and steps of one phase |
 //! | `phase_loaders` | the data loaders of one phase |
-//! | [`plan`] | the number of steps, computed before the training |
+//! | [`plan`](mod@plan) | the number of steps, computed before the training |
 //! | `update` | one optimizer step: forward, backward, all-reduce, clipping, update |
-//! | `graph_capture`, [`graph_obstacle`] | steps as CUDA graphs, and the reasons against them |
-//! | [`gradient_all_reduce`] | the all-reduce of gradients beside the backward pass |
+//! | `graph_capture`, [`graph_obstacle`](mod@graph_obstacle) | steps as CUDA graphs; reasons against it |
+//! | [`gradient_all_reduce`] | the all-reduce of gradients while the backward pass runs |
 //! | [`method`], [`phase`], [`step`], [`term`] | the interface of a training method |
 //! | [`supervised`] | ordinary training with cross entropy |
-//! | [`settings`], [`context`] | training settings, and the view of a training that methods get |
+//! | [`settings`], [`context`] | training settings, and the context that methods get |
 //! | [`observer`] | reports of steps and epochs |
 //! | [`meter`], [`macro_accuracy`] | losses and accuracy of an epoch |
-//! | [`loss`], [`mixed`] | loss sums; mixed precision and the loss scale |
+//! | [`loss`], [`cross_entropy`] | loss sums; the term that most methods have |
+//! | [`mixed`] | mixed precision and the loss scale |
 
 pub mod context;
+pub mod cross_entropy;
 pub mod gradient_all_reduce;
 mod graph_capture;
 pub mod graph_obstacle;

@@ -19,11 +19,11 @@ pub struct StepReport<'a> {
     pub steps: usize,
 
     // --- results ---
-    /// Samples of the samplers that end the pass in this step, over all ranks.
+    /// Samples in this step from the samplers that end the pass, over all ranks.
     pub images: usize,
     pub meter: &'a Meter,
     pub model: &'a Model,
-    /// The learning parameters, with the gradients that the step followed.
+    /// The trainable parameters, with the gradients of the step.
     pub params: &'a FlatParams,
     /// Norm of the whole gradient before clipping, a float64 scalar on the device. Reading it waits for the step.
     pub grad_norm: Tensor,
@@ -36,13 +36,13 @@ pub struct EpochReport<'a> {
     /// 0-based within the phase.
     pub epoch: usize,
     pub epochs: usize,
-    /// No epoch follows in any phase.
+    /// True if no epoch follows in any phase.
     pub last: bool,
 
     // --- results ---
     pub learning_rate: f64,
     pub means: MeterMeans,
-    /// Samples of the samplers that end a pass, over all ranks.
+    /// Samples from the samplers that end a pass, over all ranks.
     pub images: usize,
     /// Seconds of training, without the time of observers between epochs.
     pub seconds: f64,

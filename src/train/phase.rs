@@ -13,14 +13,15 @@ pub struct Phase {
     pub optim: OptimConfig,
     /// None: a constant learning rate.
     pub scheduler: Option<SchedulerConfig>,
-    /// Whether the optimizer gets the parameters' names, which `exclude_wd_norm_bias` goes by.
+    /// True if the optimizer gets the names of the parameters. `exclude_wd_norm_bias` needs them.
     pub named_parameters: bool,
 }
 
-/// One walk over the samplers that end a pass. It ends with the shortest of them.
+/// A part of an epoch: each micro-step takes one batch of every sampler. The pass ends with the shortest sampler among
+/// those with `ends_pass`.
 #[derive(Debug, Clone)]
 pub struct Pass {
-    /// Name of the pass in messages and random keys. Passes of several names may use the same sampler.
+    /// Name of the pass in messages and random keys. Several passes may use the same sampler.
     pub name: &'static str,
     pub samplers: Vec<Sampler>,
 }

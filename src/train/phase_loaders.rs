@@ -23,28 +23,31 @@ impl PhaseLoaders {
         }
     }
 
-    /// Numbers of the loaders of a pass, in the order of its samplers. A sampler without samples is an error.
-    pub fn of_pass(&mut self, pass: &Pass, dataset: &DeviceDataset) -> Result<Vec<usize>> {
-        let mut numbers = Vec::with_capacity(pass.samplers.len());
+    /// Indices of the loaders of a pass, in the order of its samplers. Makes the loaders that do not exist yet.
+    ///
+    /// # Errors
+    /// `Usage` for a sampler without samples.
+    pub fn loader_indices(&mut self, pass: &Pass, dataset: &DeviceDataset) -> Result<Vec<usize>> {
+        let mut indices = Vec::with_capacity(pass.samplers.len());
         for sampler in &pass.samplers {
             let known = self.loaders.iter().position(|loader| loader.name() == sampler.name);
             if known.is_none() {
                 let sampler = sampler.clone();
                 self.loaders.push(DataLoader::new(sampler, dataset, self.batch_size, self.seed, &self.purpose)?);
             }
-            numbers.push(known.unwrap_or(self.loaders.len() - 1));
+            indices.push(known.unwrap_or(self.loaders.len() - 1));
         }
-        Ok(numbers)
+        Ok(indices)
     }
 
-    /// The loader of this number.
-    pub fn get_mut(&mut self, number: usize) -> &mut DataLoader {
-        &mut self.loaders[number]
+    /// The loader with this index.
+    pub fn get_mut(&mut self, index: usize) -> &mut DataLoader {
+        &mut self.loaders[index]
     }
 
     /// Micro-steps of a pass with these loaders: the batches of the shortest sampler that ends it.
-    pub fn micro_steps(&self, pass: &Pass, numbers: &[usize]) -> Result<usize> {
-        let loaders = numbers.iter().map(|&number| &self.loaders[number]);
+    pub fn micro_steps(&self, pass: &Pass, indices: &[usize]) -> Result<usize> {
+        let loaders = indices.iter().map(|&index| &self.loaders[index]);
         loaders
             .filter(|loader| loader.ends_pass())
             .map(DataLoader::batches)

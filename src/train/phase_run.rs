@@ -51,7 +51,7 @@ impl<'p> PhaseRun<'p> {
         self.micro_steps
     }
 
-    /// One epoch. Returns the means of its losses, and the samples of the samplers that end a pass.
+    /// Trains one epoch. Returns the means of its losses, and the number of samples from the samplers that end a pass.
     pub fn epoch(
         &mut self,
         context: &mut TrainContext<'_>,
@@ -65,7 +65,7 @@ impl<'p> PhaseRun<'p> {
         let graph_key = method.graph_key(self.number, epoch);
         let mut images = 0;
         for pass in method.passes(self.number, epoch) {
-            let loaders = self.loaders.of_pass(&pass, context.dataset)?;
+            let loaders = self.loaders.loader_indices(&pass, context.dataset)?;
             let micro_steps = self.loaders.micro_steps(&pass, &loaders)?;
             let accumulate = context.settings.accumulate;
             let steps = micro_steps.div_ceil(accumulate);
@@ -89,8 +89,8 @@ impl<'p> PhaseRun<'p> {
                 self.meter.count(&outcome.counts);
                 images += step_images;
                 let norm_and_scale = HostCopy::start(&outcome.norm_and_scale)?;
-                if let Some(before) = queued.replace(QueuedStep { norm_and_scale, epoch, pass: pass.name, step }) {
-                    self.check_finite(context, before)?;
+                if let Some(previous) = queued.replace(QueuedStep { norm_and_scale, epoch, pass: pass.name, step }) {
+                    self.check_finite(context, previous)?;
                 }
                 observer.step(&StepReport {
                     phase: self.phase.name,
@@ -111,7 +111,8 @@ impl<'p> PhaseRun<'p> {
         Ok((self.meter.means(context.world)?, images))
     }
 
-    /// The inputs of the micro-steps `window` of a pass, and their samples from the samplers that end the pass.
+    /// The inputs of the micro-steps `window` of a pass, which make one optimizer step, and the number of samples from
+    /// the samplers that end the pass. `loaders` are the indices of the loaders of the pass.
     fn load_inputs(
         &mut self,
         context: &TrainContext<'_>,
@@ -124,12 +125,12 @@ impl<'p> PhaseRun<'p> {
         let (mut inputs, mut images) = (Vec::with_capacity(window.len()), 0);
         for index in window.clone() {
             let mut batches = Vec::with_capacity(loaders.len());
-            // Micro-steps of this optimizer step before this one.
-            let before = index - window.start;
-            for &number in loaders {
-                let loader = self.loaders.get_mut(number);
+            // Number of this micro-step in the optimizer step, from 0.
+            let micro_step = index - window.start;
+            for &loader in loaders {
+                let loader = self.loaders.get_mut(loader);
                 // Samples of this sampler in the whole optimizer step, earlier and later micro-steps included.
-                let size = |i| loader.size_at(epoch, index, i as i64 - before as i64);
+                let size = |i| loader.size_at(epoch, index, i as i64 - micro_step as i64);
                 let step_count = (0..window.len()).map(size).sum();
                 let mut batch = loader.next_batch(context.dataset, context.world, epoch, index)?;
                 batch.step_count = step_count;
@@ -140,7 +141,7 @@ impl<'p> PhaseRun<'p> {
                 batches.push((loader.name(), batch));
             }
             let mut input = MicroStep { batches, drawn: Drawn::default() };
-            input.drawn = method.draw(&position.step(context, &input, before))?;
+            input.drawn = method.draw(&position.step(context, &input, micro_step))?;
             inputs.push(input);
         }
         Ok((inputs, images))
@@ -158,8 +159,8 @@ impl<'p> PhaseRun<'p> {
         Err(Error::new(
             ErrorKind::NonFinite,
             format!(
-                "{}, phase {}: the gradient is not finite in epoch {}, pass {}, step {} (mean loss of the epoch so far {loss}); the \
-                 weights were left as they were before this step",
+                "{}, phase {}: the gradient is not finite in epoch {}, pass {}, step {} (mean loss of the epoch so far \
+                 {loss}); the weights were left as they were before this step",
                 context.settings.purpose,
                 self.phase.name,
                 queued.epoch + 1,
@@ -186,8 +187,9 @@ mod tests {
 
     /// 40 held-out images; 67 to forget and 77 to retain, in batches of 8: four full steps of two batches, and a small
     /// one.
-    const SETUP: &str = "data=digits model=resnet20 data.debug_subset_size=200 data.batch_size=8 split.heldout_frac=0.2 \
-        split.forget_frac=0.42 split.retain_frac=0.5 trainer.precision=32 trainer.accumulate_grad_batches=2";
+    const SETUP: &str = "data=digits model=resnet20 data.debug_subset_size=200 data.batch_size=8 \
+        split.heldout_frac=0.2 split.forget_frac=0.42 split.retain_frac=0.5 trainer.precision=32 \
+        trainer.accumulate_grad_batches=2";
 
     /// Weights, losses, and the number of captured steps at the end.
     fn train(method: &str, capture: impl Fn() -> Option<GraphCapture>) -> (Vec<Tensor>, Vec<f64>, usize) {
@@ -220,8 +222,8 @@ mod tests {
             let rate = 0.05 / (1 + epoch) as f64;
             losses.push(run.epoch(&mut context, &mut *method, &mut (), epoch, rate).unwrap().0.loss);
         }
-        let kept = run.capture.kept();
-        (context.model.state.tensors().iter().map(Tensor::copy).collect(), losses, kept)
+        let captured = run.capture.num_captured();
+        (context.model.state.tensors().iter().map(Tensor::copy).collect(), losses, captured)
     }
 
     /// A replay is the step on the memory of its capture: inputs are copied there, and all values that change from step
@@ -235,8 +237,8 @@ mod tests {
             ("unlearn=l1sparse unlearn.trainer.max_epochs=4 unlearn.l1.schedule=linear_decay", 2),
         ] {
             let (weights, losses, _) = train(method, || None);
-            let (again, same_losses, kept) = train(method, || Some(GraphCapture::rerunning()));
-            assert!(kept >= kinds, "{method}: {kept} captured steps");
+            let (again, same_losses, captured) = train(method, || Some(GraphCapture::rerunning()));
+            assert!(captured >= kinds, "{method}: {captured} captured steps");
             assert_eq!(losses, same_losses, "{method}");
             assert!(weights.iter().zip(&again).all(|(one, other)| one == other), "{method}: other weights");
         }

@@ -21,7 +21,7 @@ pub struct PhasePlan {
 /// one-shot method.
 ///
 /// # Errors
-/// A sampler of the method has no samples: the split leaves none.
+/// `Usage` if a sampler of the method has no samples: the split leaves none.
 pub fn plan(method: &dyn Method, dataset: &DeviceDataset, settings: &TrainSettings) -> Result<Vec<PhasePlan>> {
     let mut plans = Vec::new();
     for (number, phase) in method.phases().iter().enumerate() {
@@ -30,8 +30,8 @@ pub fn plan(method: &dyn Method, dataset: &DeviceDataset, settings: &TrainSettin
         for epoch in 0..phase.epochs {
             let mut steps = 0;
             for pass in method.passes(number, epoch) {
-                let of_pass = loaders.of_pass(&pass, dataset)?;
-                steps += loaders.micro_steps(&pass, &of_pass)?.div_ceil(settings.accumulate);
+                let indices = loaders.loader_indices(&pass, dataset)?;
+                steps += loaders.micro_steps(&pass, &indices)?.div_ceil(settings.accumulate);
             }
             epoch_steps.push(steps);
         }

@@ -18,7 +18,7 @@ pub struct TrainSettings {
     pub accumulate: usize,
     /// Largest norm of the whole gradient. None: gradients are not clipped.
     pub clip: Option<f64>,
-    /// Only the head trains.
+    /// Only the head is trained.
     pub freeze_backbone: bool,
     /// BatchNorm takes its statistics from the batches of all ranks.
     pub sync_batchnorm: bool,
@@ -38,7 +38,7 @@ pub struct TrainSettings {
     // --- files and compatibility ---
     /// Names of the experiment and its files. None: a method's costly preparations are not kept on disk.
     pub names: Option<Names>,
-    /// Switches that bring back quirks of the Python program.
+    /// Switches that reproduce quirks of the Python program.
     pub compat: CompatConfig,
 }
 
@@ -65,8 +65,8 @@ impl TrainSettings {
         }
     }
 
-    /// The mixed precision of training steps on `device`. None where a step computes in one dtype.
+    /// The mixed precision of training steps on `device`. None if a step computes in one dtype.
     pub fn mixed_precision(&self, device: Device) -> Option<Mixed> {
-        self.mixed.filter(|mixed| mixed.is_for(device))
+        self.mixed.filter(|mixed| mixed.applies_to(device))
     }
 }

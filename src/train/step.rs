@@ -25,10 +25,13 @@ pub struct Drawn {
 }
 
 impl Drawn {
-    /// The only tensor.
-    pub fn only(&self) -> Result<&Tensor> {
-        let nothing = || Error::new(ErrorKind::Bug, "a step was made without the tensors that its method draws");
-        self.tensors.first().ok_or_else(nothing)
+    /// The tensor of a method that draws a single one.
+    ///
+    /// # Errors
+    /// `Bug` if there is none.
+    pub fn tensor(&self) -> Result<&Tensor> {
+        let missing = || Error::new(ErrorKind::Bug, "a step was made without the tensors that its method draws");
+        self.tensors.first().ok_or_else(missing)
     }
 }
 
@@ -52,8 +55,8 @@ pub(super) struct StepPosition {
 }
 
 impl StepPosition {
-    /// Micro-step number `ahead` (0-based) of the optimizer step, as the method sees it.
-    pub fn step<'a>(&self, context: &'a TrainContext<'_>, inputs: &'a MicroStep, ahead: usize) -> Step<'a> {
+    /// Micro-step number `micro_step` (0-based) of the optimizer step, as the method sees it.
+    pub fn step<'a>(&self, context: &'a TrainContext<'_>, inputs: &'a MicroStep, micro_step: usize) -> Step<'a> {
         Step {
             model: context.model,
             world: context.world,
@@ -61,7 +64,7 @@ impl StepPosition {
             phase: self.phase,
             pass: self.pass,
             epoch: self.epoch,
-            index: self.micro_steps + ahead as u64,
+            index: self.micro_steps + micro_step as u64,
             seed: context.settings.seed,
             purpose: &context.settings.purpose,
             inputs,
@@ -115,6 +118,9 @@ impl Step<'_> {
     }
 
     /// The batch of the sampler with this name.
+    ///
+    /// # Errors
+    /// `Bug` if the pass has no such sampler.
     pub fn batch(&self, sampler: &str) -> Result<&Batch> {
         self.inputs.batches.iter().find(|(name, _)| *name == sampler).map(|(_, batch)| batch).ok_or_else(|| {
             Error::new(
@@ -126,20 +132,20 @@ impl Step<'_> {
 
     // --- forward passes ---
 
-    /// Logits [N, K] of the model in training for this rank's images (N may be 0), in train mode. With
-    /// `trainer.sync_batchnorm` a collective call.
+    /// Logits [N, K] of the model in training for this rank's images (N may be 0), in train mode. A collective call if
+    /// `trainer.sync_batchnorm` is true.
     pub fn train(&self, batch: &Batch) -> Result<Tensor> {
-        self.train_with(self.model.state.tensors(), batch)
+        self.train_with_weights(self.model.state.tensors(), batch)
     }
 
-    /// Like [`train`](Self::train), with a graph that gradients of gradients can be taken through.
+    /// Like [`train`](Self::train), with an autograd graph that has second derivatives.
     pub fn train_twice_differentiable(&self, batch: &Batch) -> Result<Tensor> {
         let context = self.context(self.model.state.tensors(), batch.keys(), batch.global.len());
         self.forward(self.model, context.twice_differentiable(), &batch.images)
     }
 
     /// Like [`train`](Self::train) with other weights: one tensor for each slot of the layout, buffers included.
-    pub fn train_with(&self, weights: &[Tensor], batch: &Batch) -> Result<Tensor> {
+    pub fn train_with_weights(&self, weights: &[Tensor], batch: &Batch) -> Result<Tensor> {
         self.forward(self.model, self.context(weights, batch.keys(), batch.global.len()), &batch.images)
     }
 
@@ -150,8 +156,8 @@ impl Step<'_> {
         self.forward(teacher, self.context(teacher.state.tensors(), keys, batch.global.len()), &batch.images)
     }
 
-    /// Logits [n, K] of the model in training, in train mode, for this rank's shard of the [drawn](Self::drawn) held-out
-    /// images. `samples` are their indices in the data set.
+    /// Logits [n, K] of the model in training, in train mode, for this rank's shard of the [drawn](Self::drawn)
+    /// held-out images. `samples` are their indices in the data set.
     pub fn train_heldout(&self, images: &Tensor, samples: &[usize]) -> Result<Tensor> {
         let stream = RandomStream::new(self.seed, &format!("{}/heldout/layers", self.purpose));
         let keys = SampleKeys { stream: &stream, epoch: self.index, samples };
@@ -159,8 +165,8 @@ impl Step<'_> {
         self.forward(self.model, context, images)
     }
 
-    /// Logits of another model in evaluation mode, in the precision of the step.
-    pub fn eval_other(&self, model: &Model, images: &Tensor) -> Result<Tensor> {
+    /// Logits [N, K] of another model in evaluation mode, in the precision of the step.
+    pub fn eval_model(&self, model: &Model, images: &Tensor) -> Result<Tensor> {
         mixed::forward(self.mixed, || model.eval(images))
     }
 
@@ -170,14 +176,14 @@ impl Step<'_> {
 
     /// The context of a forward pass in train mode, for a batch of `samples` over all ranks.
     fn context<'s>(&'s self, weights: &'s [Tensor], keys: SampleKeys<'s>, samples: usize) -> Forward<'s> {
-        let statistics = Statistics::of_training(self.world, self.sync_batchnorm, samples);
-        Forward::new(weights, Mode::Train, statistics).drawing(keys)
+        let statistics = Statistics::for_training(self.world, self.sync_batchnorm, samples);
+        Forward::new(weights, Mode::Train, statistics).with_sample_keys(keys)
     }
 
     // --- backward passes ---
 
-    /// `tensor` times the loss scale. Gradients at the parameters are scaled by it, and so is the start of every
-    /// backward pass in 16 bits.
+    /// `tensor` times the loss scale. Every backward pass in 16 bits starts from a scaled tensor, and the gradients at
+    /// the parameters are scaled.
     pub fn scaled(&self, tensor: &Tensor) -> Result<Tensor> {
         match self.loss_scale {
             Some(scale) => Ok(tensor.f_mul(scale)?),
@@ -185,8 +191,8 @@ impl Step<'_> {
         }
     }
 
-    /// The only backward pass of the micro-step. The gradients of all ranks may be all-reduced while it runs, so the
-    /// method must not add to them afterwards.
+    /// Runs the only backward pass of the micro-step. The gradients of all ranks may be all-reduced while it runs, so
+    /// the method must not add to them afterwards.
     pub fn backward(&self, loss: &Tensor) -> Result<()> {
         let loss = self.scaled(loss)?;
         match self.all_reduce {
@@ -196,9 +202,9 @@ impl Step<'_> {
     }
 
     /// This rank's part of the gradients of the scalar `loss` with respect to `inputs`, not scaled. For methods that
-    /// compute with gradients. `again`: the gradients will be differentiated themselves.
-    pub fn gradients_of(&self, loss: &Tensor, inputs: &[&Tensor], again: bool) -> Result<Vec<Tensor>> {
-        let gradients = Tensor::f_run_backward(&[&self.scaled(loss)?], inputs, again, again)?;
+    /// compute with gradients. `create_graph`: the gradients have a graph and can be differentiated.
+    pub fn gradients_of(&self, loss: &Tensor, inputs: &[&Tensor], create_graph: bool) -> Result<Vec<Tensor>> {
+        let gradients = Tensor::f_run_backward(&[&self.scaled(loss)?], inputs, create_graph, create_graph)?;
         match self.loss_scale {
             Some(scale) => gradients.iter().map(|gradient| Ok(gradient.f_div(scale)?)).collect(),
             None => Ok(gradients),

@@ -1,6 +1,6 @@
 //! Ordinary training: cross entropy on one part of the data. Base, retrained and reference models are trained with it.
 
-use super::loss::cross_entropy_sum;
+use super::cross_entropy::cross_entropy_term;
 use super::method::Method;
 use super::phase::{Pass, Phase};
 use super::step::Step;
@@ -8,6 +8,7 @@ use super::term::Term;
 use crate::data::{Part, Sampler};
 use crate::error::Result;
 
+/// Training with cross entropy on `part`.
 pub struct Supervised {
     pub part: Part,
     /// In [0, 1).
@@ -30,8 +31,6 @@ impl Method for Supervised {
 
     fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
         let batch = step.batch(self.part.name())?;
-        let logits = step.train(batch)?;
-        let loss = cross_entropy_sum(&logits, &batch.labels, self.label_smoothing);
-        Ok(vec![Term::over(batch, "ce", 1.0, loss).with_accuracy(&logits, batch)])
+        Ok(vec![cross_entropy_term(step, batch, "ce", 1.0, self.label_smoothing)?])
     }
 }

@@ -1,4 +1,5 @@
-//! Terms of the loss. Each holds a sum over this rank's samples, and the counts over all ranks that it is divided by.
+//! Terms of the loss. Each holds a sum over this rank's samples, and the number of samples over all ranks, which
+//! divides it.
 
 use tch::Tensor;
 
@@ -43,7 +44,10 @@ impl Term {
     }
 }
 
-/// This rank's part of the loss, a scalar. Its gradients, summed over the ranks, are the gradient of the step.
+/// This rank's part of the loss, a scalar. The all-reduce of its gradients gives the gradient of the step.
+///
+/// # Errors
+/// `Bug` without terms.
 pub fn objective(terms: &[Term]) -> Result<Tensor> {
     terms
         .iter()

@@ -1,7 +1,7 @@
 //! The only training loop.
 //!
 //! The choice and order of samples, their augmentation and the learning rate are functions of the step. So the loop
-//! keeps no random generator, and its counters are those that it reports.
+//! keeps no random generator, and its only counters are those in its reports.
 
 use std::time::Instant;
 
@@ -79,6 +79,7 @@ fn broadcast_running_statistics(context: &TrainContext<'_>) -> Result<()> {
     buffers.into_iter().try_for_each(|(slot, _)| world.broadcast(&mut model.state.get(slot).shallow_clone()))
 }
 
+/// The learning rate of an epoch (0-based) of `phase`.
 fn learning_rate(phase: &Phase, epoch: usize) -> Result<f64> {
     let base = phase.optim.lr.unwrap_or(0.0);
     phase.scheduler.as_ref().map_or(Ok(base), |scheduler| optim::schedule::lr(scheduler, base, epoch as i64))

@@ -1,8 +1,8 @@
 //! One optimizer step, from batches to weights. Nothing in it waits for the device.
 //!
-//! Whether the gradient is finite is a number on the device, and the update reads it there: a step with a gradient that
-//! is not finite changes neither weights nor moments. The gradients are all-reduced before, so all ranks find the same
-//! number. The host reads it from the [`StepOutcome`] once the next step is in the queue.
+//! A flag on the device says if the gradient is finite, and the update reads it there: a step with a gradient that is
+//! not finite changes neither weights nor moments. The gradients are all-reduced before, so the flag is the same on all
+//! ranks. The host reads the norm of the gradient from the [`StepOutcome`] once the next step is in the queue.
 
 use std::rc::Rc;
 
@@ -25,11 +25,11 @@ use crate::torch::Update;
 pub struct StepOutcome {
     /// float64 [2] on the device: the norm of the whole gradient before clipping, and the loss scale of the step.
     pub norm_and_scale: Tensor,
-    /// The host's side of the meter, for each term of each micro-step.
+    /// Counts of each term of each micro-step, for [`Meter::count`].
     pub counts: Rc<[TermCount]>,
 }
 
-/// The learning parameters of a phase, with their optimizer.
+/// The trainable parameters of a phase, with their optimizer.
 pub struct Updater {
     params: FlatParams,
     /// None with a single rank.
@@ -37,7 +37,7 @@ pub struct Updater {
     optimizer: Box<dyn Optimizer>,
     /// None: losses are not scaled.
     scaler: Option<LossScaler>,
-    /// Scalar: the learning rate.
+    /// The learning rate, a scalar: float32 on the device if steps are captured, otherwise float64 on the CPU.
     lr: Tensor,
 }
 
@@ -48,8 +48,8 @@ impl Updater {
         let slots = context.model.state.layout().parameters().map(|(slot, _)| slot);
         let trainable: Vec<Slot> = slots.filter(|slot| context.is_trainable(*slot)).collect();
         let groups = WeightDecayGroups::new(&phase.optim, phase.named_parameters);
-        let AllReduceSettings { cuts, compression } = context.settings.all_reduce;
-        let params = FlatParams::new(&mut context.model.state, groups, cuts, |slot| trainable.contains(&slot))?;
+        let AllReduceSettings { bucket_sizes, compression } = context.settings.all_reduce;
+        let params = FlatParams::new(&mut context.model.state, groups, bucket_sizes, |slot| trainable.contains(&slot))?;
         let all_reduce = GradientAllReduce::new(context.world, &params, &context.model.state, compression)?;
         let optimizer = optim::build(&phase.optim, &params)?;
         let device = context.dataset.device();
@@ -79,14 +79,14 @@ impl Updater {
     ) -> Result<StepOutcome> {
         self.params.zero_grad()?;
         let mut counts = Vec::new();
-        for (ahead, inputs) in micro_steps.iter().enumerate() {
+        for (micro_step, inputs) in micro_steps.iter().enumerate() {
             if let Some(all_reduce) = &self.all_reduce {
-                all_reduce.begin_micro_step(ahead + 1 == micro_steps.len());
+                all_reduce.begin_micro_step(micro_step + 1 == micro_steps.len());
             }
             let step = Step {
                 loss_scale: self.scaler.as_ref().map(LossScaler::scale),
                 all_reduce: self.all_reduce.as_ref(),
-                ..position.step(context, inputs, ahead)
+                ..position.step(context, inputs, micro_step)
             };
             let terms = method.gradients(&step)?;
             self.params.accumulate()?;

@@ -1,4 +1,4 @@
-//! l1-sparse: finetuning with a penalty that drives weights to zero (Jia et al. 2023, arXiv 2304.04934).
+//! l1-sparse: finetuning with an l1 penalty, which makes weights sparse (Jia et al. 2023, arXiv 2304.04934).
 //!
 //! Each step minimises
 //!
@@ -6,18 +6,18 @@
 //! CE(f; B_s) + gamma_e * sum of |theta|
 //! ```
 //!
-//! with B_s an augmented batch of the retain subset and theta *all* learning parameters, biases and norm layers included.
-//! gamma_e follows a [`PenaltySchedule`] over the epochs. Under `linear_decay` the last epoch has no penalty.
+//! with B_s an augmented batch of the retain subset and theta *all* trainable parameters, biases and norm layers
+//! included. gamma_e follows a [`PenaltySchedule`] over the epochs. Under `linear_decay` the last epoch has no penalty.
 
 use serde::Deserialize;
 use tch::Tensor;
 
-use super::settings::{check_non_negative, only_phase, own_settings};
+use super::settings::{check_non_negative, method_settings, single_phase};
 use crate::config::schema::UnlearnConfig;
 use crate::data::{Part, Sampler};
 use crate::error::Result;
 use crate::models::State;
-use crate::train::loss::cross_entropy_sum;
+use crate::train::cross_entropy::cross_entropy_term;
 use crate::train::{Method, Pass, Phase, Step, Term};
 
 #[derive(Deserialize)]
@@ -25,7 +25,7 @@ struct L1SparseKeys {
     l1: L1SparseSettings,
 }
 
-/// `unlearn.l1` of the configuration.
+/// Settings of l1-sparse, `unlearn.l1` of the configuration.
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub struct L1SparseSettings {
     pub gamma: f64,
@@ -53,21 +53,22 @@ impl L1SparseSettings {
     }
 }
 
+/// l1-sparse as a training method.
 pub struct L1Sparse {
     pub settings: L1SparseSettings,
     pub phase: Phase,
 }
 
 pub fn build(config: &UnlearnConfig) -> Result<Box<dyn Method>> {
-    let L1SparseKeys { l1 } = own_settings(config)?;
+    let L1SparseKeys { l1 } = method_settings(config)?;
     check_non_negative(config, &[("l1.gamma", l1.gamma)])?;
-    Ok(Box::new(L1Sparse { settings: l1, phase: only_phase(config) }))
+    Ok(Box::new(L1Sparse { settings: l1, phase: single_phase(config) }))
 }
 
-/// Sum of absolute values over the learning parameters: a scalar.
+/// Sum of absolute values over the trainable parameters: a scalar.
 fn l1_norm(state: &State) -> Result<Tensor> {
-    let learning = state.parameters().map(|(_, _, tensor)| tensor).filter(|tensor| tensor.requires_grad());
-    let sums = learning.map(|tensor| tensor.f_abs()?.f_sum(None)).collect::<Result<Vec<_>, _>>()?;
+    let trainable = state.parameters().map(|(_, _, tensor)| tensor).filter(|tensor| tensor.requires_grad());
+    let sums = trainable.map(|tensor| tensor.f_abs()?.f_sum(None)).collect::<Result<Vec<_>, _>>()?;
     Ok(Tensor::f_stack(&sums, 0)?.f_sum(None)?)
 }
 
@@ -87,15 +88,11 @@ impl Method for L1Sparse {
 
     fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
         let batch = step.batch(Part::RetainSubset.name())?;
-        let logits = step.train(batch)?;
-        let ce = cross_entropy_sum(&logits, &batch.labels, 0.0);
-        // The penalty belongs to the step, not to its samples. It is counted once for each sample and divided by their
-        // number, so its weight is one for any division of the samples into ranks and micro-steps.
+        let ce = cross_entropy_term(step, batch, "ce", 1.0, 0.0)?;
+        // The penalty belongs to the step, not to its samples. It is counted once for each sample and divided by the
+        // number of samples of the step. So it counts once for any number of ranks and micro-steps.
         let penalty = l1_norm(&step.model.state)? * batch.shard.len() as f64;
         let weight = self.settings.weight(step.epoch, self.phase.epochs);
-        Ok(vec![
-            Term::over(batch, "ce", 1.0, ce).with_accuracy(&logits, batch),
-            Term::over(batch, "l1_norm", weight, penalty),
-        ])
+        Ok(vec![ce, Term::over(batch, "l1_norm", weight, penalty)])
     }
 }

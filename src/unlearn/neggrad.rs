@@ -4,13 +4,14 @@
 
 use serde::Deserialize;
 
-use super::settings::{only_phase, own_settings};
+use super::settings::{method_settings, single_phase};
 use crate::config::schema::UnlearnConfig;
 use crate::data::{Part, Sampler};
 use crate::error::Result;
-use crate::train::loss::cross_entropy_sum;
+use crate::train::cross_entropy::cross_entropy_term;
 use crate::train::{Method, Pass, Phase, Step, Term};
 
+/// NegGrad as a training method.
 pub struct NegGrad {
     pub phase: Phase,
 }
@@ -20,8 +21,8 @@ pub struct NegGrad {
 struct NegGradSettings {}
 
 pub fn build(config: &UnlearnConfig) -> Result<Box<dyn Method>> {
-    let NegGradSettings {} = own_settings(config)?;
-    Ok(Box::new(NegGrad { phase: only_phase(config) }))
+    let NegGradSettings {} = method_settings(config)?;
+    Ok(Box::new(NegGrad { phase: single_phase(config) }))
 }
 
 impl Method for NegGrad {
@@ -39,8 +40,6 @@ impl Method for NegGrad {
 
     fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
         let forget = step.batch(Part::Forget.name())?;
-        let logits = step.train(forget)?;
-        let ce = cross_entropy_sum(&logits, &forget.labels, 0.0);
-        Ok(vec![Term::over(forget, "forget_ce", -1.0, ce).with_accuracy(&logits, forget)])
+        Ok(vec![cross_entropy_term(step, forget, "forget_ce", -1.0, 0.0)?])
     }
 }

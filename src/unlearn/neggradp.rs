@@ -5,18 +5,18 @@
 //! sequential   phase `neggrad`:  -CE(f; B_f);  then phase `finetune`:  CE(f; B_r)
 //! ```
 //!
-//! with B_f and B_r augmented batches of forget and retain, drawn side by side: an epoch ends with the shorter of the
-//! two, in sequential phases too. Each sequential phase has epochs, optimizer and schedule of its own; momentum does
-//! not carry over. The two joint forward passes are separate (forget first), so each set has BatchNorm statistics of
-//! its own and the running averages move twice.
+//! with B_f and B_r augmented batches of forget and retain. Each step takes one of both, and an epoch ends with the
+//! shorter of the two, in sequential phases too. Each sequential phase has epochs, optimizer and schedule of its own;
+//! momentum does not carry over. The joint form has two forward passes (forget first), so each batch has BatchNorm
+//! statistics of its own, and a step updates the running averages twice.
 
 use serde::Deserialize;
 
-use super::settings::{check_non_negative, only_phase, own_settings};
+use super::settings::{check_at_least_one, check_non_negative, method_settings, single_phase};
 use crate::config::schema::{OptimConfig, SchedulerConfig, UnlearnConfig};
-use crate::data::{Batch, Part, Sampler};
+use crate::data::{Part, Sampler};
 use crate::error::Result;
-use crate::train::loss::cross_entropy_sum;
+use crate::train::cross_entropy::cross_entropy_term;
 use crate::train::{Method, Pass, Phase, Step, Term};
 
 /// NegGrad+'s own keys of the group `unlearn`.
@@ -39,11 +39,13 @@ struct SequentialPhase {
     scheduler: Option<SchedulerConfig>,
 }
 
+/// NegGrad+ as a training method, in one of its two forms.
 pub struct NegGradPlus {
     phases: Vec<Phase>,
     form: NegGradPlusForm,
 }
 
+/// The form of the loss.
 #[derive(Clone, Copy)]
 enum NegGradPlusForm {
     Joint { retain_weight: f64, forget_weight: f64 },
@@ -51,14 +53,14 @@ enum NegGradPlusForm {
 }
 
 pub fn build(config: &UnlearnConfig) -> Result<Box<dyn Method>> {
-    let NegGradPlusSettings { sequential, retain_weight, forget_weight, neggrad, finetune } = own_settings(config)?;
+    let NegGradPlusSettings { sequential, retain_weight, forget_weight, neggrad, finetune } = method_settings(config)?;
     if sequential {
         let ascent = sequential_phase(config, "neggrad", neggrad)?;
         let descent = sequential_phase(config, "finetune", finetune)?;
         return Ok(Box::new(NegGradPlus::sequential(ascent, descent)));
     }
     check_non_negative(config, &[("retain_weight", retain_weight), ("forget_weight", forget_weight)])?;
-    Ok(Box::new(NegGradPlus::joint(only_phase(config), retain_weight, forget_weight)))
+    Ok(Box::new(NegGradPlus::joint(single_phase(config), retain_weight, forget_weight)))
 }
 
 /// The phase `name` of the sequential form, checked.
@@ -67,9 +69,7 @@ fn sequential_phase(config: &UnlearnConfig, name: &'static str, phase: Option<Se
     let Some(SequentialPhase { epochs, optim, scheduler }) = phase else {
         return Err(config.method.reject(name, "epochs, optim and scheduler of this phase with sequential=true"));
     };
-    if epochs == 0 {
-        return Err(reject("epochs", "an integer, at least 1"));
-    }
+    check_at_least_one(config, &[(&format!("{name}.epochs"), epochs)])?;
     if let Some((key, wanted)) = optim.fault() {
         return Err(reject(&format!("optim.{key}"), wanted));
     }
@@ -89,13 +89,6 @@ impl NegGradPlus {
     }
 }
 
-/// Cross entropy on `batch`, as a term of the loss.
-fn ce(step: &Step<'_>, batch: &Batch, name: &'static str, weight: f64) -> Result<Term> {
-    let logits = step.train(batch)?;
-    let ce = cross_entropy_sum(&logits, &batch.labels, 0.0);
-    Ok(Term::over(batch, name, weight, ce).with_accuracy(&logits, batch))
-}
-
 impl Method for NegGradPlus {
     fn phases(&self) -> Vec<Phase> {
         self.phases.clone()
@@ -111,12 +104,14 @@ impl Method for NegGradPlus {
 
     fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
         let (forget, retain) = (step.batch(Part::Forget.name())?, step.batch(Part::Retain.name())?);
+        let forget_term = |weight| cross_entropy_term(step, forget, "forget_ce", weight, 0.0);
+        let retain_term = |weight| cross_entropy_term(step, retain, "retain_ce", weight, 0.0);
         match self.form {
             NegGradPlusForm::Joint { retain_weight, forget_weight } => {
-                Ok(vec![ce(step, forget, "forget_ce", -forget_weight)?, ce(step, retain, "retain_ce", retain_weight)?])
+                Ok(vec![forget_term(-forget_weight)?, retain_term(retain_weight)?])
             }
-            NegGradPlusForm::Sequential if step.phase == 0 => Ok(vec![ce(step, forget, "forget_ce", -1.0)?]),
-            NegGradPlusForm::Sequential => Ok(vec![ce(step, retain, "retain_ce", 1.0)?]),
+            NegGradPlusForm::Sequential if step.phase == 0 => Ok(vec![forget_term(-1.0)?]),
+            NegGradPlusForm::Sequential => Ok(vec![retain_term(1.0)?]),
         }
     }
 }

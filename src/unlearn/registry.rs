@@ -5,7 +5,7 @@ use crate::config::schema::{OptimName, UnlearnConfig};
 use crate::error::{Error, Result, did_you_mean};
 use crate::train::{Method, Phase};
 
-/// Reads the method's settings and makes it.
+/// Reads the settings of a method and makes the method.
 type Build = fn(&UnlearnConfig) -> Result<Box<dyn Method>>;
 
 /// One unlearning method.
@@ -63,7 +63,10 @@ pub const REGISTRY: &[MethodInfo] = &[
     MethodInfo { name: "lur", title: "LUR", paper: "Patel and Qiu 2025, arXiv 2503.06339", build: lur::method::build },
 ];
 
-/// The entry of the method `name`. An unknown name is an error that suggests a known one.
+/// The registry's entry for the method `name`.
+///
+/// # Errors
+/// `Usage` for an unknown name; the hint suggests a known one.
 pub fn info(name: &str) -> Result<&'static MethodInfo> {
     REGISTRY.iter().find(|method| method.name == name).ok_or_else(|| {
         Error::usage(format!("unlearn.name={name}: no such method"))
@@ -72,6 +75,9 @@ pub fn info(name: &str) -> Result<&'static MethodInfo> {
 }
 
 /// Makes the configured method. Reads and checks its settings.
+///
+/// # Errors
+/// `Usage` for an unknown method, for a setting outside its range, and for a phase of training without an optimizer.
 pub fn build(config: &UnlearnConfig) -> Result<Box<dyn Method>> {
     let method = (info(&config.name)?.build)(config)?;
     match method.phases().iter().find(|phase| phase.optim.name == OptimName::None) {

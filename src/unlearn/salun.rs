@@ -3,20 +3,22 @@
 //!
 //! ```text
 //! g      = gradient of the mean CE(f0; x) over all forget images x   (evaluation mode and transforms)
-//! mask   = |g| >= the (1 - keep ratio) quantile of |g|               (over all learning parameters together)
+//! mask   = |g| >= the (1 - keep ratio) quantile of |g|               (over all trainable parameters together)
 //! step:    minimise w_f CE(f(B_f), wrong labels) + w_r CE(f; B_r), with the gradient multiplied by the mask
 //! ```
 //!
-//! with B_f and B_r augmented batches of forget and retain, drawn side by side: an epoch ends with the shorter of the
-//! two. Every image gets a new wrong label in every epoch, all K - 1 equally likely. [`SalUn::mask_gradients`] applies
-//! the mask to the gradient of each step. [`SalUn::restore_masked_weights`] puts masked weights back after the step, so
-//! that neither momentum nor weight decay moves them. BatchNorm's running averages are not masked.
+//! with B_f and B_r augmented batches of forget and retain. Each step takes one of both, and an epoch ends with the
+//! shorter of the two. Every image gets a new wrong label in every epoch, all K - 1 equally likely.
+//! `SalUn::mask_gradients` applies the mask to the gradient of each step. `SalUn::restore_masked_weights` resets
+//! masked weights after the step, so that neither momentum nor weight decay changes them. BatchNorm's running averages
+//! are not masked.
 
 use serde::Deserialize;
 use tch::{Kind, Tensor, no_grad};
 
 use super::concatenation::{concatenate, views_of};
-use super::settings::{check_non_negative, only_phase, own_settings};
+use super::saliency::check_finite;
+use super::settings::{check_non_negative, method_settings, single_phase};
 use crate::config::schema::UnlearnConfig;
 use crate::data::{Batch, Part, Sampler};
 use crate::error::{Error, ErrorKind, Result};
@@ -27,8 +29,8 @@ use crate::torch::upload;
 use crate::train::loss::cross_entropy_sum;
 use crate::train::{Drawn, Method, Pass, Phase, Step, Term, TrainContext};
 
-/// Largest number of weights with an exact quantile. Above it the quantile is that of a sample (`torch.quantile` refuses
-/// so many values).
+/// Largest number of weights with an exact quantile. Above it the quantile is that of a sample (`torch.quantile`
+/// refuses so many values).
 const MAX_EXACT: usize = 1 << 24;
 /// Weights in the sample. The fraction of kept weights then has a standard error of at most 0.025 percentage points.
 const SAMPLE: usize = 1 << 22;
@@ -38,26 +40,27 @@ const SAMPLE: usize = 1 << 22;
 pub struct SalUnSettings {
     pub retain_weight: f64,
     pub forget_weight: f64,
-    /// Fraction of the weights that may move.
+    /// Fraction of the weights that training may change.
     pub saliency_keep_ratio: f64,
 }
 
-/// The weights that may move.
+/// The weights that training may change.
 pub struct SaliencyMask {
     /// The smallest absolute gradient that is kept.
     pub threshold: f64,
-    /// For each learning parameter a bool tensor of its shape, true for the elements that may move.
+    /// For each trainable parameter a bool tensor of its shape, true for the elements that training may change.
     pub kept: Vec<(Slot, Tensor)>,
 }
 
 /// The masked weights in one flat buffer of parameters.
 struct MaskedBuffer {
-    /// Bool, true for the elements that must not move.
+    /// Bool, true for the elements that training must not change.
     masked: Tensor,
     /// The whole buffer before the first step.
     values: Tensor,
 }
 
+/// SalUn as a training method, with the mask once `prepare` has made it.
 pub struct SalUn {
     settings: SalUnSettings,
     phase: Phase,
@@ -67,12 +70,15 @@ pub struct SalUn {
 }
 
 pub fn build(config: &UnlearnConfig) -> Result<Box<dyn Method>> {
-    let own: SalUnSettings = own_settings(config)?;
-    check_non_negative(config, &[("retain_weight", own.retain_weight), ("forget_weight", own.forget_weight)])?;
-    if !(own.saliency_keep_ratio > 0.0 && own.saliency_keep_ratio <= 1.0) {
+    let settings: SalUnSettings = method_settings(config)?;
+    check_non_negative(
+        config,
+        &[("retain_weight", settings.retain_weight), ("forget_weight", settings.forget_weight)],
+    )?;
+    if !(settings.saliency_keep_ratio > 0.0 && settings.saliency_keep_ratio <= 1.0) {
         return Err(config.method.reject("saliency_keep_ratio", "a number above 0, at most 1"));
     }
-    Ok(Box::new(SalUn::new(own, only_phase(config))))
+    Ok(Box::new(SalUn::new(settings, single_phase(config))))
 }
 
 impl SalUn {
@@ -85,8 +91,8 @@ impl SalUn {
         self.mask.as_ref()
     }
 
-    /// The loss terms of a step with `labels` int64 [n] for the forget images.
-    pub fn losses_towards(&self, step: &Step<'_>, labels: &Tensor) -> Result<Vec<Term>> {
+    /// The loss terms of a step that trains the forget images towards `labels`, int64 [n].
+    pub fn losses_with_labels(&self, step: &Step<'_>, labels: &Tensor) -> Result<Vec<Term>> {
         let (forget, retain) = (step.batch(Part::Forget.name())?, step.batch(Part::Retain.name())?);
         let SalUnSettings { retain_weight, forget_weight, .. } = self.settings;
         // The order of the forward passes is part of the method: each moves the running statistics of BatchNorm.
@@ -108,7 +114,7 @@ impl SalUn {
         Ok(())
     }
 
-    /// Gives masked weights the values that they had before the first step.
+    /// Resets masked weights to their values before the first step.
     fn restore_masked_weights(&self, params: &mut FlatParams) -> Result<()> {
         for (group, buffer) in params.groups_mut().iter_mut().zip(&self.buffers) {
             no_grad(|| group.values.f_copy_(&buffer.values.f_where_self(&buffer.masked, &group.values)?))?;
@@ -116,10 +122,10 @@ impl SalUn {
         Ok(())
     }
 
-    /// The mask and the present weights in the memory layout of `params`.
+    /// The mask and the current weights in the memory layout of `params`.
     fn masked_buffers(&self, params: &FlatParams) -> Result<Vec<MaskedBuffer>> {
-        let Some(values) = params.groups().first().map(|group| &group.values) else { return Ok(Vec::new()) };
-        let masked = params.layout().zeros((Kind::Bool, values.device()))?;
+        let (_, device) = params.options()?;
+        let masked = params.layout().zeros((Kind::Bool, device))?;
         for param in params.layout().params() {
             let mut kept = self.mask.iter().flat_map(|mask| &mask.kept).filter(|(slot, _)| *slot == param.slot);
             let (_, kept) = kept
@@ -132,7 +138,7 @@ impl SalUn {
     }
 }
 
-/// The saliency of all learning parameters.
+/// The saliency of all trainable parameters.
 struct Saliency {
     /// Absolute gradients of the mean cross entropy over forget, one parameter after the other, [P].
     values: Tensor,
@@ -140,7 +146,7 @@ struct Saliency {
     params: Vec<(Slot, Vec<i64>)>,
 }
 
-/// The saliency of the present model, the same on all ranks. A collective call.
+/// The saliency of the current model, the same on all ranks. A collective call.
 fn saliency(context: &TrainContext<'_>) -> Result<Saliency> {
     let TrainContext { world, dataset, settings, .. } = context;
     let model = context.model.frozen_copy()?;
@@ -168,12 +174,12 @@ fn saliency(context: &TrainContext<'_>) -> Result<Saliency> {
 
 /// The `q`-quantile of `values` [n], interpolated linearly between its two neighbours.
 fn quantile(values: &Tensor, q: f64) -> Result<f64> {
-    let place = q * (values.size()[0] - 1) as f64;
+    let position = q * (values.size()[0] - 1) as f64;
     // A full sort: selecting a single value has no deterministic algorithm on GPUs.
     let (sorted, _) = values.f_sort(0, false)?;
     let at = |index: f64| sorted.f_double_value(&[index as i64]);
-    let (below, above) = (at(place.floor())?, at(place.ceil())?);
-    Ok(below + (above - below) * place.fract())
+    let (below, above) = (at(position.floor())?, at(position.ceil())?);
+    Ok(below + (above - below) * position.fract())
 }
 
 /// `n` elements of `values`, drawn with replacement.
@@ -205,13 +211,7 @@ fn wrong_labels(step: &Step<'_>, batch: &Batch) -> Result<Tensor> {
 impl Method for SalUn {
     fn prepare(&mut self, context: &mut TrainContext<'_>) -> Result<()> {
         let Saliency { values, params } = saliency(context)?;
-        if !values.f_sum(Kind::Double)?.f_double_value(&[])?.is_finite() {
-            return Err(Error::new(
-                ErrorKind::NonFinite,
-                "unlearn=salun: the gradient of the loss on forget is not finite for the initial model",
-            )
-            .hint("check the base model: its loss on forget overflows"));
-        }
+        check_finite(&values, "salun")?;
         let stream = RandomStream::new(context.settings.seed, &format!("{}/saliency", context.settings.purpose));
         let sampled = if values.numel() > MAX_EXACT { Some(sample(&values, SAMPLE, stream)?) } else { None };
         let threshold = quantile(sampled.as_ref().unwrap_or(&values), 1.0 - self.settings.saliency_keep_ratio)?;
@@ -240,7 +240,7 @@ impl Method for SalUn {
     }
 
     fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {
-        self.losses_towards(step, step.drawn().only()?)
+        self.losses_with_labels(step, step.drawn().tensor()?)
     }
 
     fn after_backward(&mut self, params: &mut FlatParams) -> Result<()> {

@@ -1,4 +1,5 @@
-//! SCRUB: moves away from a teacher on forget data and towards it on retain data (Kurmanji et al. 2023, arXiv 2302.09880).
+//! SCRUB: moves away from a teacher on forget data and towards it on retain data (Kurmanji et al. 2023, arXiv
+//! 2302.09880).
 //!
 //! With E epochs, f0 the teacher (a frozen copy of the initial model) and T the temperature, an epoch is
 //!
@@ -12,13 +13,13 @@
 //! All passes share one optimizer, so momentum carries over from pass to pass. The retain pass walks the whole retain
 //! set, not a subset.
 //!
-//! The teacher stays in evaluation mode. In the Python program an evaluation after an epoch puts it into train mode from
-//! the second epoch on, with the statistics of the batch. `compat.scrub_teacher_mode` brings that back.
+//! The teacher stays in evaluation mode. In the Python program an evaluation after an epoch puts it into train mode
+//! from the second epoch on, with the statistics of the batch. `compat.scrub_teacher_mode` reproduces that.
 
 use serde::Deserialize;
 use tch::{Kind, Tensor, no_grad};
 
-use super::settings::{check_non_negative, check_positive, only_phase, own_settings};
+use super::settings::{check_non_negative, check_positive, method_settings, single_phase};
 use crate::config::schema::UnlearnConfig;
 use crate::data::{Batch, Part, Sampler};
 use crate::error::{Error, ErrorKind, Result};
@@ -36,6 +37,7 @@ pub struct ScrubSettings {
     pub temperature: f64,
 }
 
+/// SCRUB as a training method, with the teacher once `prepare` has made it.
 pub struct Scrub {
     settings: ScrubSettings,
     phase: Phase,
@@ -47,20 +49,20 @@ pub struct Scrub {
 }
 
 pub fn build(config: &UnlearnConfig) -> Result<Box<dyn Method>> {
-    let own: ScrubSettings = own_settings(config)?;
-    check_non_negative(config, &[("alpha", own.alpha), ("gamma", own.gamma)])?;
-    check_positive(config, &[("temperature", own.temperature)])?;
-    Ok(Box::new(Scrub::new(own, only_phase(config), config.evaluate_each_epoch)))
+    let settings: ScrubSettings = method_settings(config)?;
+    check_non_negative(config, &[("alpha", settings.alpha), ("gamma", settings.gamma)])?;
+    check_positive(config, &[("temperature", settings.temperature)])?;
+    Ok(Box::new(Scrub::new(settings, single_phase(config), config.evaluate_each_epoch)))
 }
 
 impl Scrub {
-    /// `evaluate_each_epoch` matters under `compat.scrub_teacher_mode` only.
+    /// `evaluate_each_epoch` has an effect only with `compat.scrub_teacher_mode`.
     pub fn new(settings: ScrubSettings, phase: Phase, evaluate_each_epoch: bool) -> Self {
         Scrub { settings, phase, evaluate_each_epoch, teacher: None, train_mode_from: None }
     }
 
-    /// Whether the teacher is in train mode.
-    fn trains_teacher(&self, epoch: usize) -> bool {
+    /// True if the teacher is in train mode in this epoch.
+    fn teacher_in_train_mode(&self, epoch: usize) -> bool {
         self.train_mode_from.is_some_and(|first| epoch >= first)
     }
 
@@ -69,14 +71,14 @@ impl Scrub {
         let no_teacher = || Error::new(ErrorKind::Bug, "SCRUB trains before its teacher is made");
         let teacher = self.teacher.as_ref().ok_or_else(no_teacher)?;
         step.world.count_images(&format!("{}/teacher", step.purpose), batch.shard.len());
-        let logits = no_grad(|| match self.trains_teacher(step.epoch) {
+        let logits = no_grad(|| match self.teacher_in_train_mode(step.epoch) {
             true => step.train_teacher(teacher, batch),
-            false => step.eval_other(teacher, &batch.images),
+            false => step.eval_model(teacher, &batch.images),
         })?;
         Ok((logits / self.settings.temperature).softmax(-1, None::<Kind>))
     }
 
-    /// Logits [n, K] of `batch`, and T^2 times the sum of the divergences from the teacher.
+    /// Logits [n, K] of `batch`, and T^2 times the sum of its divergences from the teacher, a scalar in nats.
     fn kl(&self, step: &Step<'_>, batch: &Batch) -> Result<(Tensor, Tensor)> {
         let temperature = self.settings.temperature;
         let target = self.teacher_probabilities(step, batch)?;
@@ -111,7 +113,7 @@ impl Method for Scrub {
     }
 
     fn graph_key(&self, _: usize, epoch: usize) -> Option<u64> {
-        Some(u64::from(self.trains_teacher(epoch)))
+        Some(u64::from(self.teacher_in_train_mode(epoch)))
     }
 
     fn losses(&mut self, step: &Step<'_>) -> Result<Vec<Term>> {

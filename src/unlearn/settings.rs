@@ -7,18 +7,26 @@ use crate::error::Result;
 use crate::train::Phase;
 
 /// The method's own keys of the configuration group `unlearn`.
-pub fn own_settings<T: DeserializeOwned>(config: &UnlearnConfig) -> Result<T> {
+pub fn method_settings<T: DeserializeOwned>(config: &UnlearnConfig) -> Result<T> {
     config.method.decode_ignoring(UnlearnConfig::SHARED_KEYS)
 }
 
 /// The single phase of most methods: the epochs, optimizer and schedule of the group `unlearn`.
-pub fn only_phase(config: &UnlearnConfig) -> Phase {
+pub fn single_phase(config: &UnlearnConfig) -> Phase {
     Phase {
         name: "unlearn",
         epochs: config.max_epochs,
         optim: config.optim.clone(),
         scheduler: config.scheduler.clone(),
         named_parameters: false,
+    }
+}
+
+/// Rejects the first of these keys of the group `unlearn` with the value 0.
+pub fn check_at_least_one(config: &UnlearnConfig, values: &[(&str, usize)]) -> Result<()> {
+    match values.iter().find(|(_, value)| *value == 0) {
+        Some((key, _)) => Err(config.method.reject(key, "an integer, at least 1")),
+        None => Ok(()),
     }
 }
 

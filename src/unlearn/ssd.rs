@@ -7,19 +7,20 @@
 //! ```
 //!
 //! The model is in evaluation mode and the data under evaluation transforms, not shuffled. The loss is plain cross
-//! entropy, even if the base model was trained with label smoothing. Weights change, BatchNorm's running averages do not.
-//! All sums are float64 for any dtype of the model. The sums over forget are part of those over all data, so they are
-//! computed once. With `freeze_backbone` only the head is edited.
+//! entropy, even if the base model was trained with label smoothing. Weights change, BatchNorm's running averages do
+//! not. All sums are float64 for any dtype of the model. The sums over forget are part of those over all data, so they
+//! are computed once. With `freeze_backbone` only the head is edited.
 //!
 //! D includes the forget samples, so F <= (n / n_forget) D in every weight: with alpha at or above that ratio no weight
-//! can change. The shipped alpha of 10 is such a setting if at least a tenth of the training data is forgotten. As in the
-//! Python program it runs all the same, but a warning comes first.
+//! can change. The shipped alpha of 10 is such a setting if at least a tenth of the training data is forgotten. As in
+//! the Python program it runs all the same, but a warning comes first.
 
 use serde::Deserialize;
 use tch::{Tensor, no_grad};
 
 use super::fisher::squared_gradient_sums;
-use super::settings::{check_non_negative, own_settings};
+use super::forget_samples::forget_samples;
+use super::settings::{check_at_least_one, check_non_negative, method_settings};
 use crate::config::schema::UnlearnConfig;
 use crate::data::Part;
 use crate::error::{Error, ErrorKind, Result};
@@ -35,30 +36,29 @@ pub struct SsdSettings {
     pub alpha: f64,
     /// A dampened weight is multiplied by lambda D / F, at most by 1.
     pub lambda: f64,
-    /// Images with single gradients in memory at a time. The result does not depend on it.
+    /// Number of images whose single gradients are in memory at a time. The result does not depend on it.
     pub fim_microbatch_size: usize,
 }
 
-/// The Fisher information behind the edit, and its extent.
+/// The Fisher information of the edit, and the number of dampened weights.
 pub struct Dampening {
     /// For each parameter, in layout order: D and F, float64.
     pub fisher: Vec<(Tensor, Tensor)>,
-    /// For each parameter, how many of its elements met F > alpha D.
+    /// For each parameter, in layout order: the number of its elements with F > alpha D.
     pub dampened: Vec<i64>,
 }
 
+/// SSD as a training method, with the result of the edit once `prepare` has made it.
 pub struct Ssd {
     settings: SsdSettings,
     dampening: Option<Dampening>,
 }
 
 pub fn build(config: &UnlearnConfig) -> Result<Box<dyn Method>> {
-    let own: SsdSettings = own_settings(config)?;
-    check_non_negative(config, &[("alpha", own.alpha), ("lambda", own.lambda)])?;
-    if own.fim_microbatch_size == 0 {
-        return Err(config.method.reject("fim_microbatch_size", "an integer, at least 1"));
-    }
-    Ok(Box::new(Ssd::new(own)))
+    let settings: SsdSettings = method_settings(config)?;
+    check_non_negative(config, &[("alpha", settings.alpha), ("lambda", settings.lambda)])?;
+    check_at_least_one(config, &[("fim_microbatch_size", settings.fim_microbatch_size)])?;
+    Ok(Box::new(Ssd::new(settings)))
 }
 
 impl Ssd {
@@ -74,27 +74,24 @@ impl Ssd {
     /// Dampens the elements of `weight` with F > alpha D. Returns their number.
     fn dampen(&self, weight: &Tensor, d: &Tensor, f: &Tensor) -> Result<i64> {
         let SsdSettings { alpha, lambda, .. } = self.settings;
-        let chosen = f.f_gt_tensor(&d.f_mul_scalar(alpha)?)?;
+        let selected = f.f_gt_tensor(&d.f_mul_scalar(alpha)?)?;
         let factor = d.f_mul_scalar(lambda)?.f_div(&f.f_add_scalar(EPS)?)?.f_clamp_max(1.0)?;
         let dampened = weight.f_mul(&factor)?.f_to_kind(weight.f_kind()?)?;
-        weight.f_detach()?.f_copy_(&dampened.f_where_self(&chosen, weight)?)?;
-        Ok(chosen.f_count_nonzero_dim_intlist([0i64; 0].as_slice()).and_then(|n| n.f_int64_value(&[]))?)
+        weight.f_detach()?.f_copy_(&dampened.f_where_self(&selected, weight)?)?;
+        Ok(selected.f_count_nonzero_dim_intlist([0i64; 0].as_slice()).and_then(|n| n.f_int64_value(&[]))?)
     }
 }
 
 impl Method for Ssd {
     fn prepare(&mut self, context: &mut TrainContext<'_>) -> Result<()> {
         let SsdSettings { alpha, fim_microbatch_size, .. } = self.settings;
-        let [forget, retain] = [Part::Forget, Part::Retain].map(|part| context.dataset.indices(part).len());
-        if forget == 0 {
-            return Err(Error::usage("unlearn=ssd: the split leaves no `forget` samples")
-                .hint("look at the sizes with `regun splits`, and change split.forget_frac"));
-        }
+        let forget = forget_samples(context.dataset, "ssd")?.len();
+        let retain = context.dataset.indices(Part::Retain).len();
         let all = forget + retain;
         if alpha >= all as f64 / forget as f64 && context.world.is_root() {
             tracing::warn!(
-                "unlearn.alpha={alpha} cannot change any weight: the Fisher information of the {forget} forget samples is at \
-                 most {all} / {forget} = {:.3} times that of all {all} samples; set it below that",
+                "unlearn.alpha={alpha} cannot change any weight: the Fisher information of the {forget} forget samples \
+                 is at most {all} / {forget} = {:.3} times that of all {all} samples; set it below that",
                 all as f64 / forget as f64
             );
         }

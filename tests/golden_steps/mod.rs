@@ -215,7 +215,7 @@ impl Golden<'_> {
             sync_batchnorm: true,
             mixed: None,
             cuda_graph: CudaGraphMode::Off,
-            all_reduce: AllReduceSettings { cuts: (1 << 20).into(), compression: None },
+            all_reduce: AllReduceSettings { bucket_sizes: (1 << 20).into(), compression: None },
             compat,
             names: None,
             seed: 42,

@@ -11,7 +11,7 @@
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | [`squared_gradients`] | the choice of the formula for a layer |
+//! | `squared_gradients` | the choice of the formula for a layer |
 //! | `conv`, `tokens` | convolutions; layers of transformers |
 //! | `products` | sums and products that these share |
 

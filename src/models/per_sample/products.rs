@@ -8,6 +8,7 @@ use crate::error::Result;
 /// it is squared and added.
 const TILE: i64 = 1 << 18;
 
+/// Sum over `dims`, which are dropped from the shape.
 pub fn sum(tensor: &Tensor, dims: &[i64]) -> Result<Tensor> {
     Ok(tensor.f_sum_dim_intlist(dims, false, None::<Kind>)?)
 }

@@ -36,10 +36,12 @@ pub fn squared_gradients(pass: &LayerPass, gradient: &Tensor, weights: &[Tensor]
             let (by_weight, by_bias) = tokens::patches(&x, &g, side)?;
             Ok(vec![(weight, by_weight), (bias, by_bias)])
         }
-        Layer::Summand { parameter } => Ok(vec![(parameter, g.f_square()?.f_sum_dim_intlist(0, true, None::<Kind>)?)]),
-        Layer::ScoreTable { table, index } => {
+        Layer::Embedding { parameter } => {
+            Ok(vec![(parameter, g.f_square()?.f_sum_dim_intlist(0, true, None::<Kind>)?)])
+        }
+        Layer::PositionBias { table, index } => {
             let ((positions, heads), index) = (weights[table.index()].size2()?, &weights[index.index()]);
-            Ok(vec![(table, tokens::score_table(&g, index, [positions, heads])?)])
+            Ok(vec![(table, tokens::position_bias(&g, index, [positions, heads])?)])
         }
     }
 }

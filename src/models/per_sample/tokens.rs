@@ -1,5 +1,5 @@
-//! Squared gradients of the layers of transformers: maps that are the same at each of L positions, and learned
-//! summands.
+//! Squared gradients of the layers of transformers: maps that are the same at each of L positions, and learned position
+//! biases.
 
 use tch::Tensor;
 
@@ -41,7 +41,7 @@ pub fn patches(x: &Tensor, g: &Tensor, side: i64) -> Result<(Tensor, Tensor)> {
 }
 
 /// Maps G [N, W, h, L, L] and the indices [L L] into a table [positions, h] to the shape of the table.
-pub fn score_table(g: &Tensor, index: &Tensor, [positions, heads]: [i64; 2]) -> Result<Tensor> {
+pub fn position_bias(g: &Tensor, index: &Tensor, [positions, heads]: [i64; 2]) -> Result<Tensor> {
     let (n, pairs) = (g.size()[0], index.size()[0]);
     let of_sample = sum(g, &[1])?.f_reshape([n, heads, pairs])?;
     let zeros = Tensor::f_zeros([n, heads, positions], (g.f_kind()?, g.device()))?;

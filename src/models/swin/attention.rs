@@ -3,7 +3,7 @@
 use tch::Tensor;
 
 use super::constants::{BIAS, WEIGHT};
-use super::window::{Grid, SIDE};
+use super::window::{SIDE, WindowGrid};
 use crate::error::Result;
 use crate::models::attention::{AttentionBias, attend};
 use crate::models::forward::Forward;
@@ -12,11 +12,11 @@ use crate::models::layer_pass::Layer;
 use crate::models::layout::{LayoutBuilder, Slot, TensorDtype};
 use crate::models::linear::Linear;
 
-/// Multi-head self attention within windows of 7 x 7 tokens, with a learned summand of the scores for each relative
+/// Multi-head self attention within windows of 7 x 7 tokens, with a learned bias of the scores for each relative
 /// position in a window.
 #[derive(Debug)]
 pub struct WindowAttention {
-    /// Learned summands, ((2 * 7 - 1)^2, heads).
+    /// Learned biases, ((2 * 7 - 1)^2, heads).
     table: Slot,
     /// Row of the table for each pair of tokens of a window, int64 [7^4].
     index: Slot,
@@ -44,14 +44,14 @@ impl WindowAttention {
 
     /// Maps (N, H, W, C) to the same shape.
     pub fn forward(&self, ctx: &Forward<'_>, x: &Tensor) -> Result<Tensor> {
-        let grid = Grid::new(x, self.shifted)?;
+        let grid = WindowGrid::new(x, self.shifted)?;
         let bias = self.bias(ctx, &grid, x)?;
-        let y = attend(ctx, &self.qkv.forward(ctx, &grid.cut(x)?)?, self.heads, grid.windows(), Some(&bias))?;
-        grid.join(&self.proj.forward(ctx, &y)?)
+        let y = attend(ctx, &self.qkv.forward(ctx, &grid.partition(x)?)?, self.heads, grid.windows(), Some(&bias))?;
+        grid.reverse(&self.proj.forward(ctx, &y)?)
     }
 
-    /// The learned summands of the scores, plus the mask of shifted windows.
-    fn bias(&self, ctx: &Forward<'_>, grid: &Grid, like: &Tensor) -> Result<AttentionBias> {
+    /// The learned biases of the scores, plus the mask of shifted windows.
+    fn bias(&self, ctx: &Forward<'_>, grid: &WindowGrid, like: &Tensor) -> Result<AttentionBias> {
         let tokens = SIDE * SIDE;
         let pairs = ctx.weight(self.table).f_index_select(0, ctx.weight(self.index))?; // [L L, h]
         let bias = pairs.f_tr()?.f_reshape([1, self.heads, tokens, tokens])?;
@@ -59,6 +59,6 @@ impl WindowAttention {
             Some(mask) => bias.f_add(&mask.f_unsqueeze(1)?)?,
             None => bias,
         };
-        Ok(AttentionBias { values, layer: Layer::ScoreTable { table: self.table, index: self.index } })
+        Ok(AttentionBias { values, layer: Layer::PositionBias { table: self.table, index: self.index } })
     }
 }

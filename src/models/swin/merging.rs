@@ -19,10 +19,10 @@ pub struct PatchMerging {
 impl PatchMerging {
     /// A layer from `channels` to `2 channels`.
     pub fn new(builder: &mut LayoutBuilder, channels: i64) -> Self {
-        let sides = [4 * channels, 2 * channels];
+        let features = [4 * channels, 2 * channels];
         PatchMerging {
-            reduction: builder.scope("reduction", |builder| Linear::with_init(builder, sides, WEIGHT, None)),
-            norm: builder.scope("norm", |builder| LayerNorm::new(builder, sides[0], EPS)),
+            reduction: builder.scope("reduction", |builder| Linear::with_init(builder, features, WEIGHT, None)),
+            norm: builder.scope("norm", |builder| LayerNorm::new(builder, features[0], EPS)),
         }
     }
 

@@ -8,7 +8,7 @@
 //! | `network` | [`Swin`]: patches, stages, head |
 //! | `variant` | [`SwinVariant`]: width and depth |
 //! | `block` | a block: attention and MLP on residual branches |
-//! | `attention`, `window` | attention within windows; the cut into windows |
+//! | `attention`, `window` | attention within windows; the partition into windows |
 //! | `merging` | patch merging between stages |
 //! | `constants` | initial values and eps, the same in all layers |
 

@@ -92,7 +92,7 @@ impl Architecture for Swin {
         &self.head_slots
     }
 
-    fn draws_at_random(&self) -> bool {
+    fn is_stochastic(&self) -> bool {
         true
     }
 

@@ -1,4 +1,4 @@
-//! Cuts a map of tokens into windows, and joins them again.
+//! Partition of a map of tokens into windows, and the way back.
 
 use tch::{Kind, Tensor};
 
@@ -10,10 +10,10 @@ pub const SIDE: i64 = 7;
 /// is practically 0.
 const MASKED: f64 = -100.0;
 
-/// The cut of a map (N, H, W, C) into windows: it is padded with zeros at bottom and right to whole windows, then
+/// The partition of a map (N, H, W, C) into windows: it is padded with zeros at bottom and right to whole windows, then
 /// shifted cyclically.
 #[derive(Debug, PartialEq)]
-pub struct Grid {
+pub struct WindowGrid {
     n: i64,
     /// H and W.
     size: [i64; 2],
@@ -24,13 +24,13 @@ pub struct Grid {
     channels: i64,
 }
 
-impl Grid {
+impl WindowGrid {
     pub fn new(x: &Tensor, shifted: bool) -> Result<Self> {
         let (n, height, width, channels) = x.size4()?;
         let size = [height, width];
         let padded = size.map(|side| (side + SIDE - 1) / SIDE * SIDE);
         let shift = padded.map(|side| if shifted && side > SIDE { SIDE / 2 } else { 0 });
-        Ok(Grid { n, size, padded, shift, channels })
+        Ok(WindowGrid { n, size, padded, shift, channels })
     }
 
     /// Number of windows in one image.
@@ -39,7 +39,7 @@ impl Grid {
     }
 
     /// Maps (N, H, W, C) to (N, windows x 49, C), window after window.
-    pub fn cut(&self, x: &Tensor) -> Result<Tensor> {
+    pub fn partition(&self, x: &Tensor) -> Result<Tensor> {
         let mut x = x.shallow_clone();
         if self.padded != self.size {
             x = x.f_constant_pad_nd([0, 0, 0, self.padded[1] - self.size[1], 0, self.padded[0] - self.size[0]])?;
@@ -53,8 +53,8 @@ impl Grid {
             .f_reshape([self.n, self.padded[0] * self.padded[1], self.channels])?)
     }
 
-    /// Maps (N, windows x 49, C) to (N, H, W, C): the inverse of [`Grid::cut`].
-    pub fn join(&self, windows: &Tensor) -> Result<Tensor> {
+    /// Maps (N, windows x 49, C) to (N, H, W, C): the inverse of [`WindowGrid::partition`].
+    pub fn reverse(&self, windows: &Tensor) -> Result<Tensor> {
         let [rows, columns] = self.padded.map(|side| side / SIDE);
         let mut x = windows
             .f_view([self.n, rows, columns, SIDE, SIDE, self.channels])?
@@ -77,8 +77,9 @@ impl Grid {
         }
         let rows = self.regions(0, like)?.f_mul_scalar(3)?.f_unsqueeze(1)?;
         let regions = rows.f_add(&self.regions(1, like)?)?; // [H, W] after padding
-        let of_image = Grid { n: 1, size: self.padded, padded: self.padded, shift: [0, 0], channels: 1 };
-        let tokens = of_image.cut(&regions.f_unsqueeze(0)?.f_unsqueeze(-1)?)?.f_view([self.windows(), SIDE * SIDE])?;
+        let of_image = WindowGrid { n: 1, size: self.padded, padded: self.padded, shift: [0, 0], channels: 1 };
+        let tokens =
+            of_image.partition(&regions.f_unsqueeze(0)?.f_unsqueeze(-1)?)?.f_view([self.windows(), SIDE * SIDE])?;
         let differ = tokens.f_unsqueeze(1)?.f_ne_tensor(&tokens.f_unsqueeze(2)?)?;
         Ok(Some(differ.f_to_kind(like.f_kind()?)?.f_mul_scalar(MASKED)?))
     }

@@ -7,8 +7,9 @@ use super::moments::BatchMoments;
 use crate::error::Result;
 use crate::torch::AllReduce;
 
+/// The forward pass. A collective call.
 pub fn forward(ranks: &dyn AllReduce, x: &Tensor, tensors: BatchNormTensors<'_>, single_value: bool) -> Result<Tensor> {
-    let moments = BatchMoments::of(ranks, x)?;
+    let moments = BatchMoments::new(ranks, x)?;
     moments.update_running(tensors, single_value)?;
     moments.normalise(x, tensors)
 }

@@ -12,6 +12,7 @@
 
 use tch::{Kind, Tensor, no_grad};
 
+use super::affine::affine;
 use super::arguments::BatchNormTensors;
 use super::derivative::{Derivative, differentiable};
 use super::moments::BatchMoments;
@@ -19,9 +20,10 @@ use crate::error::Result;
 use crate::models::norm_constants::EPS;
 use crate::torch::{AllReduce, batch_norm_backward};
 
+/// The forward pass. Forward and backward are collective calls.
 pub fn forward(ranks: &dyn AllReduce, x: &Tensor, tensors: BatchNormTensors<'_>, single_value: bool) -> Result<Tensor> {
     let (output, saved) = no_grad(|| -> Result<_> {
-        let moments = BatchMoments::of(ranks, x)?;
+        let moments = BatchMoments::new(ranks, x)?;
         moments.update_running(tensors, single_value)?;
         let output = moments.normalise(x, tensors)?;
         Ok((output, Saved { x: x.f_detach()?, weight: tensors.weight.f_detach()?, moments }))
@@ -49,22 +51,19 @@ impl Derivative for Saved {
         };
         let invstd = var.f_add_scalar(EPS)?.f_rsqrt()?;
         // The part of the mean that rounding to `centre` has lost.
-        let rest = mean.f_sub(&centre)?;
+        let rounding = mean.f_sub(&centre)?;
         let own_dy = by_bias.f_to_kind(Kind::Double)?;
-        let own_dy_x = by_weight.f_to_kind(Kind::Double)?.f_sub(&own_dy.f_mul(&rest)?.f_mul(&invstd)?)?;
+        let own_dy_x = by_weight.f_to_kind(Kind::Double)?.f_sub(&own_dy.f_mul(&rounding)?.f_mul(&invstd)?)?;
 
         let mut sums = Tensor::f_stack(&[&own_dy, &own_dy_x], 0)?;
         ranks.all_reduce(&mut sums)?;
         let (dy, dy_x) = (sums.f_get(0)?, sums.f_get(1)?);
-        // The rest of dL/dx is an affine map of x for each channel: (x - centre) slope + shift.
+        // The part of dL/dx that comes from the statistics is an affine map of x for each channel.
         let by_count = weight.f_to_kind(Kind::Double)?.f_mul(&invstd)?.f_div(count)?.f_neg()?;
         let slope = by_count.f_mul(&dy_x)?.f_mul(&invstd)?;
-        let shift = by_count.f_mul(&dy)?.f_sub(&slope.f_mul(&rest)?)?;
+        let shift = by_count.f_mul(&dy)?.f_sub(&slope.f_mul(&rounding)?)?;
         if x.numel() > 0 {
-            let (slope, shift, one) = (slope.f_to_kind(kind)?, shift.f_to_kind(kind)?, centre.f_ones_like()?);
-            let affine = (Some(&slope), Some(&shift));
-            let rest_by_x = x.f_batch_norm(affine.0, affine.1, Some(&centre), Some(&one), false, 0.0, 0.0, false)?;
-            let _ = by_x.f_add_(&rest_by_x)?;
+            let _ = by_x.f_add_(&affine(x, &centre, &slope, &shift)?)?;
         }
         Ok(vec![by_x, own_dy_x.f_to_kind(kind)?, by_bias])
     }

@@ -12,11 +12,13 @@
 //! | `closed_form` | the first derivative as one formula, for CPUs |
 //! | `native` | the first derivative on GPUs by the kernels of PyTorch's own SyncBatchNorm: far fewer launches |
 //! | `moments` | float64 statistics of the joined batch, for `autograd` and `closed_form` |
+//! | `affine` | an affine map of each channel |
 //! | `derivative` | a first derivative as a node of the autograd graph, for `closed_form` and `native` |
 //! | `arguments` | the tensors of a layer and the options of a pass |
 //!
 //! Letters: C channels, R ranks.
 
+mod affine;
 mod arguments;
 mod autograd;
 mod closed_form;

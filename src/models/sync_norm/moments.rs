@@ -14,6 +14,7 @@
 
 use tch::{Kind, Tensor, no_grad};
 
+use super::affine::affine;
 use super::arguments::BatchNormTensors;
 use crate::error::Result;
 use crate::models::norm_constants::{EPS, MOMENTUM};
@@ -32,12 +33,12 @@ pub struct BatchMoments {
 impl BatchMoments {
     /// Statistics of the batch of which `x` (N, C, H, W) is this rank's shard. N may be 0, but not on all ranks. A
     /// collective call.
-    pub fn of(ranks: &dyn AllReduce, x: &Tensor) -> Result<Self> {
+    pub fn new(ranks: &dyn AllReduce, x: &Tensor) -> Result<Self> {
         let channels = x.size()[1];
         let row = 1 + 2 * channels;
         let (before, after) = (ranks.rank() as i64, (ranks.size() - 1 - ranks.rank()) as i64);
-        let mine = torch::channel_moments(x)?.f_constant_pad_nd([before * row, after * row])?;
-        let all = torch::all_reduce_in_graph(ranks, &mine)?.f_view([-1, row])?;
+        let own_row = torch::channel_moments(x)?.f_constant_pad_nd([before * row, after * row])?;
+        let all = torch::all_reduce_in_graph(ranks, &own_row)?.f_view([-1, row])?;
 
         let counts = all.f_narrow(1, 0, 1)?.f_detach()?; // [R, 1]
         let (means, m2s) = (all.f_narrow(1, 1, channels)?, all.f_narrow(1, 1 + channels, channels)?); // [R, C]
@@ -53,33 +54,31 @@ impl BatchMoments {
     /// batch has one value per channel. It has no unbiased variance, so `running_var` stays unchanged.
     pub fn update_running(&self, tensors: BatchNormTensors<'_>, single_value: bool) -> Result<()> {
         no_grad(|| {
-            approach(tensors.running_mean, &self.mean)?;
+            update_average(tensors.running_mean, &self.mean)?;
             if single_value {
                 return Ok(());
             }
             let unbiased = self.var.f_mul(&self.count)?.f_div(&self.count.f_sub_scalar(1.0)?)?;
-            approach(tensors.running_var, &unbiased)
+            update_average(tensors.running_var, &unbiased)
         })
     }
 
     /// Normalises `x` (N, C, H, W), then scales it by `weight` and shifts it by `bias` (both [C]). The result has the
     /// dtype of `x`.
     ///
-    /// It is one affine map of libtorch per channel: (x - centre) * scale + shift. `centre` is a constant, the mean
+    /// Computed as one affine map for each channel: (x - centre) * scale + shift. `centre` is a constant, the mean
     /// rounded to the precision of the weights. `shift` corrects for the rounding and carries the gradient of the mean.
     pub fn normalise(&self, x: &Tensor, BatchNormTensors { weight, bias, .. }: BatchNormTensors<'_>) -> Result<Tensor> {
         let kind = weight.f_kind()?;
         let centre = self.mean.f_detach()?.f_to_kind(kind)?;
         let scale = self.var.f_add_scalar(EPS)?.f_rsqrt()?.f_mul(&weight.f_to_kind(Kind::Double)?)?;
         let shift = bias.f_to_kind(Kind::Double)?.f_sub(&self.mean.f_sub(&centre)?.f_mul(&scale)?)?;
-        let (scale, shift, one) = (scale.f_to_kind(kind)?, shift.f_to_kind(kind)?, centre.f_ones_like()?);
-        let affine = (Some(&scale), Some(&shift));
-        Ok(x.f_batch_norm(affine.0, affine.1, Some(&centre), Some(&one), false, 0.0, 0.0, false)?)
+        affine(x, &centre, &scale, &shift)
     }
 }
 
 /// Updates a running average: adds MOMENTUM (value - running), rounded once.
-fn approach(running: &Tensor, value: &Tensor) -> Result<()> {
+fn update_average(running: &Tensor, value: &Tensor) -> Result<()> {
     let wide = running.f_to_kind(Kind::Double)?;
     let step = value.f_sub(&wide)? * MOMENTUM;
     running.shallow_clone().f_copy_(&wide.f_add(&step)?)?;

@@ -11,11 +11,13 @@ use crate::error::Result;
 use crate::models::norm_constants::{EPS, MOMENTUM};
 use crate::torch::{self, AllReduce};
 
+/// The forward pass. Forward and backward are collective calls.
 pub fn forward(ranks: &dyn AllReduce, x: &Tensor, tensors: BatchNormTensors<'_>, single_value: bool) -> Result<Tensor> {
     let (output, saved) = no_grad(|| normalise(ranks, x, tensors, single_value))?;
     differentiable(output, saved, ranks, x, tensors)
 }
 
+/// The output, and the tensors for the backward pass.
 fn normalise(
     ranks: &dyn AllReduce,
     x: &Tensor,
@@ -28,17 +30,17 @@ fn normalise(
     let channels = x.size()[1];
     let options = (weight.f_kind()?, x.device());
     let mut rows = Tensor::f_zeros([ranks.size() as i64, 1 + 2 * channels], options)?;
-    let mine = rows.f_get(ranks.rank() as i64)?;
+    let own_row = rows.f_get(ranks.rank() as i64)?;
     if x.numel() > 0 {
         let (mean, invstd) = x.f_batch_norm_stats(EPS)?;
-        let _ = mine.f_narrow(0, 0, 1)?.f_fill_((x.numel() as i64 / channels) as f64)?;
-        mine.f_narrow(0, 1, channels)?.f_copy_(&mean)?;
-        mine.f_narrow(0, 1 + channels, channels)?.f_copy_(&invstd)?;
+        let _ = own_row.f_narrow(0, 0, 1)?.f_fill_((x.numel() as i64 / channels) as f64)?;
+        own_row.f_narrow(0, 1, channels)?.f_copy_(&mean)?;
+        own_row.f_narrow(0, 1 + channels, channels)?.f_copy_(&invstd)?;
     } else {
         // The kernel ignores a row with a count of 0, but it still divides by the inverse standard deviation, which
         // must not be 0. It also divides by the count of the rows so far. That is above 0, because shards leave the
         // last ranks empty and never the first.
-        let _ = mine.f_narrow(0, 1 + channels, channels)?.f_fill_(1.0)?;
+        let _ = own_row.f_narrow(0, 1 + channels, channels)?.f_fill_(1.0)?;
     }
     ranks.all_reduce(&mut rows)?;
 

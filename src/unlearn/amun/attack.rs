@@ -1,5 +1,5 @@
-//! Projected gradient descent in an L2 ball (Madry et al. 2018, arXiv 1706.06083). The ball grows until it holds a wrong
-//! prediction.
+//! Projected gradient descent in an L2 ball (Madry et al. 2018, arXiv 1706.06083). The ball grows until it holds a
+//! wrong prediction.
 //!
 //! ```text
 //! round r:  eps = epsilon_init 2^r, x = clean image
@@ -10,8 +10,8 @@
 //!
 //! After `steps` steps an image with a prediction other than y is kept, with the predicted class. The others go on to
 //! the next round, which starts from the clean image again. So an image with a wrong prediction from the start still
-//! moves for one round. An image that no round fools is returned unchanged, with its own label. Radii are the configured
-//! numbers, not their float32 roundings.
+//! moves for one round. An image that no round fools is returned unchanged, with its own label. Radii are the
+//! configured numbers, not their float32 roundings.
 
 use serde::Deserialize;
 use tch::{Kind, Tensor, with_grad};
@@ -43,8 +43,9 @@ impl PgdAttack {
         format!("eps{}_steps{steps}_stepf{}_rounds{max_rounds}", fraction(epsilon_init), fraction(step_factor))
     }
 
-    /// Adversarial images [N, C, H, W], and the classes int64 [N] that the network with these `logits` predicts for them.
-    /// The result of an image does not depend on other images.
+    /// Adversarial images [N, C, H, W], and the classes int64 [N] that the network predicts for them. `logits` maps
+    /// images to logits [N, K], `labels` are int64 [N], and `bounds` clamps the images. The result of an image does not
+    /// depend on other images.
     pub fn run(
         &self,
         logits: &dyn Fn(&Tensor) -> Result<Tensor>,
@@ -52,28 +53,28 @@ impl PgdAttack {
         labels: &Tensor,
         bounds: Option<&PixelBounds>,
     ) -> Result<(Tensor, Tensor)> {
-        let (mut found, mut seen) = (images.f_detach_copy()?, labels.f_detach_copy()?);
+        let (mut adversarial, mut classes) = (images.f_detach_copy()?, labels.f_detach_copy()?);
         let mut pending = Tensor::f_arange(labels.numel() as i64, (Kind::Int64, images.device()))?;
         for round in 0..self.max_rounds {
             if pending.numel() == 0 {
                 break;
             }
             let epsilon = self.epsilon_init * 2f64.powi(round as i32);
-            let (clean, own) = (images.f_index_select(0, &pending)?, labels.f_index_select(0, &pending)?);
-            let moved = self.search(logits, &clean, &own, epsilon, bounds)?;
-            let predicted = logits(&moved)?.f_argmax(1, false)?;
-            let fooled = predicted.f_ne_tensor(&own)?;
-            let which = fooled.f_nonzero()?.f_flatten(0, -1)?;
-            let places = pending.f_index_select(0, &which)?;
-            let _ = found.f_index_copy_(0, &places, &moved.f_index_select(0, &which)?)?;
-            let _ = seen.f_index_copy_(0, &places, &predicted.f_index_select(0, &which)?)?;
+            let (clean, true_labels) = (images.f_index_select(0, &pending)?, labels.f_index_select(0, &pending)?);
+            let perturbed = self.attack_round(logits, &clean, &true_labels, epsilon, bounds)?;
+            let predicted = logits(&perturbed)?.f_argmax(1, false)?;
+            let fooled = predicted.f_ne_tensor(&true_labels)?;
+            let rows = fooled.f_nonzero()?.f_flatten(0, -1)?;
+            let indices = pending.f_index_select(0, &rows)?;
+            let _ = adversarial.f_index_copy_(0, &indices, &perturbed.f_index_select(0, &rows)?)?;
+            let _ = classes.f_index_copy_(0, &indices, &predicted.f_index_select(0, &rows)?)?;
             pending = pending.f_masked_select(&fooled.f_logical_not()?)?;
         }
-        Ok((found, seen))
+        Ok((adversarial, classes))
     }
 
-    /// One round: the images after all steps.
-    fn search(
+    /// The images after all steps of one round, in the ball of radius `epsilon`.
+    fn attack_round(
         &self,
         logits: &dyn Fn(&Tensor) -> Result<Tensor>,
         clean: &Tensor,

@@ -2,15 +2,16 @@
 //! (Ebrahimpour-Boroojeny et al. 2025, arXiv 2503.00917).
 //!
 //! ```text
-//! adversarial set A = for each forget image an image nearby and the model's class for it (see [`PgdAttack`])
+//! adversarial set A = for each forget image an image nearby and the class that the model predicts for it
 //! step:             minimise CE(f; batch of retain + forget + A, shuffled together)
-//! or, weighted:     minimise w_f CE(f; B_A) + w_r CE(f; B_r), an epoch ending with the shorter of A and retain
+//! or, weighted:     minimise w_f CE(f; B_A) + w_r CE(f; B_r); an epoch ends with the shorter of A and retain
 //! ```
 //!
-//! The attack sees the base model in evaluation mode and the forget images under evaluation transforms. Its images are
-//! network input: they are not augmented, and are clamped with the statistics of the transforms in use (the Python
-//! program takes the data set's own). Retain and forget are augmented, and all of retain takes part. `use_retain=false`
-//! and `use_forget=false` leave those out of the shuffled set. The weighted form ignores both settings.
+//! The attack ([`PgdAttack`]) runs on the base model in evaluation mode and on the forget images under evaluation
+//! transforms. Its images are network input: they are not augmented, and are clamped with the statistics of the
+//! transforms in use (the Python program takes the data set's own). Retain and forget are augmented, and all of retain
+//! takes part. `use_retain=false` and `use_forget=false` leave those out of the shuffled set. The weighted form ignores
+//! both settings.
 //!
 //! The set is kept on disk under the Python program's name, with a fingerprint of everything that it depends on
 //! (weights, images, labels, settings). A set with another fingerprint is made again.
@@ -26,9 +27,10 @@ use crate::error::{Error, Result};
 use crate::inference;
 use crate::names;
 use crate::torch::Numerics;
-use crate::train::loss::cross_entropy_sum;
+use crate::train::cross_entropy::cross_entropy_term;
 use crate::train::{Method, Pass, Phase, Step, Term, TrainContext};
-use crate::unlearn::settings::{check_non_negative, check_positive, only_phase, own_settings};
+use crate::unlearn::forget_samples::forget_samples;
+use crate::unlearn::settings::{check_at_least_one, check_non_negative, check_positive, method_settings, single_phase};
 
 /// Least number of batches of the attack, if there are as many images. The ranks divide the batches.
 const BATCHES: usize = 16;
@@ -54,6 +56,7 @@ pub struct AdversarialSet {
     pub labels: Tensor,
 }
 
+/// AMUN as a training method, with the adversarial set once `prepare` has made it.
 pub struct Amun {
     settings: AmunSettings,
     phase: Phase,
@@ -61,16 +64,15 @@ pub struct Amun {
 }
 
 pub fn build(config: &UnlearnConfig) -> Result<Box<dyn Method>> {
-    let own: AmunSettings = own_settings(config)?;
-    let PgdAttack { epsilon_init, steps, step_factor, max_rounds } = own.attack;
-    check_non_negative(config, &[("retain_weight", own.retain_weight), ("forget_weight", own.forget_weight)])?;
+    let settings: AmunSettings = method_settings(config)?;
+    let PgdAttack { epsilon_init, steps, step_factor, max_rounds } = settings.attack;
+    check_non_negative(
+        config,
+        &[("retain_weight", settings.retain_weight), ("forget_weight", settings.forget_weight)],
+    )?;
     check_positive(config, &[("attack.epsilon_init", epsilon_init), ("attack.step_factor", step_factor)])?;
-    for (key, value) in [("attack.steps", steps), ("attack.max_rounds", max_rounds)] {
-        if value == 0 {
-            return Err(config.method.reject(key, "an integer, at least 1"));
-        }
-    }
-    Ok(Box::new(Amun::new(own, only_phase(config))))
+    check_at_least_one(config, &[("attack.steps", steps), ("attack.max_rounds", max_rounds)])?;
+    Ok(Box::new(Amun::new(settings, single_phase(config))))
 }
 
 impl Amun {
@@ -90,7 +92,7 @@ impl Amun {
         let attack = self.settings.attack;
         let names = settings.names.as_ref();
         let path = names.map(|names| names.adversarial_set(&attack.file_name_part(), names::OURS));
-        // Rank 0 alone reads the disk, and all ranks do as it does.
+        // Rank 0 alone reads the disk. Its result decides for all ranks.
         let key = match (world.is_root(), &path) {
             (true, Some(_)) => Some(self.fingerprint(context, &clean)?),
             _ => None,
@@ -148,11 +150,7 @@ impl Amun {
 
 /// The forget images under evaluation transforms, from which the attack starts, and their own labels.
 fn clean_images(context: &TrainContext<'_>) -> Result<AdversarialSet> {
-    let samples = context.dataset.indices(Part::Forget);
-    if samples.is_empty() {
-        return Err(Error::usage("unlearn=amun: the split leaves no `forget` samples to attack")
-            .hint("look at the sizes with `regun splits`, and change split.forget_frac"));
-    }
+    let samples = forget_samples(context.dataset, "amun")?;
     let (images, labels) = context.dataset.load_batch(Part::Forget, samples, None)?;
     Ok(AdversarialSet { images, labels })
 }
@@ -173,9 +171,10 @@ impl Method for Amun {
     fn prepare(&mut self, context: &mut TrainContext<'_>) -> Result<()> {
         let set = self.adversarial_set(context)?;
         if context.world.is_root() {
-            let own = Tensor::from_slice(&context.dataset.labels(Part::Forget)).f_to_device(set.labels.device())?;
-            let fooled = set.labels.f_ne_tensor(&own)?.f_sum(Kind::Int64)?.f_int64_value(&[])?;
-            tracing::info!("AMUN: {fooled} of {} forget images have an adversarial image", own.numel());
+            let true_labels =
+                Tensor::from_slice(&context.dataset.labels(Part::Forget)).f_to_device(set.labels.device())?;
+            let fooled = set.labels.f_ne_tensor(&true_labels)?.f_sum(Kind::Int64)?.f_int64_value(&[])?;
+            tracing::info!("AMUN: {fooled} of {} forget images have an adversarial image", true_labels.numel());
         }
         self.adversarial = Some(set);
         Ok(())
@@ -216,12 +215,7 @@ impl Method for Amun {
             }
             false => &[(MIXED, "ce", 1.0)],
         };
-        let term = |&(sampler, name, weight)| {
-            let batch = step.batch(sampler)?;
-            let logits = step.train(batch)?;
-            let ce = cross_entropy_sum(&logits, &batch.labels, 0.0);
-            Ok(Term::over(batch, name, weight, ce).with_accuracy(&logits, batch))
-        };
+        let term = |&(sampler, name, weight)| cross_entropy_term(step, step.batch(sampler)?, name, weight, 0.0);
         terms.iter().map(term).collect()
     }
 }

@@ -1,5 +1,6 @@
 //! The diagonal of the empirical Fisher information: for each weight the mean over samples of the squared gradient of
-//! the sample's cross entropy (Kirkpatrick et al. 2017, arXiv 1612.00796), in evaluation mode with evaluation transforms.
+//! the sample's cross entropy (Kirkpatrick et al. 2017, arXiv 1612.00796), in evaluation mode with evaluation
+//! transforms.
 
 use tch::{Kind, Tensor};
 
@@ -9,8 +10,8 @@ use crate::error::Result;
 use crate::models::Model;
 use crate::train::TrainContext;
 
-/// Sums of squared gradients over the samples of a part: a float64 tensor for each parameter in layout order, the same on
-/// all ranks. `microbatch` samples are in memory at a time. A collective call.
+/// Sums of squared gradients over the samples of a part: a float64 tensor for each parameter in layout order, the same
+/// on all ranks. `microbatch` samples are in memory at a time. A collective call.
 pub fn squared_gradient_sums(context: &TrainContext<'_>, part: Part, microbatch: usize) -> Result<Vec<Tensor>> {
     let TrainContext { world, dataset, model, settings } = context;
     let wide = (Kind::Double, dataset.device());

@@ -1,5 +1,5 @@
 //! Pruning by connection sensitivity (SNIP, Lee, Ajanthan, Torr 2018, arXiv 1810.02340), reversed: the weights that
-//! matter most for forget data are drawn anew.
+//! matter most for forget data are re-initialised.
 //!
 //! ```text
 //! saliency  = |w| sum over prune batches of |gradient of CE(f; batch)|         (train mode, augmented forget batches)
@@ -7,16 +7,16 @@
 //! reset     = saliency > threshold
 //! ```
 //!
-//! As in the Python program, running statistics move, and a threshold within 1e-12 of the least or the greatest saliency
-//! is replaced by half their distance. Parameters are eligible by their names, so `exclude_bn` spares those with "bn" in
-//! their names and not the norms of a ResNet's shortcuts (`downsample.1`). If there are more prune batches than one pass
-//! over forget has, the next pass follows.
+//! As in the Python program, the batches change BatchNorm's running statistics, and a threshold within 1e-12 of the
+//! least or the greatest saliency is replaced by half their distance. Eligible parameters are chosen by name, so
+//! `exclude_bn` spares those with "bn" in their names and not the norms of a ResNet's shortcuts (`downsample.1`). If
+//! there are more prune batches than one pass over forget has, the next pass follows.
 
 use serde::Deserialize;
 use tch::{Kind, Tensor, no_grad};
 
 use crate::data::DataLoader;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::models::init::Init;
 use crate::models::layout::TensorSpec;
 use crate::models::{Forward, Mode, Slot, State};
@@ -25,11 +25,12 @@ use crate::random::RandomStream;
 use crate::train::TrainContext;
 use crate::train::loss::cross_entropy_sum;
 use crate::unlearn::concatenation::{concatenate, views_of};
+use crate::unlearn::saliency::check_finite;
 
-/// A threshold this close to an end of the range would select all weights or none.
+/// Distance from the least or the greatest saliency below which a threshold would select all weights or none.
 const DEGENERATE: f64 = 1e-12;
 
-/// `unlearn.pruning` of the configuration.
+/// Settings of the pruning, `unlearn.pruning` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
 pub struct PruningSettings {
     pub enabled: bool,
@@ -64,6 +65,7 @@ fn automatic(dataset: &str) -> (SparsityTable, Option<&'static [&'static str]>) 
     }
 }
 
+/// Linear interpolation in `table` at the forget fraction `at`.
 fn interpolate(table: SparsityTable, at: f64) -> f64 {
     let after = table.iter().position(|(x, _)| at <= *x).unwrap_or(table.len());
     match (after.checked_sub(1).map(|before| table[before]), table.get(after)) {
@@ -85,7 +87,7 @@ impl PruningSettings {
             _ => (None, None),
         };
         let sparsity = self.sparsity.or(chosen).ok_or_else(|| {
-            Error::usage("unlearn=lur: pruning needs unlearn.pruning.sparsity where unlearn.pruning.auto is false")
+            Error::usage("unlearn=lur: pruning needs unlearn.pruning.sparsity, since unlearn.pruning.auto is false")
                 .hint("add unlearn.pruning.sparsity=0.97, say, or unlearn.pruning.auto=true")
         })?;
         Ok(PruningPlan { sparsity, patterns: self.layer_patterns.clone().or(patterns) })
@@ -98,10 +100,10 @@ impl PruningSettings {
     }
 }
 
-/// The weights to draw anew.
+/// The weights to re-initialise.
 #[derive(Debug)]
 pub struct SnipSelection {
-    /// For each eligible parameter a bool tensor of its shape, true for the elements to draw anew.
+    /// For each eligible parameter a bool tensor of its shape, true for the elements to re-initialise.
     pub reset: Vec<(Slot, Tensor)>,
     pub threshold: f64,
     /// Loss of the last prune batch, over all ranks.
@@ -118,7 +120,8 @@ pub fn select(
 ) -> Result<SnipSelection> {
     let slots = eligible(context, settings, plan)?;
     let state = &context.model.state;
-    // Detached tensors share memory with the model. So its running statistics move, and the leaves get gradients.
+    // Detached tensors share memory with the model, so the passes update its running statistics. The gradients go to
+    // the new leaves.
     let mut weights: Vec<Tensor> = state.tensors().iter().map(Tensor::detach).collect();
     let leaves = slots
         .iter()
@@ -133,7 +136,7 @@ pub fn select(
     for _ in 0..settings.prune_num {
         let batch = loader.next_batch(context.dataset, context.world, 0, 0)?;
         let statistics = context.statistics(batch.global.len());
-        let forward = Forward::new(&weights, Mode::Train, statistics).drawing(batch.keys());
+        let forward = Forward::new(&weights, Mode::Train, statistics).with_sample_keys(batch.keys());
         let logits = context.model.forward(forward, &batch.images)?;
         let loss = cross_entropy_sum(&logits, &batch.labels, 0.0) / batch.global.len() as f64;
         let gradients = Tensor::f_run_backward(&[&loss], &leaves, false, false)?;
@@ -151,10 +154,7 @@ pub fn select(
     }
     let total = total.ok_or_else(|| Error::usage("unlearn.pruning.prune_num=0: wanted at least one batch"))?;
     let saliency = concatenate(&leaves)?.f_abs()?.f_mul(&total)?;
-    if !saliency.f_sum(Kind::Double)?.f_double_value(&[])?.is_finite() {
-        return Err(Error::new(ErrorKind::NonFinite, "unlearn=lur: the saliency of the base model is not finite")
-            .hint("check the base model: its loss on forget overflows"));
-    }
+    check_finite(&saliency, "lur")?;
     let threshold = threshold(&saliency, plan.sparsity)?;
     let chosen = saliency.f_gt(threshold)?;
     let shapes = slots.iter().map(|slot| state.layout().spec(*slot).shape.as_slice());
@@ -163,17 +163,18 @@ pub fn select(
     Ok(SnipSelection { reset, threshold, last_loss })
 }
 
+/// Slots of the eligible parameters, in layout order.
 fn eligible(context: &TrainContext<'_>, settings: &PruningSettings, plan: &PruningPlan) -> Result<Vec<Slot>> {
     let layout = context.model.state.layout();
-    let with = |patterns: Option<&[String]>| -> Vec<Slot> {
+    let matching = |patterns: Option<&[String]>| -> Vec<Slot> {
         let parameters = layout.parameters().filter(|(slot, _)| context.is_trainable(*slot));
         parameters.filter(|(_, entry)| settings.eligible(entry, patterns)).map(|(slot, _)| slot).collect()
     };
-    let mut slots = with(plan.patterns.as_deref());
+    let mut slots = matching(plan.patterns.as_deref());
     if slots.is_empty() && settings.layer_patterns.is_none() {
         // The automatic patterns are names of a ResNet.
         tracing::info!("LUR: no layer is called {:?}: all layers are pruned", plan.patterns.iter().flatten());
-        slots = with(None);
+        slots = matching(None);
     }
     if slots.is_empty() {
         return Err(Error::usage(format!(
@@ -196,15 +197,15 @@ fn threshold(saliency: &Tensor, sparsity: f64) -> Result<f64> {
     Ok(if degenerate { (greatest - least) / 2.0 } else { threshold })
 }
 
-/// Draws the chosen weights anew: biases become 0, others are uniform within 1 / sqrt(fan_in) (Kaiming's uniform
-/// distribution with a = sqrt 5, He et al. 2015, arXiv 1502.01852), the scale of a norm is uniform within 1. A value is a
-/// function of (`seed`, `purpose`, place in the layout).
-pub fn redraw(state: &State, selection: &SnipSelection, seed: u64, purpose: &str) -> Result<()> {
+/// Re-initialises the chosen weights: biases become 0, others are uniform within 1 / sqrt(fan_in) (Kaiming's uniform
+/// distribution with a = sqrt 5, He et al. 2015, arXiv 1502.01852), the scale of a norm is uniform within 1. A value is
+/// a function of (`seed`, `purpose`, place in the layout).
+pub fn reinitialise(state: &State, selection: &SnipSelection, seed: u64, purpose: &str) -> Result<()> {
     let stream = RandomStream::new(seed, &format!("{purpose}/redraw"));
     for (slot, reset) in &selection.reset {
         let entry = state.layout().spec(*slot);
         let weight = state.get(*slot);
-        let values = initial(entry).draw(entry.num_elements(), stream.at(0, slot.index() as u64));
+        let values = initial_distribution(entry).draw(entry.num_elements(), stream.at(0, slot.index() as u64));
         let fresh = Tensor::f_from_slice(&values)?.f_view(&entry.shape[..])?;
         let fresh = fresh.f_to_kind(weight.f_kind()?)?.f_to_device(weight.device())?;
         no_grad(|| Ok::<_, Error>(weight.f_detach()?.f_copy_(&fresh.f_where_self(reset, weight)?)?))?;
@@ -212,7 +213,8 @@ pub fn redraw(state: &State, selection: &SnipSelection, seed: u64, purpose: &str
     Ok(())
 }
 
-fn initial(entry: &TensorSpec) -> Init {
+/// The distribution of new values.
+fn initial_distribution(entry: &TensorSpec) -> Init {
     if entry.name.ends_with("bias") {
         return Init::Constant(0.0);
     }

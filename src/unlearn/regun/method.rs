@@ -9,15 +9,14 @@
 //! loss = w_f KL(q to softmax(f(B_f) / T)) + w_r CE(f(B_r))
 //! ```
 //!
-//! with f the model in training, g the frozen base copy in evaluation mode (or f itself in train mode, without gradient,
-//! with `fixed_reference=false`), B_f a forget batch and B_r the next batch of an endless cycle over retain. One pass
-//! over forget is an epoch. A [`Selector`] chooses the held-out images.
+//! with f the model in training, g the frozen base copy in evaluation mode (or f itself in train mode, without
+//! gradient, with `fixed_reference=false`), B_f a forget batch and B_r the next batch of an endless cycle over retain.
+//! One pass over forget is an epoch. A [`Selector`] chooses the held-out images.
 
 use serde::Deserialize;
 use tch::{Kind, Tensor, no_grad};
 
 use super::selector::{Selector, SelectorChoice};
-use crate::config::Section;
 use crate::config::schema::UnlearnConfig;
 use crate::data::{Part, Sampler, View};
 use crate::error::Result;
@@ -25,14 +24,14 @@ use crate::inference;
 use crate::torch::upload;
 use crate::train::loss::{cross_entropy_sum, kl_sum};
 use crate::train::{Drawn, Method, Pass, Phase, Step, Term, TrainContext};
-use crate::unlearn::settings::{only_phase, own_settings};
+use crate::unlearn::settings::{check_non_negative, check_positive, method_settings, single_phase};
 
 #[derive(Debug, Clone, Deserialize)]
 struct ReGUnKeys {
     regun: ReGUnSettings,
 }
 
-/// `unlearn.regun` of the configuration.
+/// Settings of ReGUn, `unlearn.regun` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ReGUnSettings {
     pub selector: SelectorChoice,
@@ -52,33 +51,25 @@ pub enum Aggregation {
     MeanLogits,
 }
 
+/// ReGUn as a training method, with the reference once `prepare` has computed it.
 pub struct ReGUn {
     settings: ReGUnSettings,
     phase: Phase,
     selector: Box<dyn Selector>,
-    /// Logits of every held-out image under the frozen reference, [H, K]. None if the reference is the model in training.
+    /// Logits of every held-out image under the frozen reference, [H, K]. None if the reference is the model in
+    /// training.
     reference: Option<Tensor>,
 }
 
 pub fn build(config: &UnlearnConfig) -> Result<Box<dyn Method>> {
-    let ReGUnKeys { regun } = own_settings(config)?;
-    check(&regun, &config.method)?;
+    let ReGUnKeys { regun } = method_settings(config)?;
+    check_positive(config, &[("regun.temperature", regun.temperature)])?;
+    check_non_negative(
+        config,
+        &[("regun.retain_weight", regun.retain_weight), ("regun.forget_weight", regun.forget_weight)],
+    )?;
     let selector = regun.selector.build();
-    Ok(Box::new(ReGUn::new(regun, only_phase(config), selector)))
-}
-
-/// Checks the ranges of the numbers.
-fn check(settings: &ReGUnSettings, section: &Section) -> Result<()> {
-    let reject = |key: &str, wanted: &str| Err(section.reject(&format!("regun.{key}"), wanted));
-    if !(settings.temperature > 0.0 && settings.temperature.is_finite()) {
-        return reject("temperature", "a number above 0");
-    }
-    for (key, weight) in [("retain_weight", settings.retain_weight), ("forget_weight", settings.forget_weight)] {
-        if !(weight >= 0.0 && weight.is_finite()) {
-            return reject(key, "a number of at least 0");
-        }
-    }
-    Ok(())
+    Ok(Box::new(ReGUn::new(regun, single_phase(config), selector)))
 }
 
 impl ReGUn {
@@ -91,8 +82,8 @@ impl ReGUn {
     fn target(&self, step: &Step<'_>) -> Result<Tensor> {
         let drawn = step.drawn();
         let logits = match &self.reference {
-            Some(_) => drawn.only()?.shallow_clone(),
-            None => step.train_heldout(drawn.only()?, &drawn.indices)?,
+            Some(_) => drawn.tensor()?.shallow_clone(),
+            None => step.train_heldout(drawn.tensor()?, &drawn.indices)?,
         };
         let temperature = self.settings.temperature;
         let summed = match self.settings.aggregation {

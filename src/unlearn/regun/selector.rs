@@ -22,7 +22,7 @@ pub trait Selector {
     fn select(&mut self, step: &Step<'_>, forget: &Batch) -> Result<Vec<usize>>;
 }
 
-/// `unlearn.regun.selector`.
+/// The choice of a selector, `unlearn.regun.selector` of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SelectorChoice {
@@ -42,7 +42,10 @@ impl SelectorChoice {
     }
 }
 
-/// Number of held-out images. None at all is an error.
+/// Number of held-out images.
+///
+/// # Errors
+/// `Usage` if there are none.
 fn heldout_samples(context: &TrainContext<'_>) -> Result<usize> {
     match context.dataset.indices(Part::HeldOut).len() {
         0 => Err(Error::usage("unlearn=regun needs held-out images, and the split has none")
@@ -56,7 +59,7 @@ fn heldout_samples(context: &TrainContext<'_>) -> Result<usize> {
 struct UniformSelector {
     samples: usize,
     batch_size: usize,
-    /// Number of the present pass, and its order.
+    /// Number of the current pass, and its order.
     order: Option<(u64, Vec<usize>)>,
 }
 
@@ -70,7 +73,7 @@ impl Selector for UniformSelector {
     fn select(&mut self, step: &Step<'_>, _: &Batch) -> Result<Vec<usize>> {
         let batches = self.samples.div_ceil(self.batch_size) as u64;
         let (pass, batch) = (step.index / batches, (step.index % batches) as usize);
-        if !matches!(&self.order, Some((of, _)) if *of == pass) {
+        if !matches!(&self.order, Some((current, _)) if *current == pass) {
             let mut order: Vec<usize> = (0..self.samples).collect();
             RandomStream::new(step.seed, &format!("{}/heldout/order", step.purpose)).at(pass, 0).shuffle(&mut order);
             self.order = Some((pass, order));
@@ -80,8 +83,8 @@ impl Selector for UniformSelector {
     }
 }
 
-/// As many images of each class as the forget batch has, drawn with replacement. If held-out has none of the class, any
-/// image.
+/// As many images of each class as the forget batch has, drawn with replacement. For a class that held-out lacks, any
+/// images.
 #[derive(Default)]
 struct ClassInformedSelector {
     labels: Vec<i64>,
@@ -109,11 +112,11 @@ impl Selector for ClassInformedSelector {
 pub fn class_informed(random: &mut PythonRandom, forget: &[i64], heldout: &[i64]) -> Vec<usize> {
     let mut classes = forget.to_vec();
     classes.sort_unstable();
-    let everything: Vec<usize> = (0..heldout.len()).collect();
+    let all_positions: Vec<usize> = (0..heldout.len()).collect();
     let mut drawn = Vec::with_capacity(forget.len());
     for members in classes.chunk_by(|a, b| a == b) {
-        let of_class: Vec<usize> = everything.iter().copied().filter(|&p| heldout[p] == members[0]).collect();
-        let pool = if of_class.is_empty() { &everything } else { &of_class };
+        let of_class: Vec<usize> = all_positions.iter().copied().filter(|&p| heldout[p] == members[0]).collect();
+        let pool = if of_class.is_empty() { &all_positions } else { &of_class };
         drawn.extend(random.choices(pool, members.len()));
     }
     random.shuffle(&mut drawn);
@@ -127,7 +130,7 @@ struct Feature1nnSelector {
     nearest: Vec<usize>,
 }
 
-/// Rows of the similarity matrix that are computed at once. Bounds the memory to 1024 x held-out.
+/// Rows of the similarity matrix that are computed at once. The matrix then takes at most 1024 x held-out elements.
 const SIMILARITY_ROWS: i64 = 1024;
 
 impl Selector for Feature1nnSelector {

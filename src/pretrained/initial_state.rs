@@ -1,4 +1,5 @@
-//! The state that training starts from: a torchvision checkpoint, with fresh layers where the task needs other ones.
+//! The initial state of a training: a torchvision checkpoint, with fresh layers in place of those that do not fit the
+//! task.
 //!
 //! The result is that of the usual torchvision recipe: build the network with its 1000 classes, load the weights, then
 //! replace layers. The head is fresh if its shape differs from the file's. The first convolution of a ResNet is fresh
@@ -21,14 +22,14 @@ const FIRST_CONVOLUTION: &str = "conv1.weight";
 /// End of the names of BatchNorm's batch counters. torchvision's oldest files do not have them.
 const COUNTS: &str = ".num_batches_tracked";
 
-/// The file of weights that a model starts from: `model.model.pretrained_path`, or else the published file. If `folder`
+/// The file of a model's initial weights: `model.model.pretrained_path`, or else the published file. If `folder`
 /// does not have the published file, rank 0 downloads it there, from `mirror` (`data.mirror`) if that is given. A
 /// collective call.
 ///
 /// # Errors
 /// `Missing` if the file does not exist and cannot be downloaded; `Usage` if no path is given and the model has no
 /// published weights.
-pub fn file(model: &ModelConfig, folder: &Path, mirror: Option<&str>, world: &World) -> Result<PathBuf> {
+pub fn weights_file(model: &ModelConfig, folder: &Path, mirror: Option<&str>, world: &World) -> Result<PathBuf> {
     match &model.pretrained_path {
         None => fetch_weights(&model.name, folder, mirror, world),
         Some(path) if path.is_file() => Ok(path.clone()),
@@ -41,7 +42,7 @@ pub fn file(model: &ModelConfig, folder: &Path, mirror: Option<&str>, world: &Wo
 /// Checks that pretrained weights are given or published if the configuration asks for them.
 ///
 /// # Errors
-/// `Usage` if they are not.
+/// `Usage` if they are neither.
 pub fn check(model: &ModelConfig) -> Result<()> {
     match model.pretrained && model.pretrained_path.is_none() {
         true => published(&model.name).map(|_| ()),
@@ -49,12 +50,12 @@ pub fn check(model: &ModelConfig) -> Result<()> {
     }
 }
 
-/// The state that training starts from: the tensors of the file `weights`, and those of `fresh` for layers that the
-/// file does not fit.
+/// The initial state of a training: the tensors of the file `weights`, and those of `fresh` for layers that the file
+/// does not fit.
 ///
 /// # Errors
 /// `Missing` if the file belongs to another architecture. The message lists names and shapes.
-pub fn start(
+pub fn initial_state(
     model: &ModelConfig,
     architecture: &dyn Architecture,
     weights: &Checkpoint,
@@ -65,7 +66,7 @@ pub fn start(
     let mut named: HashMap<String, Tensor> =
         weights.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
     let layout = architecture.layout();
-    // True if the file has no such tensor, or one of another shape.
+    // True if the file has no tensor of this name and shape.
     let differs = |named: &HashMap<String, Tensor>, name: &str, shape: &[i64]| {
         named.get(name).is_none_or(|tensor| tensor.size() != shape)
     };
