@@ -2,21 +2,21 @@
 //!
 //! Dependencies point downwards; `ARCHITECTURE.md` follows one batch through the program.
 //!
-//! | module | owns |
+//! | module | holds |
 //! | --- | --- |
 //! | [`cli`] | the command line |
 //! | [`run`] | the commands: straight-line recipes that may use all other modules |
 //! | [`unlearn`] | the unlearning methods, one file each |
-//! | [`eval`] | logits in, metrics out |
-//! | [`train`] | the only training loop, and the trait of a method |
+//! | [`eval`] | metrics from logits |
+//! | [`train`], [`inference`] | the only training loop, and the trait of a method; a model run over a part of the data |
 //! | [`report`] | tables and JSON |
 //! | [`optim`], [`models`], [`data`] | update rules, architectures, batches |
-//! | [`checkpoint`], [`names`] | model files and their file names |
+//! | [`checkpoint`], [`names`], [`pretrained`] | model files and their file names; published ImageNet weights |
 //! | [`distributed`] | the ranks: shards, collectives |
 //! | [`config`] | the configuration: files, typed keys, checks |
 //! | [`hydra`] | Hydra's composition, overrides and interpolations |
 //! | [`torch`] | functions of libtorch that tch lacks; all unsafe code but NCCL's and the map in [`data::pixels`] |
-//! | [`random`] | random numbers by key, and CPython's generator |
+//! | [`random`] | random numbers as functions of a key, and CPython's generator |
 //! | [`fetch`] | downloads and archives |
 //! | [`pickle`] | Python pickles, read as data and never executed |
 //! | [`error`], [`files`], [`digest`] | errors and exit codes, atomic writes, checksums |

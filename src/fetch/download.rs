@@ -136,7 +136,7 @@ impl Download<'_> {
         let mut buffer = vec![0; 1 << 17];
         let mut have = start;
         loop {
-            self.progress.at(have, total.or(self.remote.bytes));
+            self.progress.update(have, total.or(self.remote.bytes));
             let got = match body.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(got) => got,
