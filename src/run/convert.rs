@@ -68,7 +68,10 @@ fn notes(checkpoint: &Checkpoint, target: &Path) -> Vec<String> {
         });
     }
     if target.extension().is_some_and(|extension| extension == "ckpt") {
-        notes.push("Lightning can load the weights; the file has no optimizer state, so training cannot continue from it".into());
+        notes.push(
+            "Lightning can load the weights; the file has no optimizer state, so training cannot continue from it"
+                .into(),
+        );
     }
     notes
 }

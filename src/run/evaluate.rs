@@ -14,7 +14,8 @@ use crate::report::{SummaryColumn, json, summary};
 
 pub fn run(options: &Options, overrides: &[String], path: &Path) -> Result<()> {
     // The checkpoint comes first: a mistyped path is reported before the data is read.
-    let found = find_checkpoint(path).ok_or_else(|| Error::missing(format!("checkpoint {} does not exist", path.display())))?;
+    let found =
+        find_checkpoint(path).ok_or_else(|| Error::missing(format!("checkpoint {} does not exist", path.display())))?;
     let checkpoint = checkpoint::load(&found)?;
     let loaded = options.load(overrides)?;
     let setup = Setup::new(options, &loaded)?;

@@ -43,8 +43,8 @@ const MAX_HOPS: usize = 8;
 pub fn check_fits(identity: &Facts, loaded: &Loaded, checkpoint: &Checkpoint, role: Option<(&str, u64)>) -> Result<()> {
     let Some(origin) = &checkpoint.manifest.origin else {
         return match role {
-            Some((role, seed)) => checkpoint.expect(&identity::of_role(identity, role, seed)),
-            None => checkpoint.expect(identity),
+            Some((role, seed)) => checkpoint.check_identity(&identity::of_role(identity, role, seed)),
+            None => checkpoint.check_identity(identity),
         };
     };
     let (theirs, ours) = (settings(checkpoint), loaded.tree.to_json());
@@ -67,11 +67,11 @@ pub fn check_fits(identity: &Facts, loaded: &Loaded, checkpoint: &Checkpoint, ro
         (Some(_), _) => {}
         (None, _) => unknown.push(SEED),
     }
-    checkpoint.fits(&found, &wanted)?;
+    checkpoint.check_facts(&found, &wanted)?;
     let others = if unknown.is_empty() { String::new() } else { format!(", nor its {}", unknown.join(", ")) };
     tracing::info!(
-        "checkpoint {} was made by {origin}; its file states neither its role nor the content of its data{others}: they \
-         were not checked",
+        "checkpoint {} was made by {origin}; its file states neither its role nor the content of its data{others}: \
+         they were not checked",
         checkpoint.path.display()
     );
     Ok(())

@@ -1,5 +1,5 @@
-//! Identity and provenance of models, as checkpoints store them. The identity tells models apart; the provenance holds the
-//! settings of the training.
+//! Identity and provenance of models, as checkpoints store them. The identity tells models apart; the provenance holds
+//! the settings of the training.
 
 use serde_json::Value;
 

@@ -14,7 +14,8 @@ use crate::eval::Metrics;
 use crate::eval::collect;
 use crate::models::Model;
 use crate::report::json::number;
-use crate::train::{EpochReport, MacroAccuracy, MeterMeans, Observer, StepReport};
+use crate::train::meter::MeterMeans;
+use crate::train::{EpochReport, MacroAccuracy, Observer, StepReport};
 
 /// Evaluates a model after an epoch. A collective call: rank 0 gets the metrics, the other ranks get `None`.
 pub type EpochEvaluation<'a> = Box<dyn FnMut(&Model) -> Result<Option<Metrics>> + 'a>;

@@ -1,7 +1,7 @@
 //! Collects the facts of a run for the table at its start, and logs the table.
 //!
-//! The first training of a process logs the whole table. Later trainings (the other models of a pipeline) differ only in
-//! role, length, optimizer and folder, so they log one line.
+//! The first training of a process logs the whole table. Later trainings (the other models of a pipeline) differ only
+//! in role, length, optimizer and folder, so they log one line.
 
 use tch::{Device, Kind};
 

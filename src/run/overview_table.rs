@@ -98,7 +98,8 @@ impl RunOverview {
     /// The facts in which this run differs from others of the same process, in one line.
     pub fn line(&self) -> String {
         let phases = self.training.iter().flat_map(|training| &training.phases);
-        let mut phases: Vec<String> = phases.map(|phase| format!("{}, {}", steps(&phase.plan), optimizer_and_lr(phase))).collect();
+        let mut phases: Vec<String> =
+            phases.map(|phase| format!("{}, {}", steps(&phase.plan), optimizer_and_lr(phase))).collect();
         if phases.is_empty() {
             phases.push("no training steps".into());
         }

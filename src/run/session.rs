@@ -45,7 +45,8 @@ impl Session {
     /// Starts a run of `command`: builds the architecture, then makes the run folder.
     ///
     /// # Errors
-    /// A usage error for a number of classes or an architecture that does not fit the data; then there is no run folder.
+    /// A usage error for a number of classes or an architecture that does not fit the data; then there is no run
+    /// folder.
     pub fn open(setup: &Rc<Setup>, data: &Rc<PreparedData>, loaded: Loaded, command: &str) -> Result<Self> {
         let config = &loaded.config;
         let model = &config.model.model;

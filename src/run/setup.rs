@@ -54,7 +54,8 @@ impl Setup {
     /// of the ranks start at zero. A collective call.
     ///
     /// # Errors
-    /// A usage error for a model, batch size, thread count or graph mode that cannot work; `Missing` without the device.
+    /// A usage error for a model, batch size, thread count or graph mode that cannot work; `Missing` without the
+    /// device.
     pub fn new(options: &Options, loaded: &Loaded) -> Result<Rc<Self>> {
         let (config, world) = (&loaded.config, Rc::clone(&options.world));
         world.reset_counts();
@@ -85,8 +86,8 @@ impl Setup {
         }))
     }
 
-    /// The set-up for the next run of a pipeline: this one, or a new one if the configuration of `loaded` needs another.
-    /// Its counters start at zero.
+    /// The set-up for the next run of a pipeline: this one, or a new one if the configuration of `loaded` needs
+    /// another. Its counters start at zero.
     pub fn for_run(self: Rc<Self>, loaded: &Loaded) -> Result<Rc<Self>> {
         if self.sections != sections(loaded) {
             let next = Setup::new(&self.options, loaded)?;

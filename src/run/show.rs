@@ -31,8 +31,8 @@ pub fn splits(options: &Options, overrides: &[String]) -> Result<()> {
     }))
 }
 
-/// Prints the configuration as YAML, or as JSON with `--json`. With `resolve`, interpolations are resolved and all values
-/// are checked.
+/// Prints the configuration as YAML, or as JSON with `--json`. With `resolve`, interpolations are resolved and all
+/// values are checked.
 pub fn config(options: &Options, overrides: &[String], resolve: bool) -> Result<()> {
     if !options.world.is_root() {
         return Ok(());

@@ -97,7 +97,8 @@ fn supervised(config: &Config, part: Part) -> Supervised {
             epochs: config.trainer.max_epochs,
             optim: config.model.optim.clone(),
             scheduler: Some(config.model.scheduler.clone()),
-            // The Python program names parameters for Swin and ViT only, so all parameters of a ResNet have weight decay.
+            // The Python program names parameters for Swin and ViT only, so all parameters of a ResNet have weight
+            // decay.
             named_parameters: !config.model.model.name.starts_with("resnet"),
         },
     }

@@ -3,7 +3,7 @@
 //! Started all-reduces run in parallel to the rest of the current stream's work, the backward pass. When the current
 //! stream waits for them, at the end of the pass or for another all-reduce (which comes after all earlier ones), the
 //! rest of their time is not hidden. Events on both streams give the times of the begin and end of each all-reduce and
-//! of the start of the wait. They are read after the device has passed them, so tracing makes neither host nor device wait.
+//! of the start of the wait. They are read after the device has passed them, so neither host nor device waits for them.
 
 use std::collections::VecDeque;
 
@@ -51,7 +51,7 @@ impl<E: DeviceEvent> Timeline<E> {
         !self.started.is_empty()
     }
 
-    /// The overlap of all all-reduces that the device has finished.
+    /// The overlap of the all-reduces that the device has finished.
     pub fn overlap(&mut self) -> Result<Overlap> {
         self.read()?;
         Ok(self.total)

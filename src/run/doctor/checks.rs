@@ -63,7 +63,10 @@ pub fn of_ranks(ranks: &[RankFacts], device: &Result<Device>) -> Vec<DoctorCheck
     };
     vec![
         program(ranks),
-        DoctorCheck::ok("ranks", launch_summary(ranks).into_iter().chain(per_host(&|ranks| rank_list(ranks))).collect()),
+        DoctorCheck::ok(
+            "ranks",
+            launch_summary(ranks).into_iter().chain(per_host(&|ranks| rank_list(ranks))).collect(),
+        ),
         processors(&hosts, per_host(&|ranks| processors_of(ranks))),
         DoctorCheck::ok("memory", per_host(&|ranks| memory_of(ranks[0].1))),
         gpus(device, per_host(&|ranks| gpus_of(ranks[0].1))),
