@@ -1,12 +1,13 @@
 //! The program's error type and its exit codes.
 //!
-//! An [`Error`] has a kind, a message and an optional hint. The message says the failure, the place, the value found
+//! An [`Error`] has a kind, a message and an optional hint. The message states the failure, the place, the value found
 //! and the value wanted. The hint says how to fix it and is printed on a line of its own. Each [`ErrorKind`] is one
 //! exit code of the program ([`ErrorKind::exit_code`]). Code that reacts to an error checks its kind, never its
 //! message.
 
 use std::fmt;
 
+/// A result whose error is an [`Error`] unless another type is given.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The reason why the program ends. Each kind has an exit code of its own.
@@ -58,6 +59,7 @@ pub struct Error {
 }
 
 impl Error {
+    /// An error without a hint.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Error { kind, message: message.into(), hint: None }
     }
@@ -126,7 +128,7 @@ pub fn did_you_mean<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -
         .filter(|(distance, name)| *distance <= 1 + typed.len().max(name.len()) / 4);
     match nearest {
         Some((_, name)) => format!("did you mean `{name}`? Known: {}", known.join(", ")),
-        None if known.is_empty() => "nothing is known here".into(),
+        None if known.is_empty() => "there are no names to choose from".into(),
         None => format!("known: {}", known.join(", ")),
     }
 }

@@ -27,24 +27,24 @@ pub fn init(verbosity: u8, root: bool) {
         1 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
-    let terminal = layer().with_writer(io::stderr).event_format(Plain { time: false });
-    let file = layer().with_ansi(false).with_writer(ToFile).event_format(Plain { time: true });
+    let terminal = layer().with_writer(io::stderr).event_format(LineFormat { time: false });
+    let file = layer().with_ansi(false).with_writer(LogFileWriter).event_format(LineFormat { time: true });
     // If logging has already started in this process (in tests), the first start stays in effect.
     let _ = tracing_subscriber::registry().with(level).with(terminal).with(file).try_init();
 }
 
-/// Sends messages to this file as well from now on. It replaces the file of an earlier call.
-pub fn also_to(file: File) {
+/// From now on messages also go to `file`. It replaces the file of an earlier call.
+pub fn set_log_file(file: File) {
     *LOG_FILE.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
 }
 
 /// Formats a message as one line.
-struct Plain {
+struct LineFormat {
     /// Begin the line with time and level.
     time: bool,
 }
 
-impl<S, N> FormatEvent<S, N> for Plain
+impl<S, N> FormatEvent<S, N> for LineFormat
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -69,9 +69,9 @@ where
 }
 
 /// Writes to the log file, if there is one. Errors are ignored: a full disk must not end a run because of a log line.
-struct ToFile;
+struct LogFileWriter;
 
-impl Write for ToFile {
+impl Write for LogFileWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if let Some(file) = LOG_FILE.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             let _ = file.write_all(bytes);
@@ -84,10 +84,10 @@ impl Write for ToFile {
     }
 }
 
-impl MakeWriter<'_> for ToFile {
-    type Writer = ToFile;
+impl MakeWriter<'_> for LogFileWriter {
+    type Writer = LogFileWriter;
 
-    fn make_writer(&self) -> ToFile {
-        ToFile
+    fn make_writer(&self) -> LogFileWriter {
+        LogFileWriter
     }
 }

@@ -13,10 +13,10 @@ pub struct HostMemory {
 }
 
 impl HostMemory {
-    /// The current values. `None` if the system has no /proc/meminfo.
+    /// The present values. `None` if the system has no /proc/meminfo.
     pub fn now() -> Option<Self> {
         let text = fs::read_to_string("/proc/meminfo").ok()?;
-        let limit = group_limit().unwrap_or(u64::MAX);
+        let limit = cgroup_limit().unwrap_or(u64::MAX);
         let field = |name| meminfo_bytes(&text, name).map(|bytes| bytes.min(limit));
         Some(HostMemory { total: field("MemTotal")?, available: field("MemAvailable")? })
     }
@@ -29,7 +29,7 @@ fn meminfo_bytes(text: &str, field: &str) -> Option<u64> {
 }
 
 /// The lowest memory limit in bytes of this process's control group (version 2) and its parents.
-fn group_limit() -> Option<u64> {
+fn cgroup_limit() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let group = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
     let limit = |folder: &Path| {
@@ -43,6 +43,11 @@ fn group_limit() -> Option<u64> {
 pub fn peak() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     meminfo_bytes(&status, "VmHWM")
+}
+
+/// Bytes in GiB (2^30 bytes).
+pub fn gib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 30)
 }
 
 #[cfg(test)]

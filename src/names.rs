@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::schema::Config;
+use crate::hydra::float_text;
 
 /// Extension of this program's checkpoints and caches.
 pub const OURS: &str = "safetensors";
@@ -87,21 +88,6 @@ pub fn fraction(value: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_string()
 }
 
-/// Python's `str` of a float: 0.1, 1.0, 1e-05.
-fn python_float(value: f64) -> String {
-    if value == 0.0 || (1e-4..1e16).contains(&value.abs()) {
-        return format!("{value:?}");
-    }
-    let text = format!("{value:e}");
-    match text.split_once('e') {
-        Some((digits, exponent)) => match exponent.strip_prefix('-') {
-            Some(negative) => format!("{digits}e-{negative:0>2}"),
-            None => format!("{digits}e+{exponent:0>2}"),
-        },
-        None => text,
-    }
-}
-
 /// Possible locations of a file configured as `path`, best first: as given, with the other extension (`.ckpt`,
 /// `.safetensors`), and both with the other spellings of the forget fraction (`forget1.0`, `forget1`).
 pub fn candidates(path: &Path) -> Vec<PathBuf> {
@@ -139,29 +125,7 @@ fn spellings(path: &Path) -> Vec<PathBuf> {
         && value.is_finite()
     {
         spelled.push(path.with_file_name(format!("{before}{}{after}", fraction(value))));
-        spelled.push(path.with_file_name(format!("{before}{}{after}", python_float(value))));
+        spelled.push(path.with_file_name(format!("{before}{}{after}", float_text(value))));
     }
     spelled
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn floats_are_spelled_as_in_python() {
-        for (value, text) in [
-            (0.0, "0.0"),
-            (1.0, "1.0"),
-            (0.1, "0.1"),
-            (0.0001, "0.0001"),
-            (0.00001, "1e-05"),
-            (1.5e-7, "1.5e-07"),
-            (123456789.0, "123456789.0"),
-            (1e16, "1e+16"),
-            (1e-100, "1e-100"),
-        ] {
-            assert_eq!(python_float(value), text);
-        }
-    }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
 /// Time between two progress lines if standard error is no terminal.
-pub const LINE_EVERY: Duration = Duration::from_secs(10);
+pub const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The unit of the amounts.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +27,7 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// `title`: name of the work. `unit`: unit of the amounts.
     pub fn new(title: &str, unit: Unit) -> Self {
         let bar = bar(match unit {
             Unit::Bytes => "{prefix} [{bar:24}] {bytes}/{total_bytes} {bytes_per_sec} ETA {eta}",
@@ -37,7 +38,7 @@ impl Progress {
     }
 
     /// Shows that `done` of `total` is done. `total` is `None` if it is not known.
-    pub fn at(&mut self, done: u64, total: Option<u64>) {
+    pub fn update(&mut self, done: u64, total: Option<u64>) {
         let (began, from) = match self.began {
             Some(began) if began.1 <= done => began,
             _ => *self.began.insert((Instant::now(), done)), // the first call, or the work has started again
@@ -45,7 +46,7 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.set_length(total.unwrap_or(done));
             bar.set_position(done);
-        } else if self.last_line.elapsed() >= LINE_EVERY {
+        } else if self.last_line.elapsed() >= LINE_INTERVAL {
             self.last_line = Instant::now();
             let rate = done.saturating_sub(from) as f64 / began.elapsed().as_secs_f64();
             tracing::info!("{}: {}", self.title, line(self.unit, done, total, rate));

@@ -35,6 +35,10 @@ pub(super) struct TensorBytes {
 }
 
 impl TensorBytes {
+    /// The bytes of a tensor of any memory layout and device.
+    ///
+    /// # Errors
+    /// A bug for a dtype that is not in [`DTYPES`].
     pub fn of(tensor: &Tensor) -> Result<Self> {
         let tensor = tensor.detach().to_device(tch::Device::Cpu).contiguous();
         let dtype = dtype_of(tensor.kind()).ok_or_else(|| {

@@ -1,4 +1,4 @@
-//! Caches: safetensors files whose identity is the key. They may be deleted at any time; the next run makes them again.
+//! Caches: safetensors files whose identity is the key. They may be deleted at any time; the next run makes them anew.
 
 use std::path::Path;
 
@@ -22,14 +22,17 @@ pub fn read_cache<T>(path: &Path, key: &Facts, decode: impl FnOnce(&[(String, Te
         let differences = file.manifest.identity.differences(key);
         if !differences.is_empty() {
             let path = path.display();
-            tracing::info!("cache {path} is of other settings and is made again:\n  {}", differences.join("\n  "));
+            tracing::info!(
+                "cache {path} belongs to other settings and is computed again:\n  {}",
+                differences.join("\n  ")
+            );
             return Ok(None);
         }
         decode(&file.tensors).map(Some)
     };
     read().unwrap_or_else(|error| {
         let aside = path.with_extension("corrupt");
-        tracing::warn!("{}; set aside as {} and made again", error.message(), aside.display());
+        tracing::warn!("{}; renamed to {}, and computed again", error.message(), aside.display());
         if let Err(error) = std::fs::rename(path, &aside) {
             tracing::warn!("cannot rename {}: {error}", path.display());
         }
@@ -37,7 +40,7 @@ pub fn read_cache<T>(path: &Path, key: &Facts, decode: impl FnOnce(&[(String, Te
     })
 }
 
-/// Writes a cache file. A failure is only a warning, because the next run makes the contents again.
+/// Writes a cache file. A failure is only a warning, because the next run computes the contents again.
 pub fn write_cache(path: &Path, key: &Facts, tensors: &[(String, Tensor)]) {
     let manifest = Manifest { identity: key.clone(), ..Manifest::default() };
     if let Err(error) = save(path, &manifest, tensors) {

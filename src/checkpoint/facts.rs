@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct Facts(BTreeMap<String, String>);
 
 impl Facts {
+    /// These facts and one more. It replaces a fact of the same name.
     pub fn with(mut self, name: &str, value: impl ToString) -> Self {
         self.0.insert(name.to_owned(), value.to_string());
         self
@@ -20,6 +21,7 @@ impl Facts {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// The value of a fact; `None` if there is none of this name.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }

@@ -10,7 +10,7 @@ use super::{native, pytorch};
 use crate::error::Result;
 
 /// Reads a checkpoint of any kind and checks that the file is intact. It does not check that the model fits the
-/// configuration: [`Checkpoint::expect`] does.
+/// configuration: [`Checkpoint::check_identity`] does.
 ///
 /// # Errors
 /// Of kind `Missing`: the file is missing, damaged or of another kind, or its pickle calls something that is not known

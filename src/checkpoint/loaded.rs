@@ -16,6 +16,7 @@ pub struct Checkpoint {
     pub tensors: Vec<(String, Tensor)>,
     /// SHA-256 (hex) of names, dtypes, shapes and bytes of the tensors.
     pub checksum: String,
+    /// The file that it was read from.
     pub path: PathBuf,
 }
 
@@ -29,15 +30,15 @@ impl Checkpoint {
     ///
     /// # Errors
     /// Of kind `Missing`; the message lists each fact that differs.
-    pub fn expect(&self, wanted: &Facts) -> Result<()> {
-        self.fits(&self.manifest.identity.filtered(|name| wanted.get(name).is_some()), wanted)
+    pub fn check_identity(&self, wanted: &Facts) -> Result<()> {
+        self.check_facts(&self.manifest.identity.filtered(|name| wanted.get(name).is_some()), wanted)
     }
 
     /// Checks that `found`, facts about this checkpoint, equals `wanted`.
     ///
     /// # Errors
     /// Of kind `Missing`; the message names the file and lists each fact that differs.
-    pub fn fits(&self, found: &Facts, wanted: &Facts) -> Result<()> {
+    pub fn check_facts(&self, found: &Facts, wanted: &Facts) -> Result<()> {
         match found.differences(wanted) {
             differences if differences.is_empty() => Ok(()),
             differences => Err(Error::missing(format!(

@@ -146,8 +146,9 @@ mod tests {
         let (manifest, tensors) = example();
         save(&path, &manifest, &tensors).unwrap();
         let loaded = load(&path).unwrap();
-        loaded.expect(&Facts::default().with("classes", 10)).unwrap();
-        let error = loaded.expect(&Facts::default().with("classes", 100).with("model", "resnet20")).unwrap_err();
+        loaded.check_identity(&Facts::default().with("classes", 10)).unwrap();
+        let error =
+            loaded.check_identity(&Facts::default().with("classes", 100).with("model", "resnet20")).unwrap_err();
         assert!(error.message().contains("classes: found 10, wanted 100"), "{error}");
         assert!(!error.message().contains("resnet20"), "{error}");
     }

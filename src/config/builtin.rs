@@ -1,8 +1,8 @@
-//! The configuration files of `conf/`. They are compiled in, so that the program needs no folder beside it.
+//! The configuration files of `conf/`. They are compiled in, so the program needs no folder beside it.
 
 use crate::hydra::BuiltinFiles;
 
-/// Stands before the path of a built-in file in messages.
+/// Prefix of a built-in file's path in messages.
 pub const PREFIX: &str = "regun:conf/";
 
 macro_rules! conf {

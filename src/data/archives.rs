@@ -18,9 +18,9 @@ pub struct Archive<'a> {
     pub name: &'a str,
     pub remote: Remote<'a>,
     pub contents: ArchiveContents,
-    /// Files and folders that make a download unnecessary if one of them is in `data.data_dir`: another layout, or the
-    /// files without their folder, can be read as well.
-    pub instead: &'a [&'a str],
+    /// Files and folders that the reader accepts in place of this archive: another layout, or the files without their
+    /// folder. If one of them is in `data.data_dir`, the archive is not downloaded.
+    pub alternatives: &'a [&'a str],
 }
 
 /// Checksum and size are those of the publisher's page (<https://www.cs.toronto.edu/~kriz/cifar.html>).
@@ -37,7 +37,7 @@ pub const CIFAR10: Archive = Archive {
         wanted: |path| path.ends_with(".bin") || path.ends_with(".txt"),
         max_bytes: 200_000_000,
     },
-    instead: &[cifar::CIFAR10.python.folder, "data_batch_1.bin", "data_batch_1"],
+    alternatives: &[cifar::CIFAR10.python.folder, "data_batch_1.bin", "data_batch_1"],
 };
 
 /// Checksum and size are those of the page given at [`CIFAR10`].
@@ -54,7 +54,7 @@ pub const CIFAR100: Archive = Archive {
         wanted: |path| path.ends_with(".bin") || path.ends_with(".txt"),
         max_bytes: 200_000_000,
     },
-    instead: &[cifar::CIFAR100.python.folder, "train.bin", "meta"],
+    alternatives: &[cifar::CIFAR100.python.folder, "train.bin", "meta"],
 };
 
 /// Published without a checksum; this one is that of the copies in common use. The test images have no labels and are
@@ -72,7 +72,7 @@ pub const TINY_IMAGENET: Archive = Archive {
         wanted: |path| !path.starts_with("test/"),
         max_bytes: 1_000_000_000,
     },
-    instead: &["train"],
+    alternatives: &["train"],
 };
 
 /// Downloads and unpacks the configured data set if it is absent, can be downloaded, and `data.download` is true. Only
@@ -117,7 +117,7 @@ impl Archive<'_> {
         }
         let was_there = path.exists();
         let path = fetch_locked(&self.remote, mirror, parent, retry, &lock)
-            .map_err(|error| self.with_remedies(error, data_dir, parent))?;
+            .map_err(|error| self.with_advice(error, data_dir, parent))?;
         tracing::info!("unpacking {} to {}", path.display(), target.display());
         unpack(&path, &self.contents, &target)?;
         if !was_there {
@@ -126,9 +126,10 @@ impl Archive<'_> {
         Ok(())
     }
 
+    /// Whether the data set, in this layout or another one, is in `data_dir`.
     fn is_in(&self, data_dir: &Path) -> bool {
         self.target(data_dir).is_dir() && has_entries(&self.target(data_dir))
-            || self.instead.iter().any(|name| data_dir.join(name).exists())
+            || self.alternatives.iter().any(|name| data_dir.join(name).exists())
     }
 
     /// The folder that the archive is unpacked to: `data_dir` itself if it has the name of the archive's top folder (as
@@ -140,8 +141,8 @@ impl Archive<'_> {
         }
     }
 
-    /// Adds the name of the data set and the remedies to an error of the download.
-    fn with_remedies(&self, error: Error, data_dir: &Path, parent: &Path) -> Error {
+    /// Adds the name of the data set and advice to an error of the download.
+    fn with_advice(&self, error: Error, data_dir: &Path, parent: &Path) -> Error {
         if error.kind() != ErrorKind::Missing || error.hint_text().is_some() {
             return error;
         }

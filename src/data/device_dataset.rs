@@ -126,10 +126,12 @@ impl DeviceDataset {
         self.indices(part).iter().map(|&index| labels[index]).collect()
     }
 
+    /// Label of the sample `index` (into the set that `part` belongs to).
     pub fn label(&self, part: Part, index: usize) -> i64 {
         self.set(part).labels()[index]
     }
 
+    /// The set that `part` belongs to: training or test.
     fn set(&self, part: Part) -> &DeviceImages {
         match part {
             Part::Test => &self.test,

@@ -33,12 +33,12 @@ impl DeviceImages {
         })
     }
 
-    /// N labels, in host memory.
     /// Device whose memory holds the pixels.
     pub fn pixel_device(&self) -> Device {
         self.pixels.device()
     }
 
+    /// N labels, in host memory.
     pub fn labels(&self) -> &[i64] {
         &self.host_labels
     }

@@ -32,7 +32,7 @@ impl Images {
         self.pixels.extend(pixels);
     }
 
-    /// N.
+    /// Number of images.
     pub fn len(&self) -> usize {
         self.labels.len()
     }

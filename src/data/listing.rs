@@ -31,7 +31,9 @@ pub struct ImageListing {
 pub struct ImageFile {
     /// Path below the root, with `/` between its components.
     pub path: String,
+    /// Class, counted from 0.
     pub label: i64,
+    /// Size of the file.
     bytes: u64,
     /// Time of the last change, in nanoseconds since 1970.
     modified: u128,

@@ -22,8 +22,8 @@ pub struct LoadOptions<'a> {
     pub threads: usize,
 }
 
-/// Loads `data.name`, cut to `data.debug_subset_size`. Image files are packed first, all of them, unless there is a
-/// pack already.
+/// Loads `data.name`, cut to `data.debug_subset_size`. If there is no pack of the image files yet, all of them are
+/// packed first.
 ///
 /// # Errors
 /// `Missing` if files are absent or damaged, `Usage` if `data.num_classes` does not fit.
@@ -58,7 +58,7 @@ pub fn load_dataset(data: &DataConfig, options: LoadOptions<'_>) -> Result<Datas
     Ok(Dataset { name: name.to_string(), train, test, num_classes, fingerprint, class_names })
 }
 
-/// The fingerprint that reading has computed, or a new one. One line in the log says which.
+/// The fingerprint that reading has computed, or a new one. A debug line in the log tells the two apart.
 fn fingerprint_of(name: &str, known: Option<String>, train: &Images, test: &Images) -> String {
     if let Some(known) = known {
         tracing::debug!("data hashed: {name}, fingerprint {known}, known since its pack was verified");

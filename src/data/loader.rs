@@ -1,4 +1,4 @@
-//! Makes batches.
+//! Makes batches from the samples of a sampler.
 //!
 //! Order and augmentation are functions of (seed, purpose, pass). So the position is the only state of a loader, and
 //! any batch can be made again at any time, on any number of ranks.
@@ -66,6 +66,7 @@ impl DataLoader {
         })
     }
 
+    /// Name of the sampler.
     pub fn name(&self) -> &'static str {
         self.sampler.name
     }

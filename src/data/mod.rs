@@ -2,15 +2,15 @@
 //!
 //! | file | content |
 //! | --- | --- |
-//! | [`archives`] | downloads a data set that is not there yet |
+//! | [`archives`] | downloads a data set that is absent |
 //! | [`digits`], [`cifar`], [`tiny_imagenet`], [`image_folder`] | the readers, one for each kind of data set |
-//! | [`listing`], [`decode`], [`pack`] | image files: their order, their pixels, all of them in one file |
+//! | [`listing`], [`decode`], [`pack`] | image files: their order, their pixels, and a pack of all decoded images |
 //! | [`pixels`], [`images`], [`raw_dataset`], [`host_dataset`] | a data set in host memory |
 //! | [`load`], [`obtain`] | reads the configured data set, on one process or on every rank |
 //! | [`split`] | cuts the training indices into retain, forget, held-out and validation |
 //! | [`device_dataset`], [`device_images`] | uint8 pixels as tensors, and the samples of each [`Part`] |
 //! | [`augment`] | transforms a batch of pixels into network input |
-//! | [`sampler`] | which samples come in which order |
+//! | [`sampler`] | the samples of a pass and their order |
 //! | [`loader`], [`batch`] | walks a sampler and makes the batches |
 
 pub mod archives;

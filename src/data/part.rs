@@ -3,7 +3,9 @@
 /// A part of the data, named by its purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Part {
+    /// Training images to keep.
     Retain,
+    /// Training images to forget.
     Forget,
     /// Retain and forget together: the training set of the base model.
     Train,
@@ -11,11 +13,14 @@ pub enum Part {
     RetainSubset,
     /// Disjoint from all training data: the reference images of ReGUn.
     HeldOut,
+    /// Validation images, cut from the training set.
     Val,
+    /// The test set.
     Test,
 }
 
 impl Part {
+    /// The name in logs, messages and random keys.
     pub fn name(self) -> &'static str {
         match self {
             Part::Retain => "retain",

@@ -6,10 +6,8 @@ use tch::Device;
 use super::images::Images;
 use super::pixels::Pixels;
 use crate::error::Result;
-use crate::memory::HostMemory;
+use crate::memory::{HostMemory, gib};
 use crate::torch::free_device_memory;
-
-const GIB: f64 = (1_u64 << 30) as f64;
 
 /// Chooses the device for the pixels of `sets` on a rank that computes on `device`: that device, or the CPU. If memory
 /// is short, a message explains the cost.
@@ -22,8 +20,8 @@ pub fn choose(sets: &[&Images], device: Device) -> Result<Device> {
         tracing::info!(
             "the images take {:.1} GiB, more than half of the {:.1} GiB that are free on {device:?}: they stay in host \
              memory, and each batch is uploaded on its own",
-            bytes as f64 / GIB,
-            free as f64 / GIB
+            gib(bytes),
+            gib(free)
         );
     }
     let is_mapped = sets.iter().any(|images| matches!(images.pixels, Pixels::Mapped(_)));
@@ -31,8 +29,8 @@ pub fn choose(sets: &[&Images], device: Device) -> Result<Device> {
         tracing::warn!(
             "the packed images take {:.1} GiB and {:.1} GiB of memory are available: the system reads them from disk \
              again and again, which is slow",
-            bytes as f64 / GIB,
-            memory.available as f64 / GIB
+            gib(bytes),
+            gib(memory.available)
         );
     }
     Ok(Device::Cpu)

@@ -9,7 +9,6 @@ pub struct RawDataset {
     pub test: Images,
     /// The name of class `i` at position `i`.
     pub class_names: Vec<String>,
-    /// The fingerprint of train and test (see `Dataset::fingerprint`), if
-    /// reading has computed it already.
+    /// The fingerprint of train and test (see `Dataset::fingerprint`), if reading has computed it already.
     pub fingerprint: Option<String>,
 }

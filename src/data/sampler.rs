@@ -1,4 +1,4 @@
-//! Which samples come in which order.
+//! Samplers: the samples of a pass and their order.
 
 use tch::Tensor;
 
@@ -25,7 +25,7 @@ impl Clone for Pool {
     }
 }
 
-/// Describes which samples come in which order. A `DataLoader` walks it and makes batches.
+/// The samples of a pass and their order. A `DataLoader` walks a sampler and makes batches.
 #[derive(Debug, Clone)]
 pub struct Sampler {
     /// Name of the batch in a method's step; part of every random key.

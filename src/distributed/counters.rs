@@ -36,10 +36,12 @@ fn lock<T>(counters: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl WorkCounters {
+    /// The collective calls so far.
     pub fn traffic(&self) -> CollectiveTraffic {
         *lock(&self.traffic)
     }
 
+    /// Images in forward passes so far, by use (`base/train`).
     pub fn images(&self) -> BTreeMap<String, u64> {
         lock(&self.images).clone()
     }
@@ -52,14 +54,17 @@ impl WorkCounters {
         traffic.collectives
     }
 
+    /// Adds seconds inside collective calls.
     pub fn add_seconds(&self, seconds: f64) {
         lock(&self.traffic).seconds += seconds;
     }
 
+    /// Adds images in forward passes for `use_name`.
     pub fn count_images(&self, use_name: &str, images: u64) {
         *lock(&self.images).entry(use_name.to_owned()).or_default() += images;
     }
 
+    /// Sets all counters to zero.
     pub fn reset(&self) {
         *lock(&self.traffic) = CollectiveTraffic::default();
         lock(&self.images).clear();
@@ -81,6 +86,7 @@ impl WorkCounters {
         (result, WorkCounts { traffic, images: images_after })
     }
 
+    /// Adds the counts of one piece of work.
     pub fn add(&self, counts: &WorkCounts) {
         {
             let mut traffic = lock(&self.traffic);

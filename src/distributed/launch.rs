@@ -1,7 +1,7 @@
 //! Joins the ranks that a launcher started.
 //!
-//! The ranks come from MPI alone. The variables of a launcher only tell whether there is a launcher, and how many
-//! processes it started. That detects N processes of which each believes to be rank 0 of 1.
+//! Rank and size come from MPI alone. The environment variables of a launcher only show that there is one, and how many
+//! processes it started. This finds a launch that does not fit MPI, in which each of N processes is rank 0 of 1.
 
 use std::env;
 

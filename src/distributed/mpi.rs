@@ -1,7 +1,7 @@
 //! The MPI transport: blocking collectives on host memory (MPI standard, chapter 6).
 //!
-//! MPI counts are 32-bit: long tensors travel in chunks of [`MAX_BYTES`]. A call that fails inside MPI ends the job there
-//! (MPI's default error handler), so every call that returns has succeeded.
+//! MPI counts are 32-bit: long tensors travel in chunks of [`MAX_BYTES`]. A call that fails inside MPI ends the job
+//! there (MPI's default error handler), so every call that returns has succeeded.
 
 use ::mpi::Threading;
 use ::mpi::collective::SystemOperation;
@@ -52,7 +52,7 @@ fn world() -> SimpleCommunicator {
     SimpleCommunicator::world()
 }
 
-/// Ends all ranks at once with this exit code. From any thread, also in the middle of a collective.
+/// Ends all ranks at once with this exit code. Any thread may call it, also in the middle of a collective.
 pub fn abort(code: i32) -> ! {
     world().abort(code)
 }

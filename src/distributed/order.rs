@@ -1,8 +1,8 @@
 //! Checks that all ranks make the same collective calls: `launch.check_collectives`.
 //!
 //! Before each collective the ranks compare descriptions of their next calls by an all-gather. It costs one round trip
-//! for each collective. Without it, different calls end in a silent wrong sum or a hang; with it, in an error that names
-//! the first call that differs.
+//! for each collective. Without it, different calls end in a silent wrong sum or a hang; with it, in an error that
+//! names the first call that differs.
 
 use super::transport::Transport;
 use crate::error::{Error, ErrorKind, Result};

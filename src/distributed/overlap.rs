@@ -7,8 +7,9 @@ use serde::Serialize;
 /// The time on the device of all-reduces that were started asynchronously.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Overlap {
-    /// Number of all-reduces.
-    pub sums: u64,
+    /// Number of all-reduces. `run.json` has it as `sums`.
+    #[serde(rename = "sums")]
+    pub all_reduces: u64,
     /// Seconds from the moment that the device could begin an all-reduce to its end; includes waiting for other ranks.
     pub seconds: f64,
     /// The part of these seconds before the current stream waits for the all-reduces.
@@ -24,7 +25,7 @@ impl Overlap {
 
 impl AddAssign for Overlap {
     fn add_assign(&mut self, other: Self) {
-        self.sums += other.sums;
+        self.all_reduces += other.all_reduces;
         self.seconds += other.seconds;
         self.hidden_seconds += other.hidden_seconds;
     }

@@ -1,8 +1,8 @@
 //! Assigns a device to each rank.
 //!
 //! The ranks all-gather the GPUs that each of them sees, and all make the same decision from that. A rank takes the GPU
-//! with the index `local rank` among those that it may use, modulo their number. So a launcher that shows each rank one
-//! GPU of its own and one that shows all GPUs to all ranks lead to the same placement. Local ranks come from MPI (shared
+//! with the index `local rank` among those that it may use, modulo their number. Some launchers show each rank one GPU
+//! of its own, others show all GPUs to all ranks; both lead to the same placement. Local ranks come from MPI (shared
 //! memory), not from a launcher's variables. Two ranks on one GPU are an error unless the request allows it. Either all
 //! ranks run on GPUs or none does.
 
@@ -69,7 +69,7 @@ struct DeviceProbe {
 /// The devices of all ranks.
 #[derive(Debug, Clone, PartialEq)]
 enum DevicePlacement {
-    /// With the reason, if some rank sees a GPU.
+    /// All ranks on CPUs. Has the reason if some rank sees a GPU.
     Cpu(Option<String>),
     /// For each rank the index of its GPU.
     Gpus(Vec<usize>),
@@ -79,8 +79,8 @@ enum DevicePlacement {
 /// collective call.
 ///
 /// # Errors
-/// The same on all ranks: `trainer.accelerator=gpu` and a rank has no GPU or no NCCL; ranks would share a GPU; ranks
-/// have different versions of NCCL.
+/// All ranks get the same error: `trainer.accelerator=gpu` and a rank has no GPU or no NCCL; ranks would share a GPU;
+/// ranks have different versions of NCCL.
 pub fn choose(world: &World, request: &DeviceRequest) -> Result<Device> {
     if request.accelerator == AcceleratorRequest::Cpu {
         return Ok(Device::Cpu);
@@ -123,7 +123,7 @@ pub fn choose(world: &World, request: &DeviceRequest) -> Result<Device> {
     }
 }
 
-/// The number of GPUs that the driver shows, and the GPUs if libtorch can use all of them.
+/// The number of GPUs that the driver shows, and the GPUs. The error is the reason why libtorch cannot use all of them.
 fn probe_gpus() -> (usize, Result<Vec<Gpu>, String>) {
     let gpus = match torch::gpus() {
         Ok(gpus) if gpus.is_empty() => return (0, Err("the NVIDIA driver shows none".into())),
@@ -146,7 +146,7 @@ fn gather_probes(world: &World, probe: &DeviceProbe) -> Result<Vec<DeviceProbe>>
 }
 
 impl DeviceBound {
-    /// The indices of the GPUs that a run may use out of `visible` ones. The error is the first index that does not exist.
+    /// The indices of the GPUs that a run may use, out of `visible` GPUs. The error is the first index that is missing.
     fn pool(&self, visible: usize) -> Result<Vec<usize>, usize> {
         match self {
             DeviceBound::All => Ok((0..visible).collect()),
@@ -207,19 +207,19 @@ fn decide(probes: &[DeviceProbe], request: &DeviceRequest) -> Result<DevicePlace
 /// The first reason why these ranks cannot all run on GPUs; none if they can.
 fn missing(probes: &[DeviceProbe]) -> Option<Error> {
     for (rank, probe) in probes.iter().enumerate() {
-        let whose = if probes.len() == 1 { String::new() } else { format!("rank {rank} on {}: ", probe.host) };
+        let place = if probes.len() == 1 { String::new() } else { format!("rank {rank} on {}: ", probe.host) };
         if let Err(reason) = &probe.gpus {
-            return Some(Error::missing(format!("{whose}no GPU: {reason}")).hint("run `nvidia-smi` on that machine"));
+            return Some(Error::missing(format!("{place}no GPU: {reason}")).hint("run `nvidia-smi` on that machine"));
         }
         if let Some(Err((message, hint))) = &probe.nccl {
-            let error = Error::missing(format!("{whose}{message}"));
+            let error = Error::missing(format!("{place}{message}"));
             return Some(hint.iter().fold(error, |error, hint| error.hint(hint)));
         }
         let version = |probe: &DeviceProbe| probe.nccl.clone().and_then(Result::ok);
         if version(probe) != version(&probes[0]) {
             let [here, there] = [probe, &probes[0]].map(|probe| version(probe).unwrap_or_default());
             return Some(
-                Error::missing(format!("{whose}NCCL {here}, but rank 0 has {there}: all ranks need the same"))
+                Error::missing(format!("{place}NCCL {here}, but rank 0 has {there}: all ranks need the same"))
                     .hint("REGUN_NCCL_LIB chooses the library"),
             );
         }

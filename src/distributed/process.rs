@@ -16,7 +16,7 @@ struct ProcessIdentity {
     host: String,
 }
 
-/// Makes this process rank `rank` of `size`. The first call counts.
+/// Makes this process rank `rank` of `size`. Only the first call has an effect.
 pub(super) fn set_identity(rank: usize, size: usize) {
     let _ = IDENTITY.set(ProcessIdentity { rank, size, host: host() });
 }

@@ -51,15 +51,15 @@ pub trait Transport: Send + Sync {
         let _ = work;
         Ok(())
     }
-    /// Replaces `tensor` of rank 0 by the element-wise sum over all ranks. The tensors of the other ranks do not change.
+    /// Replaces `tensor` of rank 0 by the element-wise sum over all ranks. The other tensors do not change.
     fn reduce(&self, tensor: &mut Tensor) -> Result<()>;
     /// Replaces `tensor` by that of rank 0. All ranks pass the same shape and dtype.
     fn broadcast(&self, tensor: &mut Tensor) -> Result<()>;
-    /// Concatenates the rows (dimension 0) of all ranks, in rank order, on every rank. All ranks pass the same row shape
-    /// and dtype; row counts may differ and may be 0.
+    /// Concatenates the rows (dimension 0) of all ranks, in rank order, on every rank. All ranks pass the same row
+    /// shape and dtype; row counts may differ and may be 0.
     fn all_gather_rows(&self, rows: &Tensor) -> Result<Tensor>;
-    /// Like [`all_gather_rows`](Self::all_gather_rows), but only rank 0 gets the result, maybe in host memory. The other
-    /// ranks get `None`.
+    /// Like [`all_gather_rows`](Self::all_gather_rows), but only rank 0 gets the result, maybe in host memory. The
+    /// other ranks get `None`.
     fn gather_rows(&self, rows: &Tensor) -> Result<Option<Tensor>>;
     /// The bytes of every rank, in rank order, on every rank. Lengths may differ.
     fn all_gather_bytes(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>>;

@@ -1,7 +1,7 @@
 //! Ends the job when this rank waits too long for the others.
 //!
-//! MPI has no timeout. If one rank dies the others spin forever, so each rank runs a watchdog. It is a thread of its own
-//! that only reads two clocks, so a main thread that is stuck in a collective does not stop it.
+//! MPI has no timeout. If one rank dies the others spin forever, so each rank runs a watchdog. It is a thread of its
+//! own that only reads two clocks, so a main thread that is stuck in a collective does not stop it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, Once, OnceLock, PoisonError};

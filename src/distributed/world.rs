@@ -81,8 +81,8 @@ impl World {
         Ok(())
     }
 
-    /// Sets the longest time that this rank waits for the others in a collective before it ends the job, and whether each
-    /// collective first checks that all ranks make the same call.
+    /// Sets the longest time that this rank waits for the others in a collective before it ends the job, and whether
+    /// each collective first checks that all ranks make the same call.
     pub fn configure(&self, timeout: Duration, check_order: bool) {
         watchdog::set_limit(timeout);
         self.0.check_order.store(check_order, Ordering::Relaxed);
@@ -125,8 +125,8 @@ impl World {
         self.transport().is_asynchronous()
     }
 
-    /// This rank's contiguous shard of `n` items. The sizes of the shards differ by at most one, the first ranks get the
-    /// larger ones, and a shard may be empty.
+    /// This rank's contiguous shard of `n` items. The sizes of the shards differ by at most one, the first ranks get
+    /// the larger ones, and a shard may be empty.
     pub fn shard(&self, n: usize) -> Range<usize> {
         shard_of(n, self.rank(), self.size())
     }
@@ -160,7 +160,7 @@ impl World {
         self.transport().finish_all_reduces()
     }
 
-    /// Replaces `tensor` of rank 0 by its element-wise sum over all ranks. The tensors of the other ranks do not change.
+    /// Replaces `tensor` of rank 0 by its element-wise sum over all ranks. The other tensors do not change.
     /// All ranks pass the same shape and dtype. A collective call.
     pub fn reduce(&self, tensor: &mut Tensor) -> Result<()> {
         let (bytes, call) = describe("reduce", tensor)?;
@@ -180,8 +180,8 @@ impl World {
         self.collective(0, call, |transport| transport.all_gather_rows(rows))
     }
 
-    /// Like [`all_gather_rows`](Self::all_gather_rows), but only rank 0 gets the result, maybe in host memory. The other
-    /// ranks get `None`. A collective call.
+    /// Like [`all_gather_rows`](Self::all_gather_rows), but only rank 0 gets the result, maybe in host memory. The
+    /// other ranks get `None`. A collective call.
     pub fn gather_rows(&self, rows: &Tensor) -> Result<Option<Tensor>> {
         let call = format!("gather of rows {:?}", &rows.size()[1..]);
         self.collective(0, call, |transport| transport.gather_rows(rows))
@@ -217,8 +217,8 @@ impl World {
     /// others find them ready. A collective call.
     ///
     /// `job` may take any time. Meanwhile rank 0 broadcasts signs of life, so that the watchdogs of the others end the
-    /// job only if rank 0 is gone. Therefore rank 0 runs its `job` on a thread of its own, and `job` makes no collective
-    /// calls.
+    /// job only if rank 0 is gone. Therefore rank 0 runs its `job` on a thread of its own, and `job` makes no
+    /// collective calls.
     pub fn root_first<T: Send>(&self, job: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         if self.size() == 1 {
             return job();
@@ -244,10 +244,11 @@ impl World {
         })
     }
 
-    /// Checks that all ranks have the same named facts. A collective call; a single rank does not compute its facts.
+    /// Checks that the named values of `facts` are the same on all ranks. A collective call. With a single rank `facts`
+    /// is not called.
     ///
     /// # Errors
-    /// The same on all ranks: the first differences, with the ranks that have them.
+    /// A usage error on all ranks: it lists the first differences, with the ranks that have them.
     pub fn agree(&self, facts: impl FnOnce() -> Vec<(String, String)>) -> Result<()> {
         if self.size() == 1 {
             return Ok(());
@@ -348,8 +349,8 @@ impl World {
         }
     }
 
-    /// Counts a collective call, checks its order if asked to, and makes it under the watchdog's clock. `call` describes
-    /// it in messages.
+    /// Counts a collective call, checks its order if asked to, and makes it under the watchdog's clock. `call`
+    /// describes it in messages.
     fn collective<T>(&self, bytes: usize, call: String, run: impl FnOnce(&dyn Transport) -> Result<T>) -> Result<T> {
         let number = self.0.counters.count_collective(bytes);
         let clock = Instant::now();

@@ -50,7 +50,7 @@ fn certificates() -> Result<RootCerts> {
     Ok(certificates.into())
 }
 
-/// Explains a failed request in words. The flag says if another attempt may help.
+/// The reason of a failed request, and whether another attempt may succeed.
 pub(super) fn explain(error: &ureq::Error, retry: &RetryPolicy) -> (String, bool) {
     let seconds = |limit: Duration| limit.as_secs_f64();
     match error {

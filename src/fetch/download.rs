@@ -20,7 +20,7 @@ use crate::progress::{Progress, Unit};
 /// Downloads `remote` from `url` to the file `partial` and verifies its checksum.
 pub(super) fn download(remote: &Remote, url: &str, partial: &Path, retry: &RetryPolicy) -> Result<()> {
     let agent = client::agent(url, retry)?;
-    let resumed = length(partial);
+    let resumed = file_length(partial);
     match resumed {
         0 => tracing::info!("downloading {url}"),
         bytes => tracing::info!("downloading {url}, from byte {bytes} on"),
@@ -38,7 +38,8 @@ pub(super) fn download(remote: &Remote, url: &str, partial: &Path, retry: &Retry
         .hint("the server has another file, or something on the way changes it: take it from elsewhere (data.mirror)"))
 }
 
-fn length(path: &Path) -> u64 {
+/// Bytes of a file; 0 if it does not exist.
+pub(super) fn file_length(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
@@ -68,21 +69,21 @@ impl From<Error> for DownloadFailure {
 impl Download<'_> {
     /// Tries until the file is complete. Fails when `retry.attempts` attempts in a row have brought no new byte.
     fn receive(&mut self) -> Result<()> {
-        let mut best = length(self.partial);
-        let mut in_vain = 0;
+        let mut best = file_length(self.partial);
+        let mut failures = 0;
         loop {
             let reason = match self.attempt() {
                 Ok(()) => return Ok(()),
                 Err(DownloadFailure::Permanent(error)) => return Err(error),
                 Err(DownloadFailure::Transient(reason)) => reason,
             };
-            let have = length(self.partial);
-            in_vain = if have > best { 1 } else { in_vain + 1 };
+            let have = file_length(self.partial);
+            failures = if have > best { 1 } else { failures + 1 };
             best = best.max(have);
-            if in_vain >= self.retry.attempts {
-                return Err(Error::missing(format!("cannot download {}: {reason} ({in_vain} attempts)", self.url)));
+            if failures >= self.retry.attempts {
+                return Err(Error::missing(format!("cannot download {}: {reason} ({failures} attempts)", self.url)));
             }
-            let pause = self.retry.pause * (1 << (in_vain - 1));
+            let pause = self.retry.pause * (1 << (failures - 1));
             self.progress.warn(&format!("{}: {reason}; trying again in {} s", self.url, pause.as_secs_f64()));
             std::thread::sleep(pause);
         }
@@ -90,7 +91,7 @@ impl Download<'_> {
 
     /// Sends one request for all bytes that are still missing.
     fn attempt(&mut self) -> Result<(), DownloadFailure> {
-        let have = length(self.partial);
+        let have = file_length(self.partial);
         if self.remote.bytes.is_some_and(|bytes| have >= bytes) {
             return Ok(()); // the checksum decides
         }
@@ -100,8 +101,8 @@ impl Download<'_> {
         }
         let response = request.call().map_err(|error| self.failure(error))?;
         match response.status() {
-            StatusCode::OK => self.keep(response, 0),
-            StatusCode::PARTIAL_CONTENT if range_start(&response) == Some(have) => self.keep(response, have),
+            StatusCode::OK => self.write_body(response, 0),
+            StatusCode::PARTIAL_CONTENT if range_start(&response) == Some(have) => self.write_body(response, have),
             StatusCode::PARTIAL_CONTENT => {
                 self.discard()?;
                 Err(DownloadFailure::Transient("the server sent another range than asked for".into()))
@@ -116,14 +117,14 @@ impl Download<'_> {
     }
 
     /// Writes the body of a response that begins at byte `start` of the file.
-    fn keep(&mut self, response: Response<Body>, start: u64) -> Result<(), DownloadFailure> {
+    fn write_body(&mut self, response: Response<Body>, start: u64) -> Result<(), DownloadFailure> {
         let unwritable = |source| Error::storage("cannot write", self.partial, &source);
         let rest = response.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let total = rest.map(|rest: u64| start + rest);
         if let (Some(total), Some(wanted)) = (total, self.remote.bytes)
             && total != wanted
         {
-            return Err(self.another_size(total, wanted));
+            return Err(self.wrong_size(total, wanted));
         }
         let mut options = File::options();
         let mut file = match start {
@@ -136,7 +137,7 @@ impl Download<'_> {
         let mut buffer = vec![0; 1 << 17];
         let mut have = start;
         loop {
-            self.progress.at(have, total.or(self.remote.bytes));
+            self.progress.update(have, total.or(self.remote.bytes));
             let got = match body.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(got) => got,
@@ -146,7 +147,7 @@ impl Download<'_> {
             have += got as u64;
             if let Some(wanted) = self.remote.bytes.filter(|&wanted| have > wanted) {
                 self.discard()?;
-                return Err(self.another_size(have, wanted));
+                return Err(self.wrong_size(have, wanted));
             }
         }
         match total.or(self.remote.bytes) {
@@ -157,9 +158,9 @@ impl Download<'_> {
         }
     }
 
-    fn another_size(&self, got: u64, wanted: u64) -> DownloadFailure {
+    fn wrong_size(&self, got: u64, wanted: u64) -> DownloadFailure {
         Error::missing(format!("{} is not the published file: got {got} bytes, wanted {wanted}", self.url))
-            .hint("the server has another file, or something on the way answers in its place, a login page say")
+            .hint("the server has another file, or something on the way answers in its place, such as a login page")
             .into()
     }
 

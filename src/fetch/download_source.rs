@@ -11,8 +11,8 @@ pub(super) enum DownloadSource {
 }
 
 impl DownloadSource {
-    /// `mirror` stands for the folder of the file's address: an `http` or `https` address, a `file://` address or a
-    /// path. An empty mirror counts as none.
+    /// The source of `remote`. `mirror` replaces the file's address up to its name: an `http` or `https` address, a
+    /// `file://` address or a path. An empty mirror counts as none.
     pub(super) fn of(remote: &Remote, mirror: Option<&str>) -> Self {
         match mirror.filter(|mirror| !mirror.is_empty()) {
             None => DownloadSource::Address(remote.url.to_owned()),

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::download::download;
+use super::download::{download, file_length};
 use super::download_source::DownloadSource;
 use super::lock::FileLock;
 use super::remote::Remote;
@@ -15,7 +15,7 @@ use crate::files;
 /// Puts `remote` into `folder`, if it is not there yet, and returns its path. A file that is there already is verified
 /// too, because a user may have copied it there by hand.
 ///
-/// `mirror` stands for the folder of the file's address: an `http` or `https` address, or a folder (`file://` or a
+/// `mirror` replaces the file's address up to its name: an `http` or `https` address, or a folder (`file://` or a
 /// path).
 ///
 /// # Errors
@@ -43,8 +43,7 @@ pub fn fetch_locked(
     }
     let partial = folder.join(format!("{}.partial", remote.name()));
     if let Some(bytes) = remote.bytes {
-        let have = fs::metadata(&partial).map_or(0, |metadata| metadata.len());
-        files::check_space(folder, bytes.saturating_sub(have))?;
+        files::check_space(folder, bytes.saturating_sub(file_length(&partial)))?;
     }
     match DownloadSource::of(remote, mirror) {
         DownloadSource::File(source) => copy(remote, &source, &partial)?,

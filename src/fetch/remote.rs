@@ -13,6 +13,7 @@ pub struct Remote<'a> {
 }
 
 impl<'a> Remote<'a> {
+    /// Name of the file.
     pub fn name(&self) -> &'a str {
         self.url.rsplit('/').next().unwrap_or(self.url)
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Says when a download gives up.
+/// The limits after which a download gives up.
 #[derive(Debug, Clone, Copy)]
 pub struct RetryPolicy {
     /// Longest wait for a connection.

@@ -67,8 +67,9 @@ fn remove(folder: &Path) -> Result<()> {
     fs::remove_dir_all(folder).map_err(|source| Error::storage("cannot remove", folder, &source))
 }
 
+/// The kind of a member of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Member {
+enum MemberKind {
     File,
     Folder,
     /// A link or a device: no published data set has one.
@@ -81,6 +82,7 @@ struct Unpacking<'a> {
     partial: &'a Path,
     /// Bytes that may still be written.
     left: u64,
+    /// Files written so far.
     files: usize,
 }
 
@@ -96,12 +98,12 @@ impl Unpacking<'_> {
                 continue;
             }
             let member = match (kind.is_file(), kind.is_dir()) {
-                (true, _) => Member::File,
-                (_, true) => Member::Folder,
-                _ => Member::Other,
+                (true, _) => MemberKind::File,
+                (_, true) => MemberKind::Folder,
+                _ => MemberKind::Other,
             };
             let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-            self.member(&path, member, &mut entry)?;
+            self.write_member(&path, member, &mut entry)?;
         }
         // The end of the compressed stream has its checksum.
         io::copy(&mut tar.into_inner(), &mut io::sink()).map_err(damaged)?;
@@ -114,12 +116,12 @@ impl Unpacking<'_> {
         for index in 0..zip.len() {
             let mut entry = zip.by_index(index).map_err(damaged)?;
             let member = match (entry.is_symlink(), entry.is_dir()) {
-                (true, _) => Member::Other,
-                (_, true) => Member::Folder,
-                _ => Member::File,
+                (true, _) => MemberKind::Other,
+                (_, true) => MemberKind::Folder,
+                _ => MemberKind::File,
             };
             let path = entry.name().map_err(damaged)?.into_owned();
-            self.member(&path, member, &mut entry)?;
+            self.write_member(&path, member, &mut entry)?;
         }
         Ok(())
     }
@@ -129,16 +131,16 @@ impl Unpacking<'_> {
     }
 
     /// Writes one member if it is a wanted file.
-    fn member(&mut self, path: &str, member: Member, content: &mut impl Read) -> Result<()> {
+    fn write_member(&mut self, path: &str, member: MemberKind, content: &mut impl Read) -> Result<()> {
         let relative = Path::new(path.strip_prefix("./").unwrap_or(path));
         if relative.components().any(|part| !matches!(part, Component::Normal(_))) || path.contains(['\\', '\0']) {
             return Err(self.refuse(&format!("its member {path:?} leads out of the folder")));
         }
-        if member == Member::Other {
+        if member == MemberKind::Other {
             return Err(self.refuse(&format!("its member {path:?} is neither a file nor a folder")));
         }
         let Ok(below) = relative.strip_prefix(self.contents.top) else { return Ok(()) };
-        if member == Member::Folder || !below.to_str().is_some_and(self.contents.wanted) {
+        if member == MemberKind::Folder || !below.to_str().is_some_and(self.contents.wanted) {
             return Ok(());
         }
         let target = self.partial.join(below);

@@ -114,7 +114,7 @@ fn set(root: &mut Node, given: &Override, mut value: Node, may_add: bool, librar
             None => return Err(Error::usage(format!("override `{}`: there is no item `{key}`", given.text))),
         }
     }
-    mark_added(node, &mut value, &added);
+    set_added_origins(node, &mut value, &added);
     merge(node, value);
     Ok(())
 }
@@ -133,13 +133,13 @@ fn first_unknown(target: Option<&Node>, value: &Node, path: &str) -> Option<Stri
     })
 }
 
-/// Marks the keys of `value` that are new to `target`.
-fn mark_added(target: &Node, value: &mut Node, added: &Origin) {
+/// Gives the keys of `value` that are new to `target` the origin `added`.
+fn set_added_origins(target: &Node, value: &mut Node, added: &Origin) {
     if let (Value::Map(target), Value::Map(value)) = (&target.value, &mut value.value) {
         let keys: Vec<String> = value.keys().map(String::from).collect();
         for key in keys {
             match (target.get(&key), value.get_mut(&key)) {
-                (Some(target), Some(node)) => mark_added(target, node, added),
+                (Some(target), Some(node)) => set_added_origins(target, node, added),
                 (None, Some(node)) => node.set_origin(added),
                 _ => {}
             }
@@ -163,6 +163,7 @@ fn remove(root: &mut Node, path: &str) {
     }
 }
 
+/// Whether two values are equal. An integer equals the float of the same value.
 fn same_value(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Int(int), Value::Float(float)) | (Value::Float(float), Value::Int(int)) => *int as f64 == *float,

@@ -3,6 +3,7 @@
 use super::node::{KeyMap, Node, Origin, Value};
 use super::scalar;
 
+/// The target type of a cast.
 #[derive(Clone, Copy)]
 pub(super) enum Cast {
     Int,

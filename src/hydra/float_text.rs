@@ -17,3 +17,25 @@ pub fn float_text(value: f64) -> String {
         _ => format!("{value:?}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_are_spelled_as_in_python() {
+        for (value, text) in [
+            (0.0, "0.0"),
+            (1.0, "1.0"),
+            (0.1, "0.1"),
+            (0.0001, "0.0001"),
+            (0.00001, "1e-05"),
+            (1.5e-7, "1.5e-07"),
+            (123456789.0, "123456789.0"),
+            (1e16, "1e+16"),
+            (1e-100, "1e-100"),
+        ] {
+            assert_eq!(float_text(value), text);
+        }
+    }
+}

@@ -96,7 +96,7 @@ impl Interpolator<'_> {
         Ok(Node::new(value, node.origin.clone()))
     }
 
-    /// A text with interpolations. `\${` stands for `${` itself.
+    /// A text with its interpolations resolved. `\${` is the text `${`.
     fn text(&self, text: &str, site: &Site) -> Result<Node> {
         if site.depth == MAX_DEPTH {
             return Err(site.fail("interpolations are nested too deeply"));

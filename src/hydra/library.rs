@@ -20,7 +20,7 @@ pub(super) struct ConfigFile {
 /// The configuration files compiled into a program.
 #[derive(Debug, Clone, Copy)]
 pub struct BuiltinFiles {
-    /// Stands before the path of a file in errors and origins.
+    /// Prefix of a file's path in errors and origins.
     pub prefix: &'static str,
     /// Path and text of each file, sorted by path.
     pub files: &'static [(&'static str, &'static str)],

@@ -62,6 +62,7 @@ pub enum Value {
 pub(super) const MANDATORY: &str = "???";
 
 impl Node {
+    /// A value that was written at `origin`.
     pub fn new(value: Value, origin: Origin) -> Self {
         Node { value, origin }
     }

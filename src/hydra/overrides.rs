@@ -62,7 +62,7 @@ impl Override {
     }
 }
 
-/// The jobs of a multirun: every combination of the swept values; the last key changes fastest. Without a sweep there
+/// The jobs of a multirun: every combination of the swept values. The last key changes fastest. Without a sweep there
 /// is one job.
 ///
 /// # Errors

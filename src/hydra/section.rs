@@ -1,4 +1,5 @@
-//! A part of the configuration that the program reads later, with the same exact errors.
+//! A part of the configuration that the program reads later. Its errors name full keys and places, like those of the
+//! whole configuration.
 
 use serde::de::DeserializeOwned;
 

@@ -21,10 +21,12 @@ impl PickleWriter {
         self.0
     }
 
+    /// A name: a class or a function.
     pub fn global(&mut self, module: &str, name: &str) {
         self.0.extend([b"c", module.as_bytes(), b"\n", name.as_bytes(), b"\n"].concat()); // GLOBAL
     }
 
+    /// A `str`.
     pub fn text(&mut self, text: &str) {
         self.0.push(b'X'); // BINUNICODE
         self.0.extend((text.len() as u32).to_le_bytes());

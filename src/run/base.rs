@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::model_files::{exists, load_role, model_of};
+use super::folder::write_json;
+use super::model_files::{checkpoint_exists, load_role, model_of};
 use super::options::Options;
 use super::references;
 use super::session::Session;
@@ -14,7 +15,6 @@ use crate::data::Part;
 use crate::error::Result;
 use crate::eval::Evaluator;
 use crate::eval::evaluator::model_logits;
-use crate::files;
 use crate::models::Model;
 use crate::names;
 use crate::pretrained;
@@ -38,9 +38,9 @@ pub fn execute(session: &mut Session, reuse: bool) -> Result<Vec<SummaryColumn>>
     let base_path = names_of.base(names::OURS);
     let retrained_path = names_of.retrained(names::OURS);
     let seed = config.seed;
-    let base = obtain(session, "base", seed, Part::Train, &base_path, reuse)?;
-    let retrained = obtain(session, "retrained", seed, Part::Retain, &retrained_path, reuse)?;
-    let flags = equal_layers(&base.model, &retrained.model, session.config().model.model.freeze_backbone)?;
+    let base = load_or_train(session, "base", seed, Part::Train, &base_path, reuse)?;
+    let retrained = load_or_train(session, "retrained", seed, Part::Retain, &retrained_path, reuse)?;
+    let flags = equal_layer_flags(&base.model, &retrained.model, session.config().model.model.freeze_backbone)?;
     session.flag(flags);
 
     let missing = references::check_references_exist(session);
@@ -68,18 +68,24 @@ pub fn execute(session: &mut Session, reuse: bool) -> Result<Vec<SummaryColumn>>
     Ok(columns)
 }
 
-/// Keeps the metrics that need no references. A failure is only a warning: another error ends the run.
+/// Writes the metrics that need no references. A failure is only a warning, because another error ends the run.
 fn save_partial_results(session: &Session, results: &Map<String, Value>) {
     let Some(folder) = session.folder_path() else { return };
-    let text = format!("{:#}\n", Value::Object(results.clone()));
-    if let Err(error) = files::write_atomic(&folder.join("partial_results.json"), text.as_bytes()) {
+    if let Err(error) = write_json(&folder.join("partial_results.json"), results) {
         tracing::warn!("{}", error.message());
     }
 }
 
-/// Trains a model, or loads it if `reuse` is set and the file exists.
-fn obtain(session: &Session, role: &str, seed: u64, part: Part, path: &Path, reuse: bool) -> Result<TrainedModel> {
-    if reuse && exists(session, path)? {
+/// Loads a model if `reuse` is set and the file exists. Otherwise trains it on `part`. A collective call.
+fn load_or_train(
+    session: &Session,
+    role: &str,
+    seed: u64,
+    part: Part,
+    path: &Path,
+    reuse: bool,
+) -> Result<TrainedModel> {
+    if reuse && checkpoint_exists(session, path)? {
         let checkpoint = load_role(session, path, role, seed, "regun base")?;
         tracing::info!("{role}: taken from {}", checkpoint.path.display());
         return Ok(TrainedModel { model: model_of(session, &checkpoint)?, seconds: 0.0 });
@@ -88,7 +94,7 @@ fn obtain(session: &Session, role: &str, seed: u64, part: Part, path: &Path, reu
 }
 
 /// A flag for each trainable layer that is equal in both models: the retrained model was then not trained from scratch.
-fn equal_layers(base: &Model, retrained: &Model, frozen: bool) -> Result<Vec<String>> {
+fn equal_layer_flags(base: &Model, retrained: &Model, frozen: bool) -> Result<Vec<String>> {
     let head = base.architecture().head();
     let mut flags = Vec::new();
     for ((slot, entry, a), (_, _, b)) in base.state.parameters().zip(retrained.state.parameters()) {

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 
 /// Writes a checkpoint in one format.
 type SaveCheckpoint = fn(&Path, &Checkpoint) -> Result<()>;
-/// Extension of each format.
+/// The extension and the writer of each format.
 const FORMATS: &[(&str, SaveCheckpoint)] = &[
     ("safetensors", |path, from| checkpoint::save(path, &from.manifest, &from.tensors).map(drop)),
     ("pt", pytorch::save_state_dict),
@@ -51,7 +51,7 @@ fn format_of(target: &Path) -> Result<SaveCheckpoint> {
     let format = FORMATS.iter().find(|(known, _)| *known == extension);
     format.map(|&(_, save)| save).ok_or_else(|| {
         let known: Vec<String> = FORMATS.iter().map(|(known, _)| format!(".{known}")).collect();
-        Error::usage(format!("{}: its extension does not tell what to write", target.display()))
+        Error::usage(format!("{}: no checkpoint format has this extension", target.display()))
             .hint(format!("give it one of {}", known.join(", ")))
     })
 }
@@ -62,13 +62,16 @@ fn notes(checkpoint: &Checkpoint, target: &Path) -> Vec<String> {
     if let Some(origin) = &checkpoint.manifest.origin {
         notes.push(match checkpoint.manifest.config.is_empty() {
             true => {
-                format!("made by {origin}: the file holds weights alone, and nothing tells what they were trained on")
+                format!("made by {origin}: the file holds only weights; their data and settings are unknown")
             }
-            false => format!("made by {origin}: the weights will be checked by the configuration that came with them"),
+            false => format!("made by {origin}: a run compares its settings with the configuration in the file"),
         });
     }
     if target.extension().is_some_and(|extension| extension == "ckpt") {
-        notes.push("Lightning can load the weights; there is no state of an optimizer to go on training from".into());
+        notes.push(
+            "Lightning can load the weights; the file has no optimizer state, so training cannot continue from it"
+                .into(),
+        );
     }
     notes
 }

@@ -26,8 +26,8 @@ fn device_request(config: &Config) -> DeviceRequest {
     }
 }
 
-/// `auto`, -1 or 1 allow all GPUs. 1 is the default of the configuration, so it is no choice of the user: then the number
-/// of ranks decides.
+/// `auto`, -1 or 1 allow all GPUs. 1 is the default of the configuration, so it is no choice of the user: then the
+/// number of ranks decides.
 fn device_bound(devices: &DevicesConfig) -> DeviceBound {
     match devices {
         DevicesConfig::Auto | DevicesConfig::Count(..=1) => DeviceBound::All,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::model_files::{check_finite, find, model_of};
+use super::model_files::{check_finite, find_checkpoint, model_of};
 use super::options::Options;
 use super::session::Session;
 use super::setup::Setup;
@@ -14,7 +14,8 @@ use crate::report::{SummaryColumn, json, summary};
 
 pub fn run(options: &Options, overrides: &[String], path: &Path) -> Result<()> {
     // The checkpoint comes first: a mistyped path is reported before the data is read.
-    let found = find(path).ok_or_else(|| Error::missing(format!("checkpoint {} does not exist", path.display())))?;
+    let found =
+        find_checkpoint(path).ok_or_else(|| Error::missing(format!("checkpoint {} does not exist", path.display())))?;
     let checkpoint = checkpoint::load(&found)?;
     let loaded = options.load(overrides)?;
     let setup = Setup::new(options, &loaded)?;

@@ -16,17 +16,21 @@ use crate::files::{create_folder, write_atomic};
 /// The folder of one run, open for writing.
 pub struct RunFolder {
     path: PathBuf,
+    /// `metrics.jsonl`.
     metrics: RefCell<File>,
+    /// Start of the run: the time of day, and a clock for its duration.
     started: jiff::Zoned,
     clock: Instant,
+    /// Content of `run.json` besides times, state and exit code.
     facts: RefCell<Map<String, Value>>,
+    /// `results.json` is written.
     finished: Cell<bool>,
 }
 
 impl RunFolder {
     /// Makes the folder (or the first free one of `-1`, `-2`, ...) and writes the facts that are known at the start.
     pub fn create(wanted: &Path, config_yaml: &str, facts: Map<String, Value>) -> Result<Self> {
-        let path = first_free(wanted)?;
+        let path = create_free_folder(wanted)?;
         write_atomic(&path.join("config.yaml"), config_yaml.as_bytes())?;
         let metrics = append(&path.join("metrics.jsonl"))?;
         let folder = RunFolder {
@@ -61,15 +65,14 @@ impl RunFolder {
     }
 
     /// Adds a fact to `run.json`. It is written with the end state.
-    pub fn note(&self, key: &str, value: Value) {
+    pub fn add_fact(&self, key: &str, value: Value) {
         self.facts.borrow_mut().insert(key.to_owned(), value);
     }
 
     /// Writes `run.json` with the end state, then `results.json`.
     pub fn finish(&self, results: &Map<String, Value>) -> Result<()> {
         self.write_state("done", Some(0))?;
-        let text = format!("{:#}\n", Value::Object(results.clone()));
-        write_atomic(&self.path.join("results.json"), text.as_bytes())?;
+        write_json(&self.path.join("results.json"), results)?;
         self.finished.set(true);
         Ok(())
     }
@@ -80,7 +83,7 @@ impl RunFolder {
         if self.finished.get() {
             return Ok(());
         }
-        self.note("error", Value::String(error.message().to_owned()));
+        self.add_fact("error", Value::String(error.message().to_owned()));
         self.write_state("failed", Some(error.kind().exit_code()))
     }
 
@@ -90,11 +93,16 @@ impl RunFolder {
         run.insert("seconds".into(), json!(self.clock.elapsed().as_secs_f64()));
         run.insert("state".into(), state.into());
         run.insert("exit_code".into(), json!(exit_code));
-        let text = format!("{:#}\n", Value::Object(run));
-        write_atomic(&self.path.join("run.json"), text.as_bytes())
+        write_json(&self.path.join("run.json"), &run)
     }
 }
 
+/// Writes an indented JSON object with a newline at its end.
+pub fn write_json(path: &Path, object: &Map<String, Value>) -> Result<()> {
+    write_atomic(path, format!("{:#}\n", Value::Object(object.clone())).as_bytes())
+}
+
+/// Opens a file for appending. Creates it if it does not exist.
 fn append(path: &Path) -> Result<File> {
     OpenOptions::new()
         .create(true)
@@ -105,7 +113,7 @@ fn append(path: &Path) -> Result<File> {
 
 /// Makes the folder `wanted`, or the first of `wanted-1`, `wanted-2`, ... that does not exist. Two runs that start in
 /// the same second get different folders.
-pub fn first_free(wanted: &Path) -> Result<PathBuf> {
+pub fn create_free_folder(wanted: &Path) -> Result<PathBuf> {
     if let Some(parent) = wanted.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         create_folder(parent)?;
     }

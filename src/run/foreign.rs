@@ -1,13 +1,13 @@
 //! Checks that a checkpoint fits the run, for our own checkpoints and for those of other programs.
 //!
-//! Our own checkpoints hold identity and provenance. A checkpoint of another program may hold the configuration that it
-//! was trained with; only the settings in there can be checked.
+//! Our own checkpoints hold identity and provenance. A checkpoint of another program may hold the configuration of its
+//! training; only those settings can be checked.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::identity::{self, PROVENANCE};
+use super::identity::{self, PROVENANCE, lookup};
 use crate::checkpoint::{Checkpoint, Facts};
 use crate::config::Loaded;
 use crate::error::Result;
@@ -43,20 +43,20 @@ const MAX_HOPS: usize = 8;
 pub fn check_fits(identity: &Facts, loaded: &Loaded, checkpoint: &Checkpoint, role: Option<(&str, u64)>) -> Result<()> {
     let Some(origin) = &checkpoint.manifest.origin else {
         return match role {
-            Some((role, seed)) => checkpoint.expect(&identity::of_role(identity, role, seed)),
-            None => checkpoint.expect(identity),
+            Some((role, seed)) => checkpoint.check_identity(&identity::of_role(identity, role, seed)),
+            None => checkpoint.check_identity(identity),
         };
     };
     let (theirs, ours) = (settings(checkpoint), loaded.tree.to_json());
     let classes = (ours.pointer("/split/scheme") == Some(&"class".into())).then_some(FORGET_CLASSES);
-    let (mut found, mut wanted, mut untold) = (Facts::default(), Facts::default(), Vec::new());
+    let (mut found, mut wanted, mut unknown) = (Facts::default(), Facts::default(), Vec::new());
     for key in IDENTITY.iter().copied().chain(classes) {
         match setting(&theirs, key) {
             Some(value) => {
                 found = found.with(key, identity_text(&value));
                 wanted = wanted.with(key, setting(&ours, key).map_or("null".into(), |value| identity_text(&value)));
             }
-            None => untold.push(key),
+            None => unknown.push(key),
         }
     }
     match (setting(&theirs, SEED).map(|value| identity_text(&value)), role) {
@@ -65,13 +65,13 @@ pub fn check_fits(identity: &Facts, loaded: &Loaded, checkpoint: &Checkpoint, ro
             wanted = wanted.with(SEED, loaded.config.seed);
         }
         (Some(_), _) => {}
-        (None, _) => untold.push(SEED),
+        (None, _) => unknown.push(SEED),
     }
-    checkpoint.fits(&found, &wanted)?;
-    let told = if untold.is_empty() { String::new() } else { format!(", nor its {}", untold.join(", ")) };
+    checkpoint.check_facts(&found, &wanted)?;
+    let others = if unknown.is_empty() { String::new() } else { format!(", nor its {}", unknown.join(", ")) };
     tracing::info!(
-        "checkpoint {} was made by {origin}; its file does not tell its role or the content of its data{told}: they were \
-         not checked",
+        "checkpoint {} was made by {origin}; its file states neither its role nor the content of its data{others}: \
+         they were not checked",
         checkpoint.path.display()
     );
     Ok(())
@@ -106,10 +106,6 @@ fn settings(checkpoint: &Checkpoint) -> Value {
 /// The value of a dotted key, with references to other keys replaced by their values. `None` if it is not in the file.
 fn setting(tree: &Value, key: &str) -> Option<Value> {
     resolved(tree, lookup(tree, key)?, 0)
-}
-
-fn lookup<'a>(tree: &'a Value, key: &str) -> Option<&'a Value> {
-    key.split('.').try_fold(tree, |node, part| node.get(part))
 }
 
 /// A value with its `${...}` replaced. `None` if one refers to a whole section or to a computed value.

@@ -1,4 +1,7 @@
-//! Identity and provenance of models, as checkpoints store them: which model it is, and how it was trained.
+//! Identity and provenance of models, as checkpoints store them. The identity tells models apart; the provenance holds
+//! the settings of the training.
+
+use serde_json::Value;
 
 use crate::checkpoint::Facts;
 use crate::config::Loaded;
@@ -62,10 +65,14 @@ pub fn provenance(loaded: &Loaded) -> Facts {
     let tree = loaded.tree.to_json();
     let mut facts = Facts::default();
     for key in PROVENANCE {
-        let found = key.split('.').try_fold(&tree, |node, part| node.get(part));
-        if let Some(value) = found {
+        if let Some(value) = lookup(&tree, key) {
             facts = facts.with(key, value);
         }
     }
     facts
+}
+
+/// The value of a dotted key in a JSON tree. `None` if there is none.
+pub fn lookup<'a>(tree: &'a Value, key: &str) -> Option<&'a Value> {
+    key.split('.').try_fold(tree, |node, part| node.get(part))
 }

@@ -3,12 +3,12 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`Options`], `output` | command-line options, printing on standard output |
-//! | `setup` | threads, numerics and device: once per process |
+//! | `setup`, `devices` | threads, numerics and device: once per process |
 //! | `prepared_data` | data set, split and device dataset: once per data configuration |
 //! | `session`, `folder` | one run: configuration, data, architecture, run folder, flags, results |
-//! | `identity`, `foreign`, `model_files` | which model a checkpoint holds; loading and saving models |
+//! | `identity`, `foreign`, `model_files` | the identity of a model; loading and saving models |
 //! | `training`, `observer`, `training_progress` | training a model, with progress and `metrics.jsonl` |
-//! | `overview`, `overview_table`, `training_plan` | the table at the start of a run |
+//! | `overview`, `overview_table` | the table at the start of a run |
 //! | `references` | reference models and retrained baseline |
 //! | `reference`, `base`, `unlearn`, `evaluate`, `pipeline` | the commands that need data and models |
 //! | `convert`, `show`, `doctor` | the other commands |

@@ -10,13 +10,13 @@ use crate::models::{Model, State};
 use crate::names::candidates;
 
 /// The existing file for a configured path: the path itself, or one with the other extension or spelling.
-pub fn find(path: &Path) -> Option<PathBuf> {
+pub fn find_checkpoint(path: &Path) -> Option<PathBuf> {
     candidates(path).into_iter().find(|candidate| candidate.exists())
 }
 
 /// Whether rank 0 finds a file for a configured path. A collective call: all ranks get the answer of rank 0.
-pub fn exists(session: &Session, path: &Path) -> Result<bool> {
-    session.world().broadcast_bool(find(path).is_some())
+pub fn checkpoint_exists(session: &Session, path: &Path) -> Result<bool> {
+    session.world().broadcast_bool(find_checkpoint(path).is_some())
 }
 
 /// Reads the checkpoint of a role and checks that it fits the run. `command` is the command that makes such a model.
@@ -24,7 +24,7 @@ pub fn exists(session: &Session, path: &Path) -> Result<bool> {
 /// # Errors
 /// `Missing` without a file, with a damaged file, or with a model of another identity. The hint names `command`.
 pub fn load_role(session: &Session, path: &Path, role: &str, seed: u64, command: &str) -> Result<Checkpoint> {
-    let Some(found) = find(path) else {
+    let Some(found) = find_checkpoint(path) else {
         let places: Vec<_> = candidates(path).iter().map(|place| place.display().to_string()).collect();
         return Err(Error::missing(format!("the {role} model is missing: there is no {}", places.join(", no ")))
             .hint(format!("make it with `{command}` and the same overrides")));
@@ -46,8 +46,8 @@ pub fn model_of(session: &Session, checkpoint: &Checkpoint) -> Result<Model> {
     Ok(Model::new(&session.architecture, state))
 }
 
-/// Saves a model at rank 0; does nothing on the other ranks.
-pub fn save(
+/// Saves a model at rank 0; does nothing on the other ranks. `epoch`: number of epochs that the model was trained for.
+pub fn save_model(
     session: &Session,
     model: &Model,
     identity: Facts,
@@ -70,9 +70,9 @@ pub fn save(
     checkpoint::save(path, &manifest, &tensors).map(|_| ())
 }
 
-/// A flag if two models that are compared were trained with different settings: the comparison then means less. For a
-/// checkpoint of another program only the settings in its file are compared.
-pub fn provenance_flags(a: (&str, &Checkpoint), b: (&str, &Checkpoint)) -> Option<String> {
+/// A flag if two models that a metric compares were trained with different settings. Each model comes with its name for
+/// the message. For a checkpoint of another program only the settings in its file are compared.
+pub fn provenance_flag(a: (&str, &Checkpoint), b: (&str, &Checkpoint)) -> Option<String> {
     let foreign = a.1.is_foreign() || b.1.is_foreign();
     let (first, second) = (foreign::provenance(a.1), foreign::provenance(b.1));
     let compared = |name: &str| !foreign || (first.get(name).is_some() && second.get(name).is_some());

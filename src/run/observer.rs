@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 use super::folder::RunFolder;
 use super::session::Session;
@@ -14,6 +14,7 @@ use crate::eval::Metrics;
 use crate::eval::collect;
 use crate::models::Model;
 use crate::report::json::number;
+use crate::train::meter::MeterMeans;
 use crate::train::{EpochReport, MacroAccuracy, Observer, StepReport};
 
 /// Evaluates a model after an epoch. A collective call: rank 0 gets the metrics, the other ranks get `None`.
@@ -39,8 +40,9 @@ pub struct TrainingObserver<'a> {
     /// The evaluation after the last epoch, if there was one. It is also the final evaluation, so it is not repeated.
     /// Its metrics are at rank 0 only.
     pub last_evaluation: Option<Option<Metrics>>,
+    /// Seconds of the evaluations after epochs.
     pub seconds_evaluating: f64,
-    /// Samples of the driving samplers, over all ranks.
+    /// Samples of the samplers that end a pass, over all ranks.
     pub images: usize,
 }
 
@@ -93,13 +95,8 @@ impl Observer for TrainingObserver<'_> {
         }
         let Some(folder) = self.folder else { return Ok(()) };
 
-        let mut line = Map::new();
-        line.insert("phase".into(), format!("{}/{}", self.title, report.phase).into());
-        line.insert("epoch".into(), (report.epoch + 1).into());
-        line.insert("train/loss".into(), number(report.means.loss));
-        if let Some(accuracy) = report.means.accuracy() {
-            line.insert("train/acc".into(), number(accuracy));
-        }
+        let mut line = self.new_line(report.phase, report.epoch);
+        add_means(&mut line, &report.means);
         for (name, mean, accuracy) in &report.means.terms {
             line.insert(format!("train/{name}"), number(*mean));
             if let Some(accuracy) = accuracy {
@@ -122,8 +119,8 @@ impl Observer for TrainingObserver<'_> {
     }
 }
 
-/// An error if the validation loss is not finite. The trainer finds diverged weights by the gradient of the next step;
-/// the last step of a training has no next one.
+/// An error if the validation loss is not finite. The trainer finds diverged weights by the gradient of the next step.
+/// The last step of a training has no next one, so the validation loss shows them.
 fn check_finite(title: &str, report: &EpochReport<'_>, validation: Option<(f64, f64)>) -> Result<()> {
     match validation {
         Some((loss, _)) if !loss.is_finite() => Err(Error::new(
@@ -145,16 +142,27 @@ impl TrainingObserver<'_> {
     fn log_step(&self, report: &StepReport<'_>) -> Result<()> {
         let means = report.meter.means_at_root(self.world)?;
         let (Some(means), Some(folder)) = (means, self.folder) else { return Ok(()) };
-        let mut line = Map::new();
-        line.insert("phase".into(), format!("{}/{}", self.title, report.phase).into());
-        line.insert("epoch".into(), (report.epoch + 1).into());
+        let mut line = self.new_line(report.phase, report.epoch);
         line.insert("step".into(), self.steps.into());
-        line.insert("train/loss".into(), number(means.loss));
-        if let Some(accuracy) = means.accuracy() {
-            line.insert("train/acc".into(), number(accuracy));
-        }
+        add_means(&mut line, &means);
         line.insert("grad_norm".into(), number(report.grad_norm.f_double_value(&[])?));
         folder.add_metrics(&line)
+    }
+
+    /// The start of a line of `metrics.jsonl`: phase and epoch (0-based here, counted from 1 in the file).
+    fn new_line(&self, phase: &str, epoch: usize) -> Map<String, Value> {
+        let mut line = Map::new();
+        line.insert("phase".into(), format!("{}/{phase}", self.title).into());
+        line.insert("epoch".into(), (epoch + 1).into());
+        line
+    }
+}
+
+/// Adds the training loss, and the accuracy if the method has one.
+fn add_means(line: &mut Map<String, Value>, means: &MeterMeans) {
+    line.insert("train/loss".into(), number(means.loss));
+    if let Some(accuracy) = means.accuracy() {
+        line.insert("train/acc".into(), number(accuracy));
     }
 }
 

@@ -15,7 +15,9 @@ use crate::error::Result;
 #[derive(Clone)]
 pub struct Options {
     pub world: Rc<World>,
+    /// `--config-dir`: a folder that is searched before the built-in files.
     pub config_dir: Option<PathBuf>,
+    /// `--config-name`: the root file, without `.yaml`.
     pub config_name: String,
     /// Print the result as one JSON object.
     pub json: bool,
@@ -66,7 +68,7 @@ fn start_facts(loaded: &Loaded) -> Vec<(String, String)> {
     facts
 }
 
-/// Appends the leaves of a JSON tree with their dotted paths.
+/// Appends the leaves of a JSON tree to `leaves`, each with its dotted path.
 fn flatten(value: &Value, path: &str, leaves: &mut Vec<(String, String)>) {
     match value {
         Value::Object(map) => {

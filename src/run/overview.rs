@@ -1,7 +1,7 @@
-//! Gathers the facts of a run for its table at the start, and logs it.
+//! Collects the facts of a run for the table at its start, and logs the table.
 //!
-//! The first training of a process logs the whole table. Later ones (the other models of a pipeline) differ only in
-//! role, length, optimizer and folder, so they log one line.
+//! The first training of a process logs the whole table. Later trainings (the other models of a pipeline) differ only
+//! in role, length, optimizer and folder, so they log one line.
 
 use tch::{Device, Kind};
 
@@ -19,12 +19,12 @@ const PARTS: [Part; 5] = [Part::Retain, Part::Forget, Part::HeldOut, Part::Val, 
 
 /// Logs the table for a training, or one line if this process logged a table before.
 pub fn log_training(session: &Session, method: &dyn Method, settings: &TrainSettings) -> Result<()> {
-    // The plan is made on every rank: all of them find the same sampler without samples.
+    // Every rank makes the plan, so a sampler without samples is the same error on all ranks.
     let plans = train::plan(method, session.dataset(), settings)?;
     let obstacle = graph_obstacle(session, method, settings)?;
     if session.world().is_root() {
-        let mut overview = gather(session, &settings.purpose)?;
-        overview.training = Some(training(session, method, settings, plans, obstacle, overview.trainable));
+        let mut overview = run_overview(session, &settings.purpose)?;
+        overview.training = Some(training_overview(session, method, settings, plans, obstacle, overview.trainable));
         overview.seed = settings.seed;
         match session.setup.has_overview.replace(true) {
             false => tracing::info!("{}", overview.table()),
@@ -37,13 +37,15 @@ pub fn log_training(session: &Session, method: &dyn Method, settings: &TrainSett
 /// Logs the table for an evaluation without training.
 pub fn log_evaluation(session: &Session, title: &str) -> Result<()> {
     if session.world().is_root() {
-        tracing::info!("{}", gather(session, title)?.table());
+        let [_, input_size] = session.data.input_sizes;
+        let overview = RunOverview { input_size, ..run_overview(session, title)? };
+        tracing::info!("{}", overview.table());
     }
     Ok(())
 }
 
-/// The facts that do not depend on a training.
-fn gather(session: &Session, title: &str) -> Result<RunOverview> {
+/// The facts that do not depend on a training. Memory, threads and folders are those of this rank.
+fn run_overview(session: &Session, title: &str) -> Result<RunOverview> {
     let (setup, data, config) = (&*session.setup, &*session.data, session.config());
     let layout = session.architecture.layout();
     let parameters = layout.num_parameters();
@@ -83,7 +85,7 @@ fn gather(session: &Session, title: &str) -> Result<RunOverview> {
 }
 
 /// The facts of a training that changes `trainable` parameters.
-fn training(
+fn training_overview(
     session: &Session,
     method: &dyn Method,
     settings: &TrainSettings,
@@ -92,13 +94,13 @@ fn training(
     trainable: usize,
 ) -> TrainingOverview {
     let phases = method.phases();
-    let averages = phases.iter().map(optimizer_averages).max().unwrap_or(0);
+    let moments = phases.iter().map(num_optimizer_moments).max().unwrap_or(0);
     TrainingOverview {
         batch_size: settings.batch_size,
         accumulate: settings.accumulate,
         graph_obstacle,
         gradient_bytes: if phases.is_empty() { 0 } else { bytes_of(trainable, session.kind()) },
-        optimizer_bytes: averages * bytes_of(trainable, session.kind()),
+        optimizer_bytes: moments * bytes_of(trainable, session.kind()),
         phases: phases
             .into_iter()
             .zip(plans)
@@ -117,8 +119,8 @@ fn graph_obstacle(session: &Session, method: &dyn Method, settings: &TrainSettin
     Ok(obstacle.or(method.graph_key(0, 0).is_none().then_some("the method decides on the host what a step does")))
 }
 
-/// Running averages that the optimizer keeps of each parameter.
-fn optimizer_averages(phase: &Phase) -> u64 {
+/// Number of moments that the optimizer keeps for each parameter.
+fn num_optimizer_moments(phase: &Phase) -> u64 {
     match phase.optim.name {
         OptimName::Sgd => 1,
         OptimName::Adamw => 2,

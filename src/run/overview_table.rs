@@ -1,4 +1,4 @@
-//! The table at the start of a run: from facts to text.
+//! The table at the start of a run: turns the facts of the run into text.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -21,28 +21,32 @@ pub struct RunOverview {
     pub dataset: String,
     /// Channels, height and width of the stored images.
     pub image_shape: [usize; 3],
-    /// Height and width of network input in training.
+    /// Height and width of network input in training, or in evaluation if the run only evaluates.
     pub input_size: (i64, i64),
     /// Name and number of samples of each part.
     pub parts: Vec<(&'static str, usize)>,
     // --- machine ---
     pub ranks: usize,
+    /// Name of the transport: `solo`, `mpi`, `nccl`.
     pub backend: &'static str,
-    /// Host names and devices, without repeats.
+    /// Host names and devices of all ranks without repeats, those of rank 0 first.
     pub hosts: Vec<String>,
     pub devices: Vec<String>,
+    /// CPU threads of one rank.
     pub threads: usize,
     pub precision: String,
     // --- training or evaluation ---
     /// `None` if the run only evaluates.
     pub training: Option<TrainingOverview>,
-    /// Samples of one evaluation batch.
+    /// Samples of one evaluation batch. One rank computes the whole batch.
     pub eval_batch_size: usize,
-    // --- memory, in bytes ---
+    // --- memory of one rank, in bytes ---
     pub weight_bytes: u64,
+    /// Images of the training and the test set.
     pub image_bytes: u64,
-    /// Memory that holds the images.
+    /// Name of the memory that holds the images.
     pub images_in: &'static str,
+    /// Free memory of rank 0 and its machine.
     pub free_host_bytes: Option<u64>,
     pub free_device_bytes: Option<u64>,
     // --- seeds and folders ---
@@ -64,7 +68,7 @@ pub struct TrainingOverview {
     pub phases: Vec<PhaseOverview>,
     /// The reason why steps are not captured as CUDA graphs; `None` if they are.
     pub graph_obstacle: Option<&'static str>,
-    /// Bytes of gradients and of the optimizer's state.
+    /// Bytes of gradients and of the optimizer's state on one rank.
     pub gradient_bytes: u64,
     pub optimizer_bytes: u64,
 }
@@ -94,7 +98,8 @@ impl RunOverview {
     /// The facts in which this run differs from others of the same process, in one line.
     pub fn line(&self) -> String {
         let phases = self.training.iter().flat_map(|training| &training.phases);
-        let mut phases: Vec<String> = phases.map(|phase| format!("{}, {}", steps(&phase.plan), rate(phase))).collect();
+        let mut phases: Vec<String> =
+            phases.map(|phase| format!("{}, {}", steps(&phase.plan), optimizer_and_lr(phase))).collect();
         if phases.is_empty() {
             phases.push("no training steps".into());
         }
@@ -111,7 +116,7 @@ impl RunOverview {
         ];
         match &self.training {
             Some(training) => rows.extend(training.rows(self.ranks)),
-            None => rows.push(("batch", format!("{} samples (evaluation)", self.eval_batch_size))),
+            None => rows.push(("batch", format!("{} samples on one rank (evaluation)", self.eval_batch_size))),
         }
         rows.extend([
             ("precision", self.precision.clone()),
@@ -156,7 +161,8 @@ impl RunOverview {
     }
 
     fn memory_text(&self) -> String {
-        let mut text = format!("weights {}", HumanBytes(self.weight_bytes));
+        let scope = if self.ranks > 1 { "each rank: " } else { "" };
+        let mut text = format!("{scope}weights {}", HumanBytes(self.weight_bytes));
         if let Some(training) = &self.training {
             let (gradients, optimizer) = (HumanBytes(training.gradient_bytes), HumanBytes(training.optimizer_bytes));
             text += &format!(", gradients {gradients}, optimizer {optimizer}");
@@ -168,7 +174,8 @@ impl RunOverview {
         let amount = |bytes: Option<u64>, memory: &str| bytes.map(|bytes| format!("{} of {memory}", HumanBytes(bytes)));
         let device = amount(self.free_device_bytes, "GPU memory");
         let host = amount(self.free_host_bytes, "host memory").unwrap_or_else(|| "host memory not known".into());
-        device.into_iter().chain([host]).collect::<Vec<_>>().join(", ")
+        let machine = self.hosts.first().filter(|_| self.ranks > 1).map(|host| format!(" (rank 0 on {host})"));
+        device.into_iter().chain([host]).collect::<Vec<_>>().join(", ") + &machine.unwrap_or_default()
     }
 }
 
@@ -192,11 +199,12 @@ impl TrainingOverview {
         rows
     }
 
+    /// The batch of a micro-step over all ranks, its largest shard, and the batch of an optimizer step.
     fn batch_text(&self, ranks: usize) -> String {
         let mut text = format!("{} samples", self.batch_size);
         if ranks > 1 {
-            let most = if self.batch_size.is_multiple_of(ranks) { "" } else { "at most " };
-            text += &format!(", {most}{} per rank", self.batch_size.div_ceil(ranks));
+            let at_most = if self.batch_size.is_multiple_of(ranks) { "" } else { "at most " };
+            text += &format!(", {at_most}{} per rank", self.batch_size.div_ceil(ranks));
         }
         if self.accumulate > 1 {
             let step = self.batch_size * self.accumulate;
@@ -215,7 +223,7 @@ fn steps(plan: &PhasePlan) -> String {
     }
 }
 
-fn rate(phase: &PhaseOverview) -> String {
+fn optimizer_and_lr(phase: &PhaseOverview) -> String {
     let lr = phase.optim.lr.map_or(String::new(), |lr| format!(" lr {lr}"));
     format!("{}{lr}", optimizer_name(&phase.optim))
 }
@@ -340,8 +348,8 @@ phase      train: 12 epoch(s) x 18 step(s) = 216 step(s)
 optimizer  sgd, lr 0.1, momentum 0.9, weight decay 0.0005; cosine schedule over 12 epoch(s)
 graphs     off: this run computes on the CPU
 precision  float32, deterministic
-memory     weights 1.00 MiB, gradients 1.00 MiB, optimizer 1.00 MiB; images 112.31 KiB in host memory
-free       20.00 GiB of host memory
+memory     each rank: weights 1.00 MiB, gradients 1.00 MiB, optimizer 1.00 MiB; images 112.31 KiB in host memory
+free       20.00 GiB of host memory (rank 0 on node-1)
 seeds      42, split 7
 outputs    outputs/base
 cache      cache
@@ -365,7 +373,7 @@ data from  cache/digits";
         for absent in ["phase", "optimizer", "graphs", "gradients"] {
             assert!(!table.contains(absent), "{table}");
         }
-        assert!(table.contains("batch      500 samples (evaluation)"), "{table}");
+        assert!(table.contains("batch      500 samples on one rank (evaluation)"), "{table}");
     }
 
     #[test]

@@ -7,14 +7,14 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
+use super::folder::{create_free_folder, write_json};
 use super::options::Options;
 use super::output::{print, print_json};
 use super::session::Session;
 use super::setup::Setup;
-use super::{base, folder, reference, unlearn};
+use super::{base, reference, unlearn};
 use crate::config::Loaded;
 use crate::error::{Error, Result};
-use crate::files::write_atomic;
 use crate::pretrained;
 use crate::report::{SummaryColumn, json, summary};
 use crate::unlearn::{REGISTRY, build};
@@ -23,7 +23,7 @@ pub fn run(options: &Options, overrides: &[String], methods: &[String]) -> Resul
     let jobs = jobs(options, overrides, methods)?;
     let Some((_, first)) = jobs.first() else { return Ok(()) };
     let free = match options.world.is_root() {
-        true => folder::first_free(&first.run_dir)?.to_string_lossy().into_owned(),
+        true => create_free_folder(&first.run_dir)?.to_string_lossy().into_owned(),
         false => String::new(),
     };
     let folder = PathBuf::from(options.world.broadcast_str(&free)?);
@@ -112,13 +112,12 @@ fn report(
         }
         results.insert(column.title.clone(), Value::Object(metrics));
     }
-    let results = Value::Object(results);
     if !options.world.is_root() {
         return Ok(());
     }
-    write_atomic(&folder.join("results.json"), format!("{results:#}\n").as_bytes())?;
+    write_json(&folder.join("results.json"), &results)?;
     if options.json {
-        return print_json(&results);
+        return print_json(&Value::Object(results));
     }
     let cache = &loaded.config.paths.cache_dir;
     let program = std::env::args().next().unwrap_or_else(|| "regun".into());

@@ -1,12 +1,15 @@
 //! `regun reference --run-idx N`: trains a reference model. It never sees the forget data and has a seed of its own.
 
+use std::path::PathBuf;
+
 use serde_json::{Map, Value};
 
-use super::model_files::{exists, load_role};
+use super::model_files::{checkpoint_exists, load_role};
 use super::options::Options;
 use super::session::Session;
 use super::setup::Setup;
 use super::training::train_and_save;
+use crate::checkpoint::Checkpoint;
 use crate::data::Part;
 use crate::error::{Error, Result};
 use crate::eval::collect;
@@ -31,8 +34,7 @@ pub fn run(options: &Options, overrides: &[String], index: usize) -> Result<()> 
 
 /// Trains and saves reference model `index`, and measures its accuracy.
 pub fn execute(session: &mut Session, index: usize) -> Result<()> {
-    let path = session.names().reference(index, names::OURS);
-    let role = format!("reference {index}");
+    let (role, path) = (role_of(index), path_of(session, index));
     let trained = train_and_save(session, &role, seed_of(session, index), Part::Retain, &path)?;
     let mut results = Map::new();
     results.insert("reference".into(), index.into());
@@ -48,19 +50,41 @@ pub fn execute(session: &mut Session, index: usize) -> Result<()> {
     session.finish(results, &text)
 }
 
-/// Like [`execute`], but an existing checkpoint that fits is kept.
+/// Runs [`execute`], unless the checkpoint of the model exists and fits the run.
 pub fn execute_if_missing(session: &mut Session, index: usize) -> Result<()> {
-    let path = session.names().reference(index, names::OURS);
-    if !exists(session, &path)? {
+    let path = path_of(session, index);
+    if !checkpoint_exists(session, &path)? {
         return execute(session, index);
     }
-    let command = format!("regun reference --run-idx {index}");
-    load_role(session, &path, &format!("reference {index}"), seed_of(session, index), &command)?;
-    tracing::info!("reference {index}: taken from {}", path.display());
+    load(session, index)?;
+    tracing::info!("{}: taken from {}", role_of(index), path.display());
     session.finish(Map::new(), "")
 }
 
+/// Reads the checkpoint of reference model `index` and checks that it fits the run.
+///
+/// # Errors
+/// The errors of [`load_role`].
+pub fn load(session: &Session, index: usize) -> Result<Checkpoint> {
+    load_role(session, &path_of(session, index), &role_of(index), seed_of(session, index), &command_of(index))
+}
+
+/// The checkpoint of reference model `index`, counted from 1.
+pub fn path_of(session: &Session, index: usize) -> PathBuf {
+    session.names().reference(index, names::OURS)
+}
+
+/// The command that trains reference model `index`.
+pub fn command_of(index: usize) -> String {
+    format!("regun reference --run-idx {index}")
+}
+
+/// The role of reference model `index` in its identity. Also its name in messages.
+pub fn role_of(index: usize) -> String {
+    format!("reference {index}")
+}
+
 /// Each reference model has a seed of its own.
-pub fn seed_of(session: &Session, index: usize) -> u64 {
+fn seed_of(session: &Session, index: usize) -> u64 {
     session.config().seed + index as u64
 }

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::model_files::{exists, load_role, model_of, provenance_flags};
-use super::reference::seed_of;
+use super::model_files::{checkpoint_exists, load_role, model_of, provenance_flag};
+use super::reference;
 use super::session::Session;
 use crate::checkpoint::{Checkpoint, Facts};
 use crate::data::Part;
@@ -14,8 +14,8 @@ use crate::names::{self, Names};
 
 /// The evaluator of this configuration, from its cache file or else from the checkpoints. A collective call.
 ///
-/// Flags reference models that were trained with other settings than the retrained model; with `base`, the model to
-/// unlearn, also that one.
+/// Flags reference models that were trained with other settings than the retrained model. Flags `base`, the model to
+/// unlearn, in the same way if it is given.
 ///
 /// # Errors
 /// `Missing` if a checkpoint is missing or does not fit, even if the cache exists.
@@ -25,15 +25,15 @@ pub fn evaluator(session: &mut Session, base: Option<&Checkpoint>) -> Result<Eva
     let seed = session.config().seed;
     let retrained = load_role(session, &retrained_path, "retrained", seed, "regun base")?;
     let references = (1..=session.config().mul_eval.mia_num_models)
-        .map(|index| load_reference(session, index))
+        .map(|index| reference::load(session, index))
         .collect::<Result<Vec<_>>>()?;
     let mut flags = Vec::new();
-    for (index, reference) in references.iter().enumerate() {
-        let name = format!("reference {}", index + 1);
-        flags.extend(provenance_flags((&name, reference), ("the retrained model", &retrained)));
+    for (index, checkpoint) in references.iter().enumerate() {
+        let name = reference::role_of(index + 1);
+        flags.extend(provenance_flag((&name, checkpoint), ("the retrained model", &retrained)));
     }
     if let Some(base) = base {
-        flags.extend(provenance_flags(("the base model", base), ("the retrained model", &retrained)));
+        flags.extend(provenance_flag(("the base model", base), ("the retrained model", &retrained)));
     }
     session.flag(flags);
 
@@ -52,31 +52,28 @@ pub fn evaluator(session: &mut Session, base: Option<&Checkpoint>) -> Result<Eva
     Ok(evaluator)
 }
 
-/// An error that names the commands for all missing reference models. A collective call.
+/// Checks that rank 0 finds the checkpoints of all reference models. A collective call.
+///
+/// # Errors
+/// `Missing`; the hint names the command for each missing model.
 pub fn check_references_exist(session: &Session) -> Result<()> {
     let mut missing = Vec::new();
     for index in 1..=session.config().mul_eval.mia_num_models {
-        if !exists(session, &session.names().reference(index, names::OURS))? {
+        if !checkpoint_exists(session, &reference::path_of(session, index))? {
             missing.push(index);
         }
     }
     if missing.is_empty() {
         return Ok(());
     }
-    let commands: Vec<String> = missing.iter().map(|index| format!("regun reference --run-idx {index}")).collect();
+    let commands: Vec<String> = missing.iter().map(|&index| reference::command_of(index)).collect();
     Err(Error::missing(format!(
         "{} of {} reference models are missing, the first is {}",
         missing.len(),
         session.config().mul_eval.mia_num_models,
-        session.names().reference(missing[0], names::OURS).display()
+        reference::path_of(session, missing[0]).display()
     ))
     .hint(format!("make them with the same overrides: {}", commands.join(" && "))))
-}
-
-fn load_reference(session: &Session, index: usize) -> Result<Checkpoint> {
-    let path = session.names().reference(index, names::OURS);
-    let command = format!("regun reference --run-idx {index}");
-    load_role(session, &path, &format!("reference {index}"), seed_of(session, index), &command)
 }
 
 /// All facts that the cached outputs of references and retrained model depend on.

@@ -42,8 +42,11 @@ pub struct Session {
 }
 
 impl Session {
-    /// Starts a run of `command`: builds the architecture and makes the run folder. Errors that can be found before the
-    /// folder exists are reported before.
+    /// Starts a run of `command`: builds the architecture, then makes the run folder.
+    ///
+    /// # Errors
+    /// A usage error for a number of classes or an architecture that does not fit the data; then there is no run
+    /// folder.
     pub fn open(setup: &Rc<Setup>, data: &Rc<PreparedData>, loaded: Loaded, command: &str) -> Result<Self> {
         let config = &loaded.config;
         let model = &config.model.model;
@@ -61,7 +64,7 @@ impl Session {
             true => {
                 let facts = run_facts(setup, &data.dataset, config, command);
                 let folder = RunFolder::create(&loaded.run_dir, &loaded.to_yaml(), facts)?;
-                log::also_to(folder.open_log()?);
+                log::set_log_file(folder.open_log()?);
                 Some(folder)
             }
             false => None,
@@ -135,17 +138,17 @@ impl Session {
             .to_string(),
         )?;
         let Some(folder) = &self.folder else { return Ok(()) };
-        if let Some(overlap) = overlap.filter(|overlap| overlap.sums > 0) {
+        if let Some(overlap) = overlap.filter(|overlap| overlap.all_reduces > 0) {
             tracing::info!(
                 "{} all-reduces of gradients on rank 0: {:.1} % of {:.3} s overlapped the backward pass",
-                overlap.sums,
+                overlap.all_reduces,
                 100.0 * overlap.hidden_fraction(),
                 overlap.seconds
             );
         }
         results.insert("flags".into(), json!(self.flags));
         let work = ranks.iter().map(|text| serde_json::from_str(text).unwrap_or_default()).collect();
-        folder.note("work", Value::Array(work));
+        folder.add_fact("work", Value::Array(work));
         folder.finish(&results)?;
         match &self.setup.options {
             Options { quiet: true, .. } => Ok(()),
@@ -154,7 +157,7 @@ impl Session {
         }
     }
 
-    /// Runs a recipe. If it fails, the run folder gets a note of the error.
+    /// Runs the steps of a command. If they fail, `run.json` gets the error.
     pub fn guard<T>(mut self, recipe: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         recipe(&mut self).inspect_err(|error| {
             if let Some(Err(second)) = self.folder.as_ref().map(|folder| folder.fail(error)) {

@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::models;
 use crate::torch::Numerics;
 
-/// More threads than any node has cores: starting them takes longer than the work.
+/// Largest allowed number of threads: more than any node has cores.
 const MAX_THREADS: usize = 1024;
 
 /// Sections of the configuration that [`Setup::new`] reads.
@@ -54,7 +54,8 @@ impl Setup {
     /// of the ranks start at zero. A collective call.
     ///
     /// # Errors
-    /// A usage error for a model, batch size, thread count or graph mode that cannot work; `Missing` without the device.
+    /// A usage error for a model, batch size, thread count or graph mode that cannot work; `Missing` without the
+    /// device.
     pub fn new(options: &Options, loaded: &Loaded) -> Result<Rc<Self>> {
         let (config, world) = (&loaded.config, Rc::clone(&options.world));
         world.reset_counts();
@@ -85,8 +86,8 @@ impl Setup {
         }))
     }
 
-    /// The set-up for the next run of a pipeline, whose counters start at zero: this one, or a new one if the
-    /// configuration of `loaded` needs another.
+    /// The set-up for the next run of a pipeline: this one, or a new one if the configuration of `loaded` needs
+    /// another. Its counters start at zero.
     pub fn for_run(self: Rc<Self>, loaded: &Loaded) -> Result<Rc<Self>> {
         if self.sections != sections(loaded) {
             let next = Setup::new(&self.options, loaded)?;
@@ -112,6 +113,7 @@ impl Setup {
     }
 }
 
+/// The values of [`SECTIONS`].
 fn sections(loaded: &Loaded) -> Vec<Value> {
     let tree = loaded.tree.to_json();
     SECTIONS.iter().map(|name| tree.get(name).cloned().unwrap_or_default()).collect()
@@ -123,9 +125,9 @@ fn kind(config: &Config, device: Device) -> Kind {
         Precision::F64 => Kind::Double,
         Precision::F32 => Kind::Float,
         Precision::Bf16Mixed | Precision::F16Mixed => {
-            static SAID: Once = Once::new();
+            static LOGGED: Once = Once::new();
             if device == Device::Cpu {
-                SAID.call_once(|| tracing::info!("mixed precision means float32 on a CPU"));
+                LOGGED.call_once(|| tracing::info!("mixed precision means float32 on a CPU"));
             }
             Kind::Float
         }
@@ -158,7 +160,7 @@ pub fn apply_process_settings(config: &Config, world: &World) -> Result<()> {
     Numerics { deterministic, tf32: config.trainer.allow_tf32, benchmark: !deterministic }.apply()
 }
 
-/// A usage error if some rank would never get a sample.
+/// A usage error if the global batch has fewer samples than there are ranks: some ranks would never get a sample.
 fn check_batch(config: &Config, world: &World) -> Result<()> {
     if config.data.batch_scope == BatchScope::Global && world.size() > config.data.batch_size {
         return Err(Error::usage(format!(
@@ -171,7 +173,7 @@ fn check_batch(config: &Config, world: &World) -> Result<()> {
     Ok(())
 }
 
-/// Spelled as in Python: `cpu`, `cuda:0`.
+/// The name of a device as in Python: `cpu`, `cuda:0`.
 fn device_name(device: Device) -> String {
     match device {
         Device::Cuda(index) => format!("cuda:{index}"),

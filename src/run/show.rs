@@ -10,6 +10,7 @@ use crate::data::{self, split};
 use crate::error::Result;
 use crate::unlearn;
 
+/// Prints the indices of all parts of the training set as JSON.
 pub fn splits(options: &Options, overrides: &[String]) -> Result<()> {
     let loaded = options.load(overrides)?;
     let load_options = load_options(&loaded.config, &options.world);
@@ -30,6 +31,8 @@ pub fn splits(options: &Options, overrides: &[String]) -> Result<()> {
     }))
 }
 
+/// Prints the configuration as YAML, or as JSON with `--json`. With `resolve`, interpolations are resolved and all
+/// values are checked.
 pub fn config(options: &Options, overrides: &[String], resolve: bool) -> Result<()> {
     if !options.world.is_root() {
         return Ok(());

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::model_files::{check_finite, save};
+use super::model_files::{check_finite, save_model};
 use super::observer::{EpochEvaluation, TrainingObserver};
 use super::session::Session;
 use super::{identity, overview};
@@ -23,7 +23,7 @@ pub struct TrainingOutcome {
     pub seconds: f64,
     /// Seconds of evaluation after epochs.
     pub seconds_evaluating: f64,
-    /// Samples of the driving samplers, over all ranks.
+    /// Samples of the samplers that end a pass, over all ranks.
     pub images: usize,
     /// The evaluation after the last epoch, if there was one; its metrics are at rank 0 only.
     pub last_evaluation: Option<Option<Metrics>>,
@@ -81,7 +81,7 @@ pub fn train_and_save(session: &Session, role: &str, seed: u64, part: Part, path
     let seconds = train(session, &mut model, &mut method, settings, None)?.seconds;
     check_finite(&model, role)?;
     let identity = identity::of_role(&session.identity, role, seed);
-    save(session, &model, identity, provenance, config.trainer.max_epochs, path)?;
+    save_model(session, &model, identity, provenance, config.trainer.max_epochs, path)?;
     session.world().barrier()?; // the other ranks may read the file next
     tracing::info!("{role}: {seconds:.1} s, saved as {}", path.display());
     Ok(TrainedModel { model, seconds })
@@ -97,7 +97,8 @@ fn supervised(config: &Config, part: Part) -> Supervised {
             epochs: config.trainer.max_epochs,
             optim: config.model.optim.clone(),
             scheduler: Some(config.model.scheduler.clone()),
-            // The Python program names parameters for Swin and ViT only, so all parameters of a ResNet have weight decay.
+            // The Python program names parameters for Swin and ViT only, so all parameters of a ResNet have weight
+            // decay.
             named_parameters: !config.model.model.name.starts_with("resnet"),
         },
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 
-use crate::progress::{self, LINE_EVERY};
+use crate::progress::{self, LINE_INTERVAL};
 use crate::train::{EpochReport, StepReport};
 
 /// Time between two updates of the numbers beside the bar. Reading them waits for the device.
@@ -19,7 +19,7 @@ pub struct TrainingProgress {
     pass_started: Instant,
     /// Time of the last reported step or epoch: the next pass starts there.
     reported: Instant,
-    /// Images of the current pass so far.
+    /// Images of the current pass so far, over all ranks.
     images: usize,
 }
 
@@ -52,7 +52,7 @@ impl TrainingProgress {
         if let Some(bar) = &self.bar {
             bar.set_position(report.step as u64);
         }
-        let due = self.shown.elapsed() >= if self.bar.is_some() { REFRESH } else { LINE_EVERY };
+        let due = self.shown.elapsed() >= if self.bar.is_some() { REFRESH } else { LINE_INTERVAL };
         if due {
             self.shown = Instant::now();
         }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::identity;
-use super::model_files::{check_finite, load_role, model_of, save};
+use super::model_files::{check_finite, load_role, model_of, save_model};
 use super::options::Options;
 use super::overview;
 use super::references;
@@ -57,7 +57,7 @@ pub fn execute(session: &mut Session) -> Result<SummaryColumn> {
     let settings = TrainSettings::new(&config, session.world(), &role, config.seed);
     overview::log_training(session, &*method, &settings)?;
 
-    // Baselines, before training: a missing one is reported before the work.
+    // References and retrained baseline. They come before the training, so a missing one is reported at once.
     let evaluator = references::evaluator(session, Some(&base))?;
 
     // Training
@@ -70,7 +70,7 @@ pub fn execute(session: &mut Session) -> Result<SummaryColumn> {
     // Evaluation
     let metrics = evaluate(session, &evaluator, &model, outcome)?;
     let mut flags = over_unlearning_flags(&metrics, evaluator.retrained_metrics());
-    flags.extend(unmoved(&base, &model)?);
+    flags.extend(unchanged_weights_flag(&base, &model)?);
     session.flag(flags);
 
     // Results
@@ -87,7 +87,7 @@ fn save_unlearned(session: &Session, model: &Model, role: &str, base: &Checkpoin
     let identity = identity.with("base (sha256)", &base.checksum);
     let epochs = method.phases().iter().map(|phase| phase.epochs).sum();
     let provenance = identity::provenance(&session.loaded);
-    save(session, model, identity, provenance, epochs, &folder.join("unlearned.safetensors"))
+    save_model(session, model, identity, provenance, epochs, &folder.join("unlearned.safetensors"))
 }
 
 /// Metrics of the unlearned model, followed by the costs of unlearning. The evaluation after the last epoch, if there
@@ -113,8 +113,8 @@ fn evaluate(session: &Session, evaluator: &Evaluator, model: &Model, outcome: Tr
     Ok(metrics)
 }
 
-/// A flag if the method changed no parameter at all.
-fn unmoved(base: &Checkpoint, model: &Model) -> Result<Option<String>> {
+/// A flag if all parameters of the unlearned model equal those of the base model.
+fn unchanged_weights_flag(base: &Checkpoint, model: &Model) -> Result<Option<String>> {
     for (_, entry, tensor) in model.state.parameters() {
         let before = base.tensors.iter().find(|(name, _)| *name == entry.name).map(|(_, before)| before);
         if let Some(before) = before

@@ -1,5 +1,5 @@
-//! Autocast: a region in which libtorch runs matrix products and convolutions in a narrow dtype, and sensitive operations
-//! (softmax, losses, norms) in float32. Weights stay as they are; the region casts each of them once.
+//! Autocast: a region in which libtorch runs matrix products and convolutions in a narrow dtype, and sensitive
+//! operations (softmax, losses, norms) in float32. Weights stay as they are; the region casts each of them once.
 //!
 //! A region covers one thread. The backward pass of a GPU runs on a thread of libtorch, outside the region, and takes
 //! the dtypes of the forward pass from its graph.

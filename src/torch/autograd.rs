@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// Applies a linear map to `input`; autograd differentiates the result any number of times. The map is given as a
 /// closure that changes a dense copy of `input` in place.
 ///
-/// The map must be equal to its transpose, as the sum over processes is: gradients, and gradients of gradients, go
+/// The map must be equal to its transpose, as an all-reduce over ranks is. Gradients, and gradients of gradients, go
 /// through the same map. Every backward pass through the result calls it, also if the gradient is zero.
 pub fn symmetric_map(
     input: &Tensor,

@@ -20,17 +20,17 @@ pub type InPlaceClosure = Box<dyn Fn(&mut Tensor) -> Result<()> + Send + Sync>;
 /// Computes the gradients of all inputs, in their order, from the gradient of the output.
 pub type BackwardClosure = Box<dyn Fn(&Tensor) -> Result<Vec<Tensor>> + Send + Sync>;
 
-/// The shim that gets the callback becomes the owner of the closure.
+/// The closure as a callback of the shim. The shim becomes the owner of the closure.
 pub fn in_place_callback(closure: InPlaceClosure) -> Callback {
     Callback { call: call_in_place, drop: drop_closure::<InPlaceClosure>, context: boxed(closure) }
 }
 
-/// The shim that gets the callback becomes the owner of the closure. The closure returns one gradient for each input.
+/// The closure as a callback of the shim, which becomes its owner. The closure returns one gradient for each input.
 pub fn backward_callback(closure: BackwardClosure) -> BackwardCallback {
     BackwardCallback { call: call_backward, drop: drop_closure::<BackwardClosure>, context: boxed(closure) }
 }
 
-/// A fat `Box<dyn Fn>` in a box of its own, so that one thin pointer stands for it.
+/// Puts a fat `Box<dyn Fn>` into a box of its own, so that one thin pointer can be passed to C++.
 fn boxed<T>(closure: T) -> *mut c_void {
     Box::into_raw(Box::new(closure)).cast()
 }
@@ -40,7 +40,7 @@ fn boxed<T>(closure: T) -> *mut c_void {
 
 extern "C" fn call_in_place(context: *mut c_void, tensor: *mut C_tensor) -> bool {
     // SAFETY: `context` is the box of `in_place_callback`, which lives until `drop_closure`; other threads only share
-    // it, too.
+    // it.
     let closure = unsafe { &*context.cast::<InPlaceClosure>() };
     // SAFETY: the shim lends a live tensor for the call; the copy of its handle counts as an owner of its own.
     let mut tensor = unsafe { Tensor::clone_from_ptr(tensor) };

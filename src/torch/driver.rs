@@ -14,9 +14,11 @@ use super::symbols::symbol_table;
 /// A GPU that this process may use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gpu {
+    /// Name of the model, like `NVIDIA H100 80GB HBM3`.
     pub name: String,
     /// Address on the machine's bus, like `0000:1b:00.0`. A GPU has the same one in every process.
     pub bus_id: String,
+    /// All of its memory.
     pub memory_bytes: u64,
 }
 
@@ -66,9 +68,9 @@ pub fn gpus() -> Result<Vec<Gpu>, String> {
         code => Err(format!("the NVIDIA driver fails: {call} returns {code}")),
     };
     let mut count = 0;
-    // SAFETY: the signatures of cuda.h; `count` is ours to write.
+    // SAFETY: the signature of cuda.h; no pointers.
     done("cuInit", unsafe { (driver.init)(0) })?;
-    // SAFETY: as above.
+    // SAFETY: the signatures of cuda.h; the driver writes to `count`.
     done("cuDeviceGetCount", unsafe { (driver.device_count)(&mut count) })?;
     let gpu = |index: c_int| {
         let (mut device, mut memory_bytes) = (0, 0usize);

@@ -34,7 +34,7 @@ fn from_torch(text: &str) -> Error {
     match message.to_ascii_lowercase() {
         text if text.contains("out of memory") || text.contains("not enough memory") => error.hint(
             "lower `data.batch_size` and `data.eval_batch_size`, or raise `trainer.accumulate_grad_batches`; on a GPU \
-                 `trainer.cuda_graph=false` takes less",
+             `trainer.cuda_graph=false` takes less",
         ),
         _ => error,
     }

@@ -1,7 +1,6 @@
 //! The C++ shim as Rust sees it: the functions of `shim.h` and `stream.h`, and the structs that cross the border.
 //!
-//! Fallible functions return null or the text of an exception; `error::check` turns that into a
-//! `Result`.
+//! Fallible functions return null or the text of an exception; `error::check` turns that into a `Result`.
 
 use std::ffi::{c_char, c_int, c_void};
 

@@ -10,7 +10,7 @@ use crate::error::Result;
 /// The inputs of an optimizer step that change from step to step.
 #[derive(Debug, Clone, Copy)]
 pub struct Update<'a> {
-    /// The learning rate, a scalar: float64 on the CPU, or float32 on the parameters' device, where the kernel reads it.
+    /// The learning rate, a scalar: float64 on the CPU, or float32 on the parameters' device for the kernel.
     pub lr: &'a Tensor,
     /// A float32 scalar on the parameters' device. If it is 1, the step changes nothing.
     pub skip: Option<&'a Tensor>,

@@ -21,8 +21,8 @@ impl HostElement for i64 {
     const KIND: Kind = Kind::Int64;
 }
 
-/// The elements of a dense host tensor of dtype `T`, in memory order. Other views of the tensor see the changes, as with
-/// any in-place operation.
+/// The elements of a dense host tensor of dtype `T`, in memory order. Other views of the tensor see the changes, as
+/// with any in-place operation.
 pub fn host_slice_mut<T: HostElement>(tensor: &mut Tensor) -> Result<&mut [T]> {
     if tensor.f_kind()? != T::KIND {
         return Err(Error::new(
@@ -40,8 +40,9 @@ pub fn host_slice_mut<T: HostElement>(tensor: &mut Tensor) -> Result<&mut [T]> {
 pub fn host_bytes_mut(tensor: &mut Tensor) -> Result<&mut [u8]> {
     let size = tensor.f_kind()?.elt_size_in_bytes();
     let (start, count) = host_memory(tensor)?;
-    // SAFETY: as above; any byte may be written to memory of the dtypes that `HostElement` lists, and the bytes written
-    // here are those of a tensor of the same dtype.
+    // SAFETY: the tensor keeps `count` dense elements of `size` bytes alive at `start` for as long as it is borrowed.
+    // Any byte may be written to memory of the dtypes that `HostElement` lists, and callers write the bytes of a tensor
+    // of the same dtype.
     Ok(unsafe { std::slice::from_raw_parts_mut(start, count * size) })
 }
 

@@ -9,15 +9,16 @@ pub use super::ffi::Numerics;
 impl Numerics {
     /// Applies the settings to the process.
     ///
-    /// `deterministic` sets the environment variable `CUBLAS_WORKSPACE_CONFIG`, unless the user has set it. cuBLAS reads
-    /// it when it starts, so make this call before the first use of a GPU, while no other thread reads the environment.
-    /// Calls that keep `deterministic` as it is set no variable, and may come later.
+    /// `deterministic` sets the environment variable `CUBLAS_WORKSPACE_CONFIG`, unless the user has set it. cuBLAS
+    /// reads it when it starts, so make this call before the first use of a GPU, while no other thread reads the
+    /// environment. Calls that keep `deterministic` as it is set no variable, and may come later.
     pub fn apply(self) -> Result<()> {
         // SAFETY: sets flags of libtorch's global context, and a variable of the environment under libtorch's lock.
         check(unsafe { ffi::regun_set_numerics(self) })
     }
 
-    /// Runs `body` without timing cuDNN's algorithms. For a shape that occurs once, timing takes longer than any of them.
+    /// Runs `body` without timing cuDNN's algorithms. For a shape that occurs once, the timing costs more than it
+    /// saves.
     pub fn without_benchmark<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
         let before = Self::current()?;
         Numerics { benchmark: false, ..before }.apply()?;

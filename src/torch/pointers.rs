@@ -7,7 +7,8 @@ use torch_sys::C_tensor;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The shim takes `at::Tensor *` without const, as torch-sys does. It changes no more than its comments say.
+/// The pointer of a tensor. The shim takes `at::Tensor *` without const, as torch-sys does; it changes only the tensors
+/// that the comments in `shim.h` name.
 pub fn raw(tensor: &Tensor) -> *mut C_tensor {
     tensor.as_ptr().cast_mut()
 }
@@ -17,17 +18,17 @@ pub fn pointers(tensors: &[Tensor]) -> Vec<*mut C_tensor> {
     tensors.iter().map(raw).collect()
 }
 
-/// Null stands for `None`.
+/// The pointer of a tensor; null for `None`.
 pub fn raw_or_null(tensor: Option<&Tensor>) -> *mut C_tensor {
     tensor.map_or(ptr::null_mut(), raw)
 }
 
-/// An error for a shim call that succeeded and still returned a null object.
+/// The object that a successful shim call returned. A null pointer is an error.
 pub fn not_null<T>(pointer: *mut T) -> Result<NonNull<T>> {
     NonNull::new(pointer).ok_or_else(missing_result)
 }
 
-/// A shim call reported success and gave no result.
+/// The error of a shim call that reports success without a result.
 pub fn missing_result() -> Error {
     Error::new(ErrorKind::Bug, "the C++ shim reported success and returned no result")
 }

@@ -1,8 +1,8 @@
 // The parts of libtorch that tch lacks, as plain C functions.
 //
-// A `Tensor` is the pointer that torch-sys uses: at::Tensor on the C++ side. It is borrowed for the call.
-// Every fallible function returns NULL, or the text of a C++ exception: no exception crosses the language
-// border. The caller frees that text with regun_free_error.
+// A `Tensor` is the pointer that torch-sys uses: at::Tensor on the C++ side. It is borrowed for the call. Every fallible
+// function returns NULL, or the text of a C++ exception: no exception crosses the language border. The caller frees that
+// text with regun_free_error.
 
 #pragma once
 #include <stdbool.h>
@@ -90,7 +90,7 @@ char *regun_leave_autocast(RegunAutocastState before);
 
 // --- fused optimizer steps ---
 
-// In place: one pass over a parameter buffer, its gradient and its moments. `lr` is a scalar:
+// Optimizer steps in place, each in one pass over a parameter buffer, its gradient and its moments. `lr` is a scalar:
 // float64 on the CPU, or float32 on the parameters' device. `skip` is a float32 scalar on that device, or NULL: if it is
 // 1, nothing changes. `step` (float32 scalar) counts the updates, this one included.
 char *regun_fused_sgd(Tensor values, Tensor grads, Tensor momentum_buffer, Tensor lr, double momentum,

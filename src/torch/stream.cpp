@@ -13,7 +13,10 @@
 
 namespace {
 
-c10::Device device_of(int index) { return {index < 0 ? c10::DeviceType::CPU : c10::DeviceType::CUDA, (c10::DeviceIndex)index}; }
+c10::Device device_of(int index) {
+  const auto type = index < 0 ? c10::DeviceType::CPU : c10::DeviceType::CUDA;
+  return {type, static_cast<c10::DeviceIndex>(index)};
+}
 
 c10::impl::VirtualGuardImpl guard_of(const c10::Device &device) { return c10::impl::VirtualGuardImpl(device.type()); }
 

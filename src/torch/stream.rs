@@ -36,7 +36,7 @@ pub struct CommStream {
 
 // SAFETY: the shim only reads the stream object; CUDA's functions on streams may be called from any thread.
 unsafe impl Send for CommStream {}
-// SAFETY: as above.
+// SAFETY: the shim only reads the stream object; CUDA's functions on streams may be called from any thread.
 unsafe impl Sync for CommStream {}
 
 impl CommStream {
@@ -48,7 +48,7 @@ impl CommStream {
         Ok(CommStream { device, stream, handle })
     }
 
-    /// Its `cudaStream_t`; null on a CPU. libtorch owns it and never frees it.
+    /// The `cudaStream_t` of this stream; null on a CPU. libtorch owns it and never frees it.
     pub fn handle(&self) -> *mut c_void {
         self.handle
     }
@@ -65,7 +65,7 @@ impl CommStream {
         check(unsafe { ffi::regun_stream_join_current(self.stream) })
     }
 
-    /// Whether its work goes into a CUDA graph instead of running.
+    /// Whether the work of this stream goes into a CUDA graph instead of running.
     pub fn is_capturing(&self) -> bool {
         !self.handle.is_null() && driver::is_capturing(self.handle)
     }
@@ -75,7 +75,8 @@ impl CommStream {
         Event::new(self.device, self.stream, false)
     }
 
-    /// Like [`event`](Self::event), and usable with [`Event::seconds_since`].
+    /// An event at the present end of this stream that [`Event::seconds_since`] accepts. Not allowed while the stream
+    /// [is capturing](Self::is_capturing).
     pub fn timed_event(&self) -> Result<Event> {
         Event::new(self.device, self.stream, true)
     }
@@ -100,7 +101,7 @@ impl Event {
         Self::new(device, ptr::null_mut(), false)
     }
 
-    /// Like [`now`](Self::now), and usable with [`Event::seconds_since`].
+    /// An event at the present end of this thread's current stream of `device` that [`Event::seconds_since`] accepts.
     pub fn timed_now(device: Device) -> Result<Self> {
         Self::new(device, ptr::null_mut(), true)
     }

@@ -10,8 +10,8 @@ use super::ffi;
 use super::pointers::raw;
 use crate::error::Result;
 
-/// A vmap level. While it lives, libtorch's operations on this thread accept the tensors that [`Vmap::samples`] returns.
-/// Ends when dropped; nested levels end in reverse order.
+/// A vmap level. While it lives, libtorch's operations on this thread accept the tensors that [`Vmap::samples`]
+/// returns. Ends when dropped; nested levels end in reverse order.
 #[derive(Debug)]
 pub struct Vmap {
     level: i64,
@@ -20,8 +20,8 @@ pub struct Vmap {
 }
 
 impl Vmap {
-    /// Begins a level of `samples` samples. Random operations inside are an error: it is not defined
-    /// whether samples share their random numbers.
+    /// Begins a level of `samples` samples. Random operations inside are an error, because it is not defined whether
+    /// samples share their random numbers.
     pub fn new(samples: i64) -> Result<Self> {
         let mut level = 0;
         // SAFETY: the shim writes the number of the new level.
@@ -41,9 +41,9 @@ impl Vmap {
     /// Unwraps a tensor that is [...] inside the level into [n, ...]. An error if it does not depend on the sample.
     pub fn joined(&self, tensor: &Tensor) -> Result<Tensor> {
         let mut result = ptr::null_mut();
-        // SAFETY: as in `samples`.
+        // SAFETY: live tensor; the shim writes a new tensor to `result` if it succeeds.
         check(unsafe { ffi::regun_vmap_unwrap(&mut result, raw(tensor), self.level) })?;
-        // SAFETY: as in `samples`.
+        // SAFETY: that new tensor, which has no other owner.
         Ok(unsafe { Tensor::from_ptr(result) })
     }
 }

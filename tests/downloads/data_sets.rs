@@ -39,7 +39,7 @@ fn archive<'a>(url: &'a str, sum: &'a str) -> Archive<'a> {
             wanted: |_| true,
             max_bytes: 10_000,
         },
-        instead: &["1.bin"],
+        alternatives: &["1.bin"],
     }
 }
 

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// Reads a file of the format `container`. The tensors are in the order of their names.
 ///
 /// # Errors
-/// The same as those of [`crate::checkpoint::load`].
+/// The errors of [`crate::checkpoint::load`].
 pub fn load(path: &Path, container: CheckpointContainer) -> Result<Checkpoint> {
     let (manifest, mut tensors) = match container {
         CheckpointContainer::Zip => archive::read(path),

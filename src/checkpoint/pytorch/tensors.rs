@@ -78,6 +78,10 @@ pub struct TensorView {
 }
 
 impl TensorView {
+    /// A view of `shape` from element `offset` on.
+    ///
+    /// # Errors
+    /// The view reaches beyond the storage, or `shape` and `strides` have different lengths.
     pub fn new(storage: Arc<Storage>, offset: usize, shape: Vec<usize>, strides: Vec<usize>) -> Result<Self> {
         let elements = shape.iter().try_fold(1_usize, |product, &n| product.checked_mul(n));
         // One past the last element.

@@ -74,7 +74,7 @@ struct EncodedTensor {
 fn encode(checkpoint: &Checkpoint) -> Result<Vec<EncodedTensor>> {
     let encode = |(name, tensor): &(String, tch::Tensor)| {
         let class = storage_of(tensor.f_kind()?)
-            .ok_or_else(|| Error::missing(format!("tensor {name} is of a type that .pt files cannot have here")))?;
+            .ok_or_else(|| Error::missing(format!("tensor {name} has a dtype that cannot be written to a .pt file")))?;
         Ok(EncodedTensor { name: name.clone(), class, bytes: TensorBytes::of(tensor)? })
     };
     checkpoint.tensors.iter().map(encode).collect()

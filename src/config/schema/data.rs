@@ -10,7 +10,9 @@ use super::transforms::TransformsConfig;
 #[derive(Debug, Clone, Deserialize)]
 pub struct DataConfig {
     pub name: DatasetName,
+    /// Folder of the data set.
     pub data_dir: PathBuf,
+    /// Download the data set if it is absent.
     pub download: bool,
     /// The source of archives instead of their publishers: an address, or a folder.
     pub mirror: Option<String>,

@@ -24,7 +24,9 @@ pub struct ModelConfig {
     pub pretrained: bool,
     /// The file of these weights: a checkpoint of torchvision.
     pub pretrained_path: Option<PathBuf>,
+    /// First layers of a ResNet (null: those of the paper).
     pub stem: Option<Stem>,
+    /// Only the head, the last linear layer, is trained.
     pub freeze_backbone: bool,
     pub label_smoothing: Option<f64>,
     /// Side of the input in pixels (Swin, ViT).

@@ -43,7 +43,9 @@ pub struct PathsConfig {
 #[derive(Debug, Clone, Deserialize)]
 pub struct RunConfig {
     pub experiment_id: Option<String>,
+    /// The base model.
     pub base_weights: PathBuf,
+    /// The retrained model.
     pub retrain_weights: PathBuf,
 }
 
@@ -52,6 +54,7 @@ pub struct RunConfig {
 pub struct MulEvalConfig {
     /// Number of reference models that calibrate RMIA.
     pub mia_num_models: usize,
+    /// Cache file of the reference probabilities and of the retrained model's logits.
     pub cache: PathBuf,
 }
 

@@ -7,10 +7,15 @@ use serde::Deserialize;
 pub struct SplitConfig {
     pub seed: u64,
     pub scheme: Scheme,
+    /// Fraction of all training images.
     pub heldout_frac: f64,
+    /// Fraction of the images that are not held out.
     pub validation_frac: f64,
+    /// Only compared with the other fractions: retain gets the rest.
     pub retain_frac: f64,
+    /// Fraction of the images that are not held out; with scheme `class` only of those of the forget classes.
     pub forget_frac: f64,
+    /// Scheme `class`: the classes to forget.
     pub forget_classes: Vec<i64>,
 }
 
@@ -18,8 +23,11 @@ pub struct SplitConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scheme {
+    /// A random part of all images.
     Random,
+    /// A random part of each class, in equal fractions.
     Stratified,
+    /// A random part of the forget classes.
     Class,
 }
 

@@ -7,17 +7,23 @@ use super::devices::DevicesConfig;
 /// Training settings shared by all models and methods.
 #[derive(Debug, Clone, Deserialize)]
 pub struct TrainerConfig {
+    /// Epochs of the base, retrained and reference models.
     pub max_epochs: usize,
     pub accelerator: Accelerator,
     pub devices: DevicesConfig,
     pub precision: Precision,
+    /// Optimizer steps between two lines in `metrics.jsonl` (0: one line for each epoch only).
     pub log_every_n_steps: usize,
+    /// Accepted for configurations of the Python program. The final model is saved in any case.
     pub enable_checkpointing: bool,
     pub enable_progress_bar: bool,
+    /// Micro-steps per optimizer step.
     pub accumulate_grad_batches: usize,
     /// Largest L2 norm of the gradient of all parameters together (null: no clipping).
     pub gradient_clip_val: Option<f64>,
+    /// BatchNorm takes its statistics from the batches of all ranks.
     pub sync_batchnorm: bool,
+    /// Only algorithms that give the same bits each time.
     pub deterministic: bool,
     /// TF32 for float32 matrix products on a GPU.
     pub allow_tf32: bool,
@@ -27,9 +33,11 @@ pub struct TrainerConfig {
     pub threads: Option<usize>,
 }
 
+/// The type of device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Accelerator {
+    /// GPUs if all ranks have one, otherwise CPUs.
     Auto,
     Gpu,
     Cpu,

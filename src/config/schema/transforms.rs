@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
+/// The transforms of a data set. Those that are off or null are left out.
 #[derive(Debug, Clone, Deserialize)]
 pub struct TransformsConfig {
     pub normalize: NormalizeConfig,
@@ -23,6 +24,7 @@ pub struct NormalizeConfig {
     pub std: Vec<f64>,
 }
 
+/// A random square of `size` pixels, after `padding` zeros on each side.
 #[derive(Debug, Clone, Deserialize)]
 pub struct RandomCropConfig {
     pub enabled: bool,
@@ -30,12 +32,15 @@ pub struct RandomCropConfig {
     pub padding: i64,
 }
 
+/// A horizontal flip with probability `p`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct HorizontalFlipConfig {
     pub enabled: bool,
     pub p: f64,
 }
 
+/// Resizing as for ImageNet networks, in pixels: a random box to `train_size` in training; the short side to
+/// `eval_resize` and the middle `eval_crop` in evaluation. Has a normalisation of its own.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ImagenetResizeConfig {
     pub enabled: bool,
@@ -45,6 +50,7 @@ pub struct ImagenetResizeConfig {
     pub normalize: NormalizeConfig,
 }
 
+/// Colour jitter: the strength of each change. Hue is in turns of the colour circle, from 0 to 0.5.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ColorJitterConfig {
     pub enabled: bool,
@@ -54,6 +60,7 @@ pub struct ColorJitterConfig {
     pub hue: f64,
 }
 
+/// RandAugment: `num_ops` operations of strength `magnitude`, out of `num_magnitude_bins` strengths.
 #[derive(Debug, Clone, Deserialize)]
 pub struct RandAugmentConfig {
     pub enabled: bool,
@@ -62,6 +69,7 @@ pub struct RandAugmentConfig {
     pub num_magnitude_bins: i64,
 }
 
+/// Random erasing with probability `p`: the ranges of the erased fraction of the area, and of height over width.
 #[derive(Debug, Clone, Deserialize)]
 pub struct RandomErasingConfig {
     pub enabled: bool,

@@ -5,7 +5,7 @@ use crate::config::schema::Config;
 use crate::hydra::{Node, Section, join};
 
 /// Warns about keys of the Python program that have no effect here.
-pub(super) fn note_idle_keys(config: &Config, root: &Section, warnings: &mut Vec<String>) {
+pub(super) fn warn_about_idle_keys(config: &Config, root: &Section, warnings: &mut Vec<String>) {
     let loader = ["num_workers", "pin_memory", "persistent_workers", "prefetch_factor"].map(|key| join("data", key));
     // Only keys that the user wrote. The built-in files keep them, as in the Python program.
     let idle: Vec<String> = loader.into_iter().filter(|key| root.get(key).is_some_and(is_users)).collect();

@@ -2,7 +2,7 @@
 
 use super::checker::ConfigChecker;
 use super::data::check_data;
-use super::idle_keys::note_idle_keys;
+use super::idle_keys::warn_about_idle_keys;
 use super::split::check_split;
 use super::trainer::{check_launch, check_trainer};
 use super::transforms::check_transforms;
@@ -37,6 +37,6 @@ pub(in crate::config) fn validate(config: &Config, root: &Section, warnings: &mu
             check.at_least(unlearn.max_epochs, 1, "unlearn.trainer.max_epochs")?;
         }
     }
-    note_idle_keys(config, root, warnings);
+    warn_about_idle_keys(config, root, warnings);
     Ok(())
 }

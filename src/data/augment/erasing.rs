@@ -48,7 +48,7 @@ impl RandomErasing {
         Some(RandomErasing { probability: settings.p, scale: (least, most), log_ratio, value, image })
     }
 
-    /// `None` if the sample stays as it is.
+    /// Draws the rectangle of one sample; `None` if the sample stays as it is.
     pub fn draw(&self, draws: &mut Draws) -> Option<Erasure> {
         if draws.uniform() >= self.probability {
             return None;

@@ -11,7 +11,7 @@
 //! The semantics are those of torchvision v2. All random numbers are drawn first, sample by sample, into an
 //! [`AugmentPlan`]. Applying a plan is arithmetic on tensors without a loop over images (except for colour jitter on a
 //! CPU). The draws of a sample depend only on the stream (seed and purpose), the epoch and the sample's index in the
-//! data set, so they are the same in any batch and on any rank. Each transform has its own lane of the stream:
+//! data set, so they are the same in any batch and on any rank. Each transform has its own lane of the stream, so
 //! switching one on does not change the draws of the others.
 //!
 //! Letters: N batch, C channel, H and W input sides, S side of the output.

@@ -21,8 +21,11 @@ const ERASING: u8 = 3;
 
 /// Chooses the pixels of the stored image that are used.
 enum Geometry {
+    /// All pixels, in training and evaluation.
     Whole,
+    /// A random window in training, all pixels in evaluation.
     Window(CropFlip),
+    /// A random box in training and the middle in evaluation, both resized.
     Resized(Resize),
 }
 
@@ -38,8 +41,8 @@ pub struct Augment {
 }
 
 impl Augment {
-    /// For stored images of three channels with this (height, width). The output has the dtype `kind` and is on
-    /// `device`.
+    /// The transforms for stored images of three channels with this (height, width). The output has the dtype `kind`
+    /// and is on `device`.
     ///
     /// # Errors
     /// `Usage` if the crop is larger than the padded image.
@@ -87,8 +90,7 @@ impl Augment {
         }
     }
 
-    /// uint8 [N, C, H, W] to normalised [N, C, S, S], channels-last, with random draws
-    /// from `keys`.
+    /// uint8 [N, C, H, W] to normalised [N, C, S, S], channels-last, with random draws from `keys`.
     pub fn train(&self, pixels: &Tensor, keys: &SampleKeys<'_>) -> Result<Tensor> {
         self.apply(pixels, &self.plan(keys))
     }
@@ -113,8 +115,7 @@ impl Augment {
         plan
     }
 
-    /// uint8 [N, C, H, W] to normalised [N, C, S, S], channels-last, with the draws
-    /// of `plan`.
+    /// uint8 [N, C, H, W] to normalised [N, C, S, S], channels-last, with the draws of `plan`.
     pub fn apply(&self, pixels: &Tensor, plan: &AugmentPlan) -> Result<Tensor> {
         let pixels = match &self.geometry {
             Geometry::Whole => pixels.shallow_clone(),

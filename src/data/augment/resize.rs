@@ -48,6 +48,7 @@ pub struct Resize {
 }
 
 impl Resize {
+    /// The resizing of stored images with this (height, width).
     pub fn new(transforms: &TransformsConfig, (height, width): (i64, i64)) -> Self {
         let settings = &transforms.imagenet_resize;
         Resize {
@@ -65,6 +66,7 @@ impl Resize {
         self.train_size
     }
 
+    /// Draws the box of one training sample, and whether it is mirrored.
     pub fn draw(&self, draws: &mut Draws) -> Cutout {
         let (top, left, height, width) = self.draw_box(draws);
         Cutout { top, left, height, width, flip: draws.uniform() < self.flip_probability }

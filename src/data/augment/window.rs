@@ -73,6 +73,7 @@ impl CropFlip {
         (self.height, self.width)
     }
 
+    /// Draws the window of one sample, and whether it is mirrored.
     pub fn draw(&self, draws: &mut Draws) -> Window {
         Window {
             top: draws.below(self.spare_height as u64 + 1) as i64,

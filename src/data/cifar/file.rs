@@ -11,7 +11,8 @@ pub(super) const SIDE: usize = 32;
 /// Bytes of one image: 1024 red, 1024 green, 1024 blue, row by row.
 pub(super) const IMAGE: usize = CHANNELS * SIDE * SIDE;
 
-/// Fails with a text unless `label` is one of the classes. `image` is the image's number within its file.
+/// Checks that `label` is one of the classes. `image` is the image's number within its file. The error is a reason, for
+/// [`unusable`].
 pub(super) fn check_label(label: i128, image: usize, format: &CifarFormat) -> Result<(), String> {
     let classes = format.class_names.len() as i128;
     if !(0..classes).contains(&label) {
@@ -29,6 +30,7 @@ pub(super) fn size(path: &Path, layout: &CifarLayout, wanted: &str) -> Result<u6
     }
 }
 
+/// The error about a file that cannot be used. `reason` follows the name of the file.
 pub(super) fn unusable(path: &Path, layout: &CifarLayout, reason: String) -> Error {
     Error::missing(format!("cannot use {}: {reason}", path.display()))
         .hint(format!("unpack {} again; it comes from {}", layout.archive, layout.url))

@@ -37,7 +37,7 @@ pub(super) fn build(listing: &ImageListing, options: &PackOptions<'_>, path: &Pa
         for (part, labels) in [&listing.train, &listing.test].into_iter().zip(&mut labels) {
             decode_all(&listing.root, part, options, |file, image| {
                 done += 1;
-                progress.at(done, Some(files as u64));
+                progress.update(done, Some(files as u64));
                 match image {
                     Ok(image) => {
                         check_size(&mut size, file, &image)?;

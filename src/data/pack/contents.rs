@@ -89,7 +89,7 @@ fn facts_range(map: &MappedFile) -> Result<Range<usize>, String> {
     let range = usize::try_from(start).ok().zip(usize::try_from(length).ok());
     match range.and_then(|(start, length)| Some(start..start.checked_add(length)?)) {
         Some(range) if range.start >= PIXELS_AT && range.end == map.len() => Ok(range),
-        _ => Err(format!("it has {} bytes, but its head says otherwise", map.len())),
+        _ => Err(format!("it has {} bytes, but its header states another size", map.len())),
     }
 }
 

@@ -9,7 +9,7 @@ use super::format::{MAGIC, PIXELS_AT, PackFacts};
 use crate::data::images::{Images, fingerprint};
 use crate::data::pixels::{MappedFile, Pixels};
 
-/// Writes a pack: first the pixels, image by image, then the facts and the head.
+/// Writes a pack: first the pixels, image by image, then the facts and the header.
 pub(super) struct PackWriter<'a> {
     out: BufWriter<&'a mut File>,
     /// Bytes written so far.
@@ -29,7 +29,7 @@ impl<'a> PackWriter<'a> {
         self.out.write_all(pixels)
     }
 
-    /// Writes facts and head. The first argument is (C, H, W); the labels are those of the written images.
+    /// Writes facts and header. The first argument is (C, H, W); the labels are those of the written images.
     pub fn finish(
         mut self,
         (channels, height, width): (usize, usize, usize),

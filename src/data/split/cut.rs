@@ -6,7 +6,8 @@ use super::indices::SplitIndices;
 use crate::config::schema::{Scheme, SplitConfig};
 use crate::random::python::PythonRandom;
 
-/// Like `split`, but without checks: any part may come out empty.
+/// Cuts the training images `0..labels.len()` by the settings `spec`. `labels[i]` is the class of image `i`. Checks
+/// nothing: any part may be empty.
 pub fn cut(labels: &[i64], spec: &SplitConfig) -> SplitIndices {
     let mut rng = PythonRandom::new(spec.seed);
     let mut parts = SplitIndices::default();

@@ -24,6 +24,7 @@ impl SplitIndices {
         train
     }
 
+    /// The sizes of the parts, for messages.
     pub(super) fn sizes(&self) -> String {
         format!(
             "held-out {}, validation {}, forget {}, retain {}",
@@ -35,7 +36,7 @@ impl SplitIndices {
     }
 }
 
-/// SHA-256 (hex) of the decimal indices joined by commas. Two programs compare a part by it.
+/// SHA-256 (hex) of the decimal indices joined by commas. It tells if two programs have the same part.
 pub fn digest(part: &[usize]) -> String {
     let text: Vec<String> = part.iter().map(usize::to_string).collect();
     sha256(text.join(","))

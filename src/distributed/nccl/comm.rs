@@ -21,13 +21,13 @@ pub struct Communicator {
     library: Arc<NcclLibrary>,
     device: Device,
     /// Locked during a call. None after the end.
-    comm: Mutex<Option<Owned>>,
+    comm: Mutex<Option<CommHandle>>,
 }
 
 /// The only handle on a communicator.
-struct Owned(NcclComm);
+struct CommHandle(NcclComm);
 
-impl Owned {
+impl CommHandle {
     /// A closure that uses the field captures the raw pointer alone, which is not `Send`; a call captures `self`.
     fn into_raw(self) -> NcclComm {
         self.0
@@ -35,7 +35,7 @@ impl Owned {
 }
 
 // SAFETY: NCCL's communicators are not bound to a thread.
-unsafe impl Send for Owned {}
+unsafe impl Send for CommHandle {}
 
 impl Communicator {
     /// Joins the communicator `id` with `device`. An error if not all ranks join within `limit`.
@@ -47,8 +47,8 @@ impl Communicator {
         limit: Duration,
     ) -> Result<Self> {
         let opened = Arc::clone(library);
-        let start = move || opened.init(id, rank, ranks).map(Owned);
-        let comm = within(limit, device, start)?.ok_or_else(|| {
+        let start = move || opened.init(id, rank, ranks).map(CommHandle);
+        let comm = with_timeout(limit, device, start)?.ok_or_else(|| {
             let limit = limit.as_secs_f64();
             Error::new(
                 ErrorKind::Peer,
@@ -67,28 +67,28 @@ impl Communicator {
     /// Enqueues a collective on `stream`. Returns before the collective is done.
     ///
     /// # Safety
-    /// As for [`NcclLibrary::launch`], except for the communicator.
+    /// The requirements of [`NcclLibrary::launch`], except those on the communicator.
     pub unsafe fn launch(&self, collective: NcclCollective, stream: CudaStream) -> Result<()> {
         let comm = self.lock();
-        let Some(Owned(comm)) = &*comm else { return Err(ended()) };
+        let Some(CommHandle(comm)) = &*comm else { return Err(ended()) };
         // SAFETY: live, and this thread holds the lock; the caller vouches for the rest.
         unsafe { self.library.launch(collective, *comm, stream) }
     }
 
-    /// An error if a collective failed since the last call. Does nothing while another thread is in a call, which returns
-    /// the error itself.
+    /// An error if a collective failed since the last call. Does nothing while another thread is in a call, which
+    /// returns the error itself.
     pub fn check(&self) -> Result<()> {
         let comm = match self.comm.try_lock() {
             Ok(comm) => comm,
             Err(TryLockError::Poisoned(comm)) => comm.into_inner(),
             Err(TryLockError::WouldBlock) => return Ok(()),
         };
-        let Some(Owned(comm)) = &*comm else { return Ok(()) };
+        let Some(CommHandle(comm)) = &*comm else { return Ok(()) };
         // SAFETY: live, and this thread holds the lock.
         unsafe { self.library.check_async_error(*comm) }
     }
 
-    /// Ends the communicator, on all ranks together, after all launched collectives. An error if it takes longer than
+    /// Ends the communicator after all launched collectives. All ranks call it. An error if that takes more than
     /// `limit`.
     pub fn finish(&self, limit: Duration) -> Result<()> {
         let comm = self.lock().take().ok_or_else(ended)?;
@@ -98,12 +98,12 @@ impl Communicator {
             // SAFETY: live, and this thread has the only handle.
             unsafe { library.finalize(comm).and_then(|()| library.destroy(comm)) }
         };
-        within(limit, self.device, finish)?.ok_or_else(|| {
+        with_timeout(limit, self.device, finish)?.ok_or_else(|| {
             Error::new(ErrorKind::Peer, format!("NCCL's end took longer than {:.1} s", limit.as_secs_f64()))
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Owned>> {
+    fn lock(&self) -> MutexGuard<'_, Option<CommHandle>> {
         self.comm.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -112,9 +112,9 @@ fn ended() -> Error {
     Error::new(ErrorKind::Bug, "NCCL's communicator has ended")
 }
 
-/// Runs `work` on a thread of its own with `device` as the current one, and returns its result. None if it takes longer
-/// than `limit`; then the thread goes on.
-fn within<T: Send + 'static>(
+/// Runs `work` on a thread of its own with `device` as the current one, and returns its result. Returns None if it
+/// takes longer than `limit`; the thread then goes on.
+fn with_timeout<T: Send + 'static>(
     limit: Duration,
     device: Device,
     work: impl FnOnce() -> Result<T> + Send + 'static,
@@ -126,6 +126,6 @@ fn within<T: Send + 'static>(
     thread::Builder::new()
         .name("nccl".into())
         .spawn(send)
-        .map_err(|error| Error::new(ErrorKind::Other, format!("a thread cannot be started: {error}")))?;
+        .map_err(|error| Error::new(ErrorKind::Other, format!("cannot start a thread for NCCL: {error}")))?;
     result.recv_timeout(limit).ok().transpose()
 }

@@ -44,6 +44,7 @@ impl NcclLibrary {
         }
     }
 
+    /// The version of the opened library.
     pub fn version(&self) -> NcclVersion {
         self.version
     }
@@ -109,8 +110,9 @@ impl NcclLibrary {
     /// Enqueues a collective on `stream`.
     ///
     /// # Safety
-    /// `comm` is a live communicator that no other thread uses. The memory holds the elements that the collective reads
-    /// and writes, on the communicator's device, until `stream` has finished the collective; until then no other work accesses it.
+    /// `comm` is a live communicator that no other thread uses. The memory is on the communicator's device and holds
+    /// the elements that the collective reads and writes. It stays alive, and no other work accesses it, until `stream`
+    /// has finished the collective.
     pub unsafe fn launch(&self, collective: NcclCollective, comm: NcclComm, stream: CudaStream) -> Result<()> {
         let table = &self.table;
         // SAFETY: the caller vouches for all pointers.

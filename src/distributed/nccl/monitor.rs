@@ -25,8 +25,8 @@ type Collectives<E> = VecDeque<(String, E)>;
 
 /// Collectives that the device may not have finished. `E` is a [`DeviceEvent`].
 pub struct UnfinishedCollectives<E> {
-    /// Collectives that the monitor has not seen yet. They have a lock of their own, so that a launch never waits for the
-    /// monitor's calls to the driver.
+    /// Collectives that the monitor has not seen yet. They have a lock of their own, so that a launch never waits for
+    /// the monitor's calls to the driver.
     new: Mutex<Collectives<E>>,
     watched: Mutex<Collectives<E>>,
 }

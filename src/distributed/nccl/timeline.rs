@@ -3,7 +3,7 @@
 //! Started all-reduces run in parallel to the rest of the current stream's work, the backward pass. When the current
 //! stream waits for them, at the end of the pass or for another all-reduce (which comes after all earlier ones), the
 //! rest of their time is not hidden. Events on both streams give the times of the begin and end of each all-reduce and
-//! of the start of the wait. They are read after the device has passed them, so tracing makes neither host nor device wait.
+//! of the start of the wait. They are read after the device has passed them, so neither host nor device waits for them.
 
 use std::collections::VecDeque;
 
@@ -51,7 +51,7 @@ impl<E: DeviceEvent> Timeline<E> {
         !self.started.is_empty()
     }
 
-    /// The overlap of all all-reduces that the device has finished.
+    /// The overlap of the all-reduces that the device has finished.
     pub fn overlap(&mut self) -> Result<Overlap> {
         self.read()?;
         Ok(self.total)
@@ -67,7 +67,7 @@ impl<E: DeviceEvent> Timeline<E> {
             }
             for AllReduceSpan { begin, end } in spans {
                 let (seconds, hidden) = (end.seconds_since(begin)?, wait.seconds_since(begin)?);
-                self.total += Overlap { sums: 1, seconds, hidden_seconds: hidden.clamp(0.0, seconds) };
+                self.total += Overlap { all_reduces: 1, seconds, hidden_seconds: hidden.clamp(0.0, seconds) };
             }
             self.passes.pop_front();
         }
@@ -109,10 +109,10 @@ mod tests {
         clock.set(5.5); // one all-reduce of the first pass is not finished
         assert_eq!(timeline.overlap().unwrap(), Overlap::default());
         clock.set(6.0);
-        let first = Overlap { sums: 2, seconds: 5.0, hidden_seconds: 4.0 };
+        let first = Overlap { all_reduces: 2, seconds: 5.0, hidden_seconds: 4.0 };
         assert_eq!((timeline.overlap().unwrap(), first.hidden_fraction()), (first, 0.8));
         clock.set(20.0);
-        let all = Overlap { sums: 3, seconds: 7.0, hidden_seconds: 4.0 };
+        let all = Overlap { all_reduces: 3, seconds: 7.0, hidden_seconds: 4.0 };
         assert_eq!(timeline.overlap().unwrap(), all);
         assert_eq!(timeline.overlap().unwrap(), all, "counted once");
     }

@@ -2,8 +2,8 @@
 //!
 //! NCCL works on a stream of its own, ordered against libtorch's current stream by events: a collective waits for the
 //! work that computes its input, and later work on the current stream waits for the collective. The host waits for
-//! neither. After [`Transport::start_all_reduce`] the current stream goes on until [`Transport::finish_all_reduces`], so
-//! gradients are all-reduced during the backward pass.
+//! neither. After [`Transport::start_all_reduce`] the current stream goes on until [`Transport::finish_all_reduces`],
+//! so gradients are all-reduced during the backward pass.
 //!
 //! The host transport below, MPI, carries messages, host tensors and barriers. The two never wait for each other: MPI
 //! sees host memory only, and every rank has launched its part of a collective before it calls MPI again.
@@ -217,8 +217,8 @@ impl Transport for Nccl {
             .iter()
             .map(|bytes| bytes.iter().rev().fold(0, |count, &byte| count << 8 | i64::from(byte)))
             .collect();
-        // NCCL takes the same length from all ranks: shorter parts are padded with zeros, and the padding is removed from
-        // the result.
+        // NCCL takes the same length from all ranks: shorter parts are padded with zeros, and the padding is removed
+        // from the result.
         let longest = counts.iter().copied().max().unwrap_or(0);
         let (kind, mut size) = (rows.f_kind()?, rows.size());
         size[0] = longest;

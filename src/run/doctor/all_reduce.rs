@@ -37,7 +37,7 @@ pub struct AllReduceFindings {
 pub fn measure(world: &World, device: Device) -> Result<AllReduceFindings> {
     let mut wrong = Vec::new();
     for kind in [Kind::Float, Kind::Double, Kind::Int64] {
-        if !adds_up(world, kind, device)? {
+        if !is_sum_right(world, kind, device)? {
             wrong.push(format!("{kind:?}"));
         }
     }
@@ -45,18 +45,19 @@ pub fn measure(world: &World, device: Device) -> Result<AllReduceFindings> {
     Ok(AllReduceFindings { wrong, timings })
 }
 
-/// Whether small whole numbers, whose sums are exact in every dtype, are added up right on all ranks.
-fn adds_up(world: &World, kind: Kind, device: Device) -> Result<bool> {
+/// Whether all ranks get the right sum of small whole numbers. Sums of these are exact in every dtype.
+fn is_sum_right(world: &World, kind: Kind, device: Device) -> Result<bool> {
     let numbers = Tensor::f_arange(1000, (kind, device))?.f_remainder(7)?;
     let mut sum = numbers.f_mul_scalar(world.rank() as i64 + 1)?;
     world.all_reduce(&mut sum)?;
     let factor = world.size() * (world.size() + 1) / 2;
     let right = sum.f_equal(&numbers.f_mul_scalar(factor as i64)?)?;
-    let mut everywhere = Tensor::from_slice(&[i64::from(!right)]);
-    world.all_reduce(&mut everywhere)?;
-    Ok(everywhere.f_int64_value(&[0])? == 0)
+    let mut wrong_ranks = Tensor::from_slice(&[i64::from(!right)]);
+    world.all_reduce(&mut wrong_ranks)?;
+    Ok(wrong_ranks.f_int64_value(&[0])? == 0)
 }
 
+/// Times the all-reduce of float32 tensors of all sizes. A collective call.
 fn timings(world: &World, device: Device) -> Result<Vec<AllReduceTiming>> {
     let mut timings = Vec::new();
     for (bytes, times) in MESSAGES {
@@ -77,15 +78,16 @@ fn timings(world: &World, device: Device) -> Result<Vec<AllReduceTiming>> {
     Ok(timings)
 }
 
-pub fn judge(world: &World, found: &AllReduceFindings) -> DoctorCheck {
+/// The check of the sums.
+pub fn check(world: &World, found: &AllReduceFindings) -> DoctorCheck {
     const NAME: &str = "all-reduce";
     if !found.wrong.is_empty() {
         let line = format!("wrong sums of {} over {}", found.wrong.join(", "), world.backend());
         return DoctorCheck::ok(NAME, vec![line])
-            .but(CheckStatus::Broken, "try another MPI (module avail), and tell your cluster's support");
+            .with_problem(CheckStatus::Broken, "try another MPI (module avail), and tell your cluster's support");
     }
     let over = match world.size() {
-        1 => "one rank: nothing to add".to_owned(),
+        1 => "one rank: no all-reduce is needed".to_owned(),
         n => format!("sums over {n} ranks are right"),
     };
     DoctorCheck::ok(NAME, vec![over])

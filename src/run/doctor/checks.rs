@@ -1,4 +1,4 @@
-//! Judgements on the facts of all ranks.
+//! Checks of the facts of all ranks.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -8,6 +8,7 @@ use tch::Device;
 
 use super::rank_facts::RankFacts;
 use crate::error::Result;
+use crate::memory::gib;
 use crate::torch::Gpu;
 
 /// Result of a check, from best to worst.
@@ -40,7 +41,7 @@ impl DoctorCheck {
     }
 
     /// The same findings with a problem and advice.
-    pub fn but(mut self, status: CheckStatus, hint: impl Into<String>) -> Self {
+    pub fn with_problem(mut self, status: CheckStatus, hint: impl Into<String>) -> Self {
         (self.status, self.hint) = (status, Some(hint.into()));
         self
     }
@@ -50,8 +51,8 @@ impl DoctorCheck {
 type RankedFacts<'a> = (usize, &'a RankFacts);
 type RanksByHost<'a> = BTreeMap<&'a str, Vec<RankedFacts<'a>>>;
 
-/// All checks of facts, in the order of the report. `ranks`: at least one, in rank order. `device`: the device that rank
-/// 0 would compute on, or the error that would keep a run from starting.
+/// All checks of facts, in the order of the report. `ranks`: at least one, in rank order. `device`: the device on which
+/// rank 0 would compute, or the error that would keep a run from starting.
 pub fn of_ranks(ranks: &[RankFacts], device: &Result<Device>) -> Vec<DoctorCheck> {
     let mut hosts = RanksByHost::new();
     for (rank, facts) in ranks.iter().enumerate() {
@@ -62,7 +63,10 @@ pub fn of_ranks(ranks: &[RankFacts], device: &Result<Device>) -> Vec<DoctorCheck
     };
     vec![
         program(ranks),
-        DoctorCheck::ok("ranks", launched(ranks).into_iter().chain(per_host(&|ranks| rank_list(ranks))).collect()),
+        DoctorCheck::ok(
+            "ranks",
+            launch_summary(ranks).into_iter().chain(per_host(&|ranks| rank_list(ranks))).collect(),
+        ),
         processors(&hosts, per_host(&|ranks| processors_of(ranks))),
         DoctorCheck::ok("memory", per_host(&|ranks| memory_of(ranks[0].1))),
         gpus(device, per_host(&|ranks| gpus_of(ranks[0].1))),
@@ -78,7 +82,7 @@ fn program(ranks: &[RankFacts]) -> DoctorCheck {
     DoctorCheck::ok("program", found)
 }
 
-fn launched(ranks: &[RankFacts]) -> Vec<String> {
+fn launch_summary(ranks: &[RankFacts]) -> Vec<String> {
     match &ranks[0].mpi {
         Some(mpi) => vec![format!("{} over {} ({mpi})", ranks.len(), ranks[0].transport)],
         None => vec!["1, started without a launcher".into()],
@@ -92,13 +96,13 @@ fn rank_list(ranks: &[RankedFacts<'_>]) -> String {
 
 fn processors(hosts: &RanksByHost<'_>, found: Vec<String>) -> DoctorCheck {
     let check = DoctorCheck::ok("processors", found);
-    let crowded = |ranks: &Vec<RankedFacts<'_>>| {
+    let oversubscribed = |ranks: &Vec<RankedFacts<'_>>| {
         let unbound = ranks.iter().filter(|(_, facts)| facts.cores == facts.machine_cores);
         let shared: usize = unbound.map(|(_, facts)| facts.threads).sum();
         shared > ranks[0].1.machine_cores || ranks.iter().any(|(_, facts)| facts.threads > facts.cores)
     };
-    if hosts.values().any(crowded) {
-        return check.but(
+    if hosts.values().any(oversubscribed) {
+        return check.with_problem(
             CheckStatus::Warning,
             "more threads than processors: they wait for each other; start fewer ranks or set trainer.threads lower",
         );
@@ -114,10 +118,6 @@ fn processors_of(ranks: &[RankedFacts<'_>]) -> String {
 fn memory_of(facts: &RankFacts) -> String {
     let text = |bytes: Option<u64>| bytes.map_or("?".into(), |bytes| format!("{:.1}", gib(bytes)));
     format!("{} GiB, {} GiB available", text(facts.memory), text(facts.memory_available))
-}
-
-fn gib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 30)
 }
 
 fn gpus_of(facts: &RankFacts) -> String {
@@ -144,7 +144,7 @@ fn gpus(device: &Result<Device>, mut found: Vec<String>) -> DoctorCheck {
         }
     };
     found.extend(device.as_ref().err().map(|error| error.message().to_owned()));
-    DoctorCheck::ok("GPUs", found).but(status, hint)
+    DoctorCheck::ok("GPUs", found).with_problem(status, hint)
 }
 
 /// Problems with NCCL are reported under `GPUs`, if a run needs it.
@@ -157,18 +157,19 @@ fn folders(ranks: &[RankFacts]) -> DoctorCheck {
     let mut found: Vec<String> = ranks[0].folders.iter().map(|(folder, _)| format!("{folder}: writable")).collect();
     let mut broken = false;
     for facts in ranks {
-        for (line, (_, trouble)) in found.iter_mut().zip(&facts.folders) {
-            if let Some(trouble) = trouble {
-                *line = format!("{}: {trouble}", facts.host);
+        for (line, (_, problem)) in found.iter_mut().zip(&facts.folders) {
+            if let Some(problem) = problem {
+                *line = format!("{}: {problem}", facts.host);
                 broken = true;
             }
         }
     }
     let check = DoctorCheck::ok("folders", found);
     match broken {
-        true => {
-            check.but(CheckStatus::Broken, "choose others: paths.cache_dir, paths.outputs_dir (CACHE_DIR, OUTPUTS_DIR)")
-        }
+        true => check.with_problem(
+            CheckStatus::Broken,
+            "choose others: paths.cache_dir, paths.outputs_dir (CACHE_DIR, OUTPUTS_DIR)",
+        ),
         false => check,
     }
 }

@@ -24,7 +24,7 @@ pub fn run(options: &Options, overrides: &[String]) -> Result<()> {
         return Ok(());
     }
     let mut found = checks::of_ranks(&ranks, &device);
-    found.push(all_reduce::judge(world, &reduced));
+    found.push(all_reduce::check(world, &reduced));
     let worst = found.iter().map(|check| check.status).max().unwrap_or(CheckStatus::Ok);
     if options.json {
         print_json(&json!({ "status": worst, "checks": found, "ranks": ranks, "all_reduce": reduced.timings }))?;

@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | `command` | the command |
 //! | `rank_facts` | facts that each rank finds out about itself and its machine |
-//! | `checks` | judgements on the facts of all ranks |
+//! | `checks` | checks of the facts of all ranks |
 //! | `all_reduce` | check and timing of the all-reduce |
 
 mod all_reduce;

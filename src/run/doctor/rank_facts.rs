@@ -15,11 +15,14 @@ use crate::torch::{self, Gpu};
 /// Facts about one rank and its machine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RankFacts {
+    /// Name of the machine.
     pub host: String,
+    /// Versions of this program and of libtorch.
     pub regun: String,
     pub libtorch: String,
     /// The MPI library; `None` if no launcher started this process.
     pub mpi: Option<String>,
+    /// Name of the transport: `solo`, `mpi`, `nccl`.
     pub transport: String,
     /// Processors of the machine.
     pub machine_cores: usize,
@@ -31,7 +34,7 @@ pub struct RankFacts {
     pub gpus: Result<Vec<Gpu>, String>,
     /// NCCL with its location, or the reason why it was not found.
     pub nccl: Result<String, String>,
-    /// Bytes of main memory; `None` if unknown.
+    /// Bytes of main memory, in all and available; `None` if unknown.
     pub memory: Option<u64>,
     pub memory_available: Option<u64>,
     /// Folders that a run writes to, each with its problem, if any.
@@ -70,13 +73,13 @@ impl RankFacts {
             nccl: NcclLibrary::find().map(|library| format!("{library:?}")).map_err(|error| error.message().to_owned()),
             memory: memory.map(|memory| memory.total),
             memory_available: memory.map(|memory| memory.available),
-            folders: folders.map(|folder| (folder.display().to_string(), trouble_with(folder))).into(),
+            folders: folders.map(|folder| (folder.display().to_string(), folder_problem(folder))).into(),
         }
     }
 }
 
 /// The problem with a folder, if any. A missing folder is not made: its nearest existing parent must be writable.
-fn trouble_with(folder: &Path) -> Option<String> {
+fn folder_problem(folder: &Path) -> Option<String> {
     let above = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
     check_writable(above).err().map(|error| error.message().to_owned())
 }
