@@ -25,14 +25,14 @@ pub fn local_rows(
     let mut rows = Vec::new();
     for (number, batch) in indices.chunks(batch_size).enumerate() {
         if world.owns_batch(number, batches) {
-            let (images, labels) = dataset.load_batch(part, batch, None)?;
+            let (images, labels) = dataset.make_batch(part, batch, None)?;
             rows.push(no_grad(|| compute(&images, &labels))?);
             world.count_images(&format!("{work}/{}", part.name()), batch.len());
         }
     }
     if rows.is_empty() {
         // This rank owns no batch. It runs one image to learn the width and dtype of the rows, and keeps no row.
-        let (images, labels) = dataset.load_batch(part, &indices[..indices.len().min(1)], None)?;
+        let (images, labels) = dataset.make_batch(part, &indices[..indices.len().min(1)], None)?;
         rows.push(no_grad(|| compute(&images, &labels))?.narrow(0, 0, 0));
     }
     Ok(Tensor::cat(&rows, 0))

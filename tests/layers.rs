@@ -30,7 +30,7 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("src/hydra/decode.rs", "use super::section::Section;"),
     ("src/names.rs", "use crate::data::Part;"),
     ("src/names.rs", "use crate::unlearn::REGISTRY;"),
-    ("src/distributed/placement.rs", "use crate::config::Config;"),
+    ("src/distributed/device_placement.rs", "use crate::config::Config;"),
     ("src/unlearn/salun.rs", "use crate::eval::Metrics;"),
 ];
 

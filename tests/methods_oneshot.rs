@@ -343,7 +343,7 @@ fn adversarial_images_of_real_data_are_in_bounds_near_their_originals_and_labell
     let inside = set.images.ge_tensor(&least).logical_and(&set.images.le_tensor(&greatest));
     assert_eq!(inside.all().int64_value(&[]), 1);
     let samples = dataset.indices(Part::Forget);
-    let (clean, own) = dataset.load_batch(Part::Forget, samples, None).unwrap();
+    let (clean, own) = dataset.make_batch(Part::Forget, samples, None).unwrap();
     assert_eq!(set.images.size(), clean.size());
     let distances = (&set.images - &clean).norm_scalaropt_dim(2, [1i64, 2, 3].as_slice(), false);
     let seen = no_grad(|| base.eval(&set.images)).unwrap().argmax(1, false);

@@ -315,7 +315,7 @@ impl Digits {
 
     /// The mean cross entropy on `part` in evaluation mode.
     fn loss(&self, part: Part) -> f64 {
-        let (images, labels) = self.dataset.load_batch(part, self.dataset.indices(part), None).unwrap();
+        let (images, labels) = self.dataset.make_batch(part, self.dataset.indices(part), None).unwrap();
         let sum = no_grad(|| cross_entropy_sum(&self.model.eval(&images).unwrap(), &labels, 0.0));
         sum.double_value(&[]) / labels.size()[0] as f64
     }

@@ -45,7 +45,7 @@ impl DeviceDataset {
         device: Device,
     ) -> Result<Self> {
         let augment = Augment::new(&config.transforms, (dataset.train.height, dataset.train.width), kind, device)?;
-        let pixels_on = pixel_placement::choose(&[&dataset.train, &dataset.test], device)?;
+        let pixels_on = pixel_placement::choose_pixel_device(&[&dataset.train, &dataset.test], device)?;
         let began = Instant::now();
         let place = |images| DeviceImages::place(images, pixels_on, device);
         let (train, test) = (place(&dataset.train)?, place(&dataset.test)?);
@@ -142,7 +142,7 @@ impl DeviceDataset {
     /// Network input and labels of the samples `indices` (into the set that `part` belongs to): images
     /// [n, C, S, S] channels-last, labels int64 [n]. With `keys` the training transforms are applied, with random draws
     /// from those keys; without `keys` the evaluation transforms.
-    pub fn load_batch(&self, part: Part, indices: &[usize], keys: Option<&SampleKeys<'_>>) -> Result<(Tensor, Tensor)> {
+    pub fn make_batch(&self, part: Part, indices: &[usize], keys: Option<&SampleKeys<'_>>) -> Result<(Tensor, Tensor)> {
         let set = self.set(part);
         let rows: Vec<i64> = indices.iter().map(|&index| index as i64).collect();
         // Pixels in host memory are gathered there.

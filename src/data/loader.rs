@@ -115,7 +115,7 @@ impl DataLoader {
         let range = batch * self.batch_size..self.samples().min((batch + 1) * self.batch_size);
         let global = self.order_of(pass)[range].to_vec();
         let shard = world.shard(global.len());
-        let (images, labels) = self.load_samples(dataset, &global[shard.clone()], pass)?;
+        let (images, labels) = self.gather_samples(dataset, &global[shard.clone()], pass)?;
         let layer_stream = self.layer_stream;
         Ok(Batch { images, labels, step_count: global.len(), global, shard, layer_stream, pass })
     }
@@ -134,9 +134,9 @@ impl DataLoader {
     }
 
     /// Images and labels at these positions of the joined pools, in this order.
-    fn load_samples(&self, dataset: &DeviceDataset, positions: &[usize], pass: u64) -> Result<(Tensor, Tensor)> {
+    fn gather_samples(&self, dataset: &DeviceDataset, positions: &[usize], pass: u64) -> Result<(Tensor, Tensor)> {
         if let [Pool::Part(part, view)] = self.sampler.pools.as_slice() {
-            return self.load_part(dataset, *part, *view, positions.iter().copied(), pass);
+            return self.gather_part(dataset, *part, *view, positions.iter().copied(), pass);
         }
         // Each pool loads its own samples; one index_select then restores the order of the batch.
         let (mut images, mut labels, mut places) = (Vec::new(), Vec::new(), Vec::new());
@@ -146,7 +146,7 @@ impl DataLoader {
             places.extend(members().map(|(place, _)| place));
             let (x, y) = match pool {
                 Pool::Part(part, view) => {
-                    self.load_part(dataset, *part, *view, members().map(|(_, &p)| p - start), pass)?
+                    self.gather_part(dataset, *part, *view, members().map(|(_, &p)| p - start), pass)?
                 }
                 Pool::Made { images, labels } => {
                     let rows: Vec<i64> = members().map(|(_, &p)| (p - start) as i64).collect();
@@ -168,7 +168,7 @@ impl DataLoader {
     }
 
     /// Images and labels at these positions of one part.
-    fn load_part(
+    fn gather_part(
         &self,
         dataset: &DeviceDataset,
         part: Part,
@@ -179,6 +179,6 @@ impl DataLoader {
         let indices = dataset.indices(part);
         let samples: Vec<usize> = positions.map(|position| indices[position]).collect();
         let keys = SampleKeys { stream: &self.augment_stream, epoch: pass, samples: &samples };
-        dataset.load_batch(part, &samples, (view == View::Train).then_some(&keys))
+        dataset.make_batch(part, &samples, (view == View::Train).then_some(&keys))
     }
 }

@@ -11,7 +11,7 @@ use crate::torch::free_device_memory;
 
 /// Chooses the device for the pixels of `sets` on a rank that computes on `device`: that device, or the CPU. If memory
 /// is short, a message explains the cost.
-pub fn choose(sets: &[&Images], device: Device) -> Result<Device> {
+pub fn choose_pixel_device(sets: &[&Images], device: Device) -> Result<Device> {
     let bytes: u64 = sets.iter().map(|images| images.pixels.len() as u64).sum();
     if let Some(free) = free_device_memory(device)? {
         if fits_beside_training(bytes, free) {

@@ -26,7 +26,7 @@ impl WaitClock {
         START.call_once(|| {
             now();
             // If the thread does not start, only the detection of hangs is lost.
-            let _ = std::thread::Builder::new().name("watchdog".into()).spawn(watch);
+            let _ = std::thread::Builder::new().name("watchdog".into()).spawn(end_job_on_timeout);
         });
         *self.call.lock().unwrap_or_else(PoisonError::into_inner) = call;
         self.since.store(now().max(1), Ordering::Release);
@@ -110,7 +110,7 @@ fn now() -> u64 {
     FIRST.get_or_init(Instant::now).elapsed().as_millis() as u64
 }
 
-fn watch() {
+fn end_job_on_timeout() {
     loop {
         std::thread::sleep(CHECK_INTERVAL);
         let limit = LIMIT.load(Ordering::Relaxed);

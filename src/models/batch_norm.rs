@@ -10,7 +10,7 @@ use super::layer_pass::Layer;
 use super::layout::{LayoutBuilder, Slot, TensorDtype};
 use super::norm_constants::{EPS, MOMENTUM};
 use super::statistics::Statistics;
-use super::sync_norm::{self, BatchNormTensors, SyncNormPass};
+use super::sync_batch_norm::{self, BatchNormTensors, SyncNormPass};
 use crate::error::Result;
 use crate::torch::AllReduce;
 
@@ -87,7 +87,7 @@ impl BatchNorm {
             [self.weight, self.bias, self.running_mean, self.running_var].map(|slot| ctx.weight(slot));
         let tensors = BatchNormTensors { weight, bias, running_mean, running_var };
         let pass = SyncNormPass { twice_differentiable: ctx.is_twice_differentiable(), single_value };
-        sync_norm::forward(ranks, x, tensors, pass)
+        sync_batch_norm::forward(ranks, x, tensors, pass)
     }
 }
 

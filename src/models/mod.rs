@@ -9,7 +9,7 @@
 //! | [`state`], [`init`] | the tensors and their initial values |
 //! | [`forward`], [`statistics`] | the context of a forward pass: weights, mode, BatchNorm statistics, hooks |
 //! | [`conv`], [`batch_norm`], [`norm_constants`], [`linear`] | layers |
-//! | [`sync_norm`] | BatchNorm with the statistics of all ranks |
+//! | [`sync_batch_norm`] | BatchNorm with the statistics of all ranks |
 //! | [`patches`], [`attention`], [`mlp`], [`layer_norm`] | layers of transformers |
 //! | [`stochastic_depth`] | residual branches dropped at random |
 //! | [`resnet`], [`resnet20`], [`swin`], [`vit`] | architectures |
@@ -41,7 +41,7 @@ pub mod state;
 pub mod statistics;
 pub mod stochastic_depth;
 pub mod swin;
-pub mod sync_norm;
+pub mod sync_batch_norm;
 pub mod vit;
 
 pub use architecture::Architecture;

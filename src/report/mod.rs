@@ -1,6 +1,6 @@
-//! Formats of results: [`table`] for people, [`json`] for programs. The module computes no metric and writes no file.
+//! Formats of results: [`summary`] for people, [`json`] for programs. The module computes no metric and writes no file.
 
 pub mod json;
-pub mod table;
+pub mod summary;
 
-pub use table::{SummaryColumn, summary};
+pub use summary::{SummaryColumn, summary};

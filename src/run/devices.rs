@@ -4,12 +4,12 @@ use tch::Device;
 
 use crate::config::schema::{Accelerator, Config, DevicesConfig};
 use crate::distributed::World;
-use crate::distributed::placement::{self, AcceleratorRequest, DeviceBound, DeviceRequest};
+use crate::distributed::device_placement::{self, AcceleratorRequest, DeviceBound, DeviceRequest};
 use crate::error::Result;
 
-/// Chooses the device of this rank, see [`placement::choose`]. A collective call.
+/// Chooses the device of this rank, see [`device_placement::choose_device`]. A collective call.
 pub fn choose_device(world: &World, config: &Config) -> Result<Device> {
-    placement::choose(world, &device_request(config))
+    device_placement::choose_device(world, &device_request(config))
 }
 
 /// The devices that the configuration asks for.

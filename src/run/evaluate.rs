@@ -6,7 +6,7 @@ use super::model_files::{check_finite, find_checkpoint, model_of};
 use super::options::Options;
 use super::session::Session;
 use super::setup::Setup;
-use super::{foreign, overview, references};
+use super::{checkpoint_check, overview, references};
 use crate::checkpoint;
 use crate::error::{Error, Result};
 use crate::eval::flags::over_unlearning_flags;
@@ -22,7 +22,7 @@ pub fn run(options: &Options, overrides: &[String], path: &Path) -> Result<()> {
     let data = setup.data(&loaded)?;
     Session::open(&setup, &data, loaded, "evaluate")?.guard(|session| {
         overview::log_evaluation(session, &format!("evaluate {}", found.display()))?;
-        foreign::check_fits(&session.identity, &session.loaded, &checkpoint, None)?;
+        checkpoint_check::check_fits(&session.identity, &session.loaded, &checkpoint, None)?;
         let model = model_of(session, &checkpoint)?;
         check_finite(&model, &format!("checkpoint {}", found.display()))?;
         let evaluator = references::evaluator(session, None)?;

@@ -6,7 +6,7 @@
 //! | `setup`, `devices` | threads, numerics and device: once per process |
 //! | `prepared_data` | data set, split and device dataset: once per data configuration |
 //! | `session`, `folder` | one run: configuration, data, architecture, run folder, flags, results |
-//! | `identity`, `foreign`, `model_files` | the identity of a model; loading and saving models |
+//! | `identity`, `checkpoint_check`, `model_files` | the identity of a model; loading and saving models |
 //! | `training`, `observer`, `training_progress` | training a model, with progress and `metrics.jsonl` |
 //! | `overview`, `overview_table` | the table at the start of a run |
 //! | `references` | reference models and retrained baseline |
@@ -14,12 +14,12 @@
 //! | `convert`, `show`, `doctor` | the other commands |
 
 mod base;
+mod checkpoint_check;
 mod convert;
 mod devices;
 mod doctor;
 mod evaluate;
 mod folder;
-mod foreign;
 mod identity;
 mod model_files;
 mod observer;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::foreign;
+use super::checkpoint_check;
 use super::session::Session;
 use crate::checkpoint::{self, Checkpoint, Facts, Manifest};
 use crate::error::{Error, ErrorKind, Result};
@@ -32,9 +32,9 @@ pub fn load_role(session: &Session, path: &Path, role: &str, seed: u64, command:
     let checkpoint = checkpoint::load(&found).map_err(|error| {
         error.hint(format!("make it again with `{command}` and the same overrides, or restore it from a copy"))
     })?;
-    foreign::check_fits(&session.identity, &session.loaded, &checkpoint, Some((role, seed))).map_err(|error| {
-        error.hint(format!("use the settings that it was trained with, or make it with these: `{command}`"))
-    })?;
+    checkpoint_check::check_fits(&session.identity, &session.loaded, &checkpoint, Some((role, seed))).map_err(
+        |error| error.hint(format!("use the settings that it was trained with, or make it with these: `{command}`")),
+    )?;
     Ok(checkpoint)
 }
 
@@ -74,7 +74,7 @@ pub fn save_model(
 /// the message. For a checkpoint of another program only the settings in its file are compared.
 pub fn provenance_flag(a: (&str, &Checkpoint), b: (&str, &Checkpoint)) -> Option<String> {
     let foreign = a.1.is_foreign() || b.1.is_foreign();
-    let (first, second) = (foreign::provenance(a.1), foreign::provenance(b.1));
+    let (first, second) = (checkpoint_check::provenance(a.1), checkpoint_check::provenance(b.1));
     let compared = |name: &str| !foreign || (first.get(name).is_some() && second.get(name).is_some());
     let differences = first.filtered(compared).differences(&second.filtered(compared));
     (!differences.is_empty())

@@ -165,13 +165,13 @@ impl GradientBuckets {
         }
         self.pending[bucket] = self.pending[bucket].checked_sub(1).ok_or_else(too_late)?;
         while self.pending.get(self.next) == Some(&0) {
-            self.start_next()?;
+            self.start_next_all_reduce()?;
         }
         Ok(())
     }
 
     /// Starts the all-reduce of the next bucket.
-    fn start_next(&mut self) -> Result<()> {
+    fn start_next_all_reduce(&mut self) -> Result<()> {
         let number = self.next;
         self.next += 1;
         self.accumulators[number].add()?;
@@ -192,7 +192,7 @@ impl GradientBuckets {
             AllReduceStage::LastBackward => {}
         }
         while self.next < self.buckets.len() {
-            self.start_next()?;
+            self.start_next_all_reduce()?;
         }
         self.world.finish_all_reduces()?;
         for (bucket, compressed) in self.buckets.iter_mut().zip(self.compressed.iter().flatten()) {

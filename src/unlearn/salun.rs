@@ -162,7 +162,7 @@ fn saliency(context: &TrainContext<'_>) -> Result<Saliency> {
 
     let samples = dataset.indices(Part::Forget);
     for batch in samples[world.shard(samples.len())].chunks(dataset.eval_batch_size()) {
-        let (images, labels) = dataset.load_batch(Part::Forget, batch, None)?;
+        let (images, labels) = dataset.make_batch(Part::Forget, batch, None)?;
         let loss = cross_entropy_sum(&model.eval(&images)?, &labels, 0.0);
         let gradients = Tensor::f_run_backward(&[loss], &weights, false, false)?;
         let _ = sum.f_add_(&concatenate(&gradients)?)?;

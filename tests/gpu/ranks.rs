@@ -11,7 +11,7 @@ use regun::data::DeviceDataset;
 use regun::data::Part;
 use regun::data::split::SplitIndices;
 use regun::data::{Dataset, Images};
-use regun::distributed::placement::{self, AcceleratorRequest, DeviceBound, DeviceRequest};
+use regun::distributed::device_placement::{self, AcceleratorRequest, DeviceBound, DeviceRequest};
 use regun::distributed::{World, launch, process};
 use regun::models::batch_norm::BatchNorm;
 use regun::models::layout::{LayoutBuilder, StateLayout};
@@ -40,7 +40,7 @@ fn join() -> (World, Device) {
         share_gpus: true,
         deterministic: false,
     };
-    let device = placement::choose(&world, &request).unwrap();
+    let device = device_placement::choose_device(&world, &request).unwrap();
     assert_eq!(device, GPU);
     assert_eq!(world.backend(), if world.size() == 1 { "solo" } else { "nccl" });
     (world, device)
@@ -210,7 +210,7 @@ fn rank_with_little_memory() {
     let plain = "data.transforms.normalize.mean=[0,0,0] data.transforms.normalize.std=[1,1,1]";
     let parts = SplitIndices { retain: vec![3, 254], ..SplitIndices::default() };
     let dataset = DeviceDataset::new(&dataset, parts, &configure(plain).data, Kind::Float, device).unwrap();
-    let (images, labels) = dataset.load_batch(Part::Retain, &[3, 254], None).unwrap();
+    let (images, labels) = dataset.make_batch(Part::Retain, &[3, 254], None).unwrap();
     assert_eq!([images.device(), labels.device()], [device, device]);
     assert_eq!(
         images.to_device(Device::Cpu),

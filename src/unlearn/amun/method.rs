@@ -151,7 +151,7 @@ impl Amun {
 /// The forget images under evaluation transforms, from which the attack starts, and their own labels.
 fn clean_images(context: &TrainContext<'_>) -> Result<AdversarialSet> {
     let samples = forget_samples(context.dataset, "amun")?;
-    let (images, labels) = context.dataset.load_batch(Part::Forget, samples, None)?;
+    let (images, labels) = context.dataset.make_batch(Part::Forget, samples, None)?;
     Ok(AdversarialSet { images, labels })
 }
 

@@ -24,7 +24,7 @@ pub fn squared_gradient_sums(context: &TrainContext<'_>, part: Part, microbatch:
     let batches = samples.len().div_ceil(microbatch);
     for (number, batch) in samples.chunks(microbatch).enumerate() {
         if world.owns_batch(number, batches) {
-            let (images, labels) = dataset.load_batch(part, batch, None)?;
+            let (images, labels) = dataset.make_batch(part, batch, None)?;
             for (sum, squares) in sums.iter_mut().zip(squared_gradients(model, &images, &labels)?) {
                 let _ = sum.f_add_(&squares)?;
             }

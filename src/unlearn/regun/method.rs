@@ -135,7 +135,7 @@ impl Method for ReGUn {
             }
             None => {
                 step.world.count_images(&format!("{}/heldout", step.purpose), indices.len());
-                step.dataset.load_batch(Part::HeldOut, &indices, None)?.0
+                step.dataset.make_batch(Part::HeldOut, &indices, None)?.0
             }
         };
         Ok(Drawn { tensors: vec![tensor], samples: positions.len(), indices })

@@ -81,7 +81,7 @@ enum DevicePlacement {
 /// # Errors
 /// All ranks get the same error: `trainer.accelerator=gpu` and a rank has no GPU or no NCCL; ranks would share a GPU;
 /// ranks have different versions of NCCL.
-pub fn choose(world: &World, request: &DeviceRequest) -> Result<Device> {
+pub fn choose_device(world: &World, request: &DeviceRequest) -> Result<Device> {
     if request.accelerator == AcceleratorRequest::Cpu {
         return Ok(Device::Cpu);
     }
@@ -99,7 +99,7 @@ pub fn choose(world: &World, request: &DeviceRequest) -> Result<Device> {
         }),
     };
     let probes = gather_probes(world, &probe)?;
-    match decide(&probes, request)? {
+    match assign_gpus(&probes, request)? {
         DevicePlacement::Cpu(reason) => {
             if let Some(reason) = reason.filter(|_| world.is_root()) {
                 tracing::warn!("{reason}: this run uses CPUs");
@@ -160,7 +160,7 @@ impl DeviceBound {
 }
 
 /// The placement that follows from the probes of all ranks, in rank order.
-fn decide(probes: &[DeviceProbe], request: &DeviceRequest) -> Result<DevicePlacement> {
+fn assign_gpus(probes: &[DeviceProbe], request: &DeviceRequest) -> Result<DevicePlacement> {
     if let Some(error) = missing(probes) {
         let gpu_visible = probes.iter().any(|probe| probe.visible > 0);
         return match request.accelerator {
@@ -271,7 +271,7 @@ mod tests {
     }
 
     fn auto(probes: &[DeviceProbe]) -> Result<DevicePlacement> {
-        decide(probes, &request(AcceleratorRequest::Auto, DeviceBound::All))
+        assign_gpus(probes, &request(AcceleratorRequest::Auto, DeviceBound::All))
     }
 
     #[test]
@@ -295,14 +295,14 @@ mod tests {
         let other = DeviceProbe { machine: "b".into(), ..rank("a", 0, &[7]) };
         assert_eq!(auto(&[rank("a", 0, &[7]), other]).unwrap(), DevicePlacement::Gpus(vec![0, 0]));
         let shared = DeviceRequest { share_gpus: true, ..request(AcceleratorRequest::Auto, DeviceBound::All) };
-        let shared = decide(&probes, &shared).unwrap();
+        let shared = assign_gpus(&probes, &shared).unwrap();
         assert_eq!(shared, DevicePlacement::Gpus(vec![0, 0, 0]));
     }
 
     #[test]
     fn devices_bound_the_gpus_of_each_machine() {
         let probes = [rank("a", 0, &[1, 2, 3]), rank("a", 1, &[1, 2, 3])];
-        let with = |bound| decide(&probes, &request(AcceleratorRequest::Gpu, bound));
+        let with = |bound| assign_gpus(&probes, &request(AcceleratorRequest::Gpu, bound));
         assert_eq!(with(DeviceBound::These(vec![2, 0])).unwrap(), DevicePlacement::Gpus(vec![2, 0]));
         assert_eq!(with(DeviceBound::First(8)).unwrap(), DevicePlacement::Gpus(vec![0, 1]));
         assert!(with(DeviceBound::These(vec![1])).unwrap_err().message().contains("share"));
@@ -312,7 +312,7 @@ mod tests {
     #[test]
     fn a_missing_gpu_is_an_error_only_if_the_request_is_for_gpus() {
         let probes = [rank("a", 0, &[1]), blind("b", 0)];
-        let error = decide(&probes, &request(AcceleratorRequest::Gpu, DeviceBound::All)).unwrap_err();
+        let error = assign_gpus(&probes, &request(AcceleratorRequest::Gpu, DeviceBound::All)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Missing);
         assert!(error.message().contains("rank 1 on b: no GPU: there is no NVIDIA driver"), "{error}");
         assert!(matches!(auto(&probes).unwrap(), DevicePlacement::Cpu(Some(reason)) if reason.contains("rank 1 on b")));
@@ -324,7 +324,7 @@ mod tests {
 
         let mut without_nccl = [rank("a", 0, &[1, 2]), rank("a", 1, &[1, 2])];
         without_nccl[1].nccl = Some(Err(("there is no NCCL".into(), Some("install it".into()))));
-        let error = decide(&without_nccl, &request(AcceleratorRequest::Gpu, DeviceBound::All)).unwrap_err();
+        let error = assign_gpus(&without_nccl, &request(AcceleratorRequest::Gpu, DeviceBound::All)).unwrap_err();
         assert_eq!((error.kind(), error.hint_text()), (ErrorKind::Missing, Some("install it")));
         without_nccl[1].nccl = Some(Ok("2.27.3".into()));
         assert!(

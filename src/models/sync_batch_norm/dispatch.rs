@@ -3,7 +3,7 @@
 use tch::{Device, Tensor};
 
 use super::arguments::{BatchNormTensors, SyncNormPass};
-use super::{autograd, closed_form, native};
+use super::{closed_form, differentiable, gpu};
 use crate::error::Result;
 use crate::torch::AllReduce;
 
@@ -12,9 +12,9 @@ use crate::torch::AllReduce;
 /// so is the backward pass.
 pub fn forward(ranks: &dyn AllReduce, x: &Tensor, tensors: BatchNormTensors<'_>, pass: SyncNormPass) -> Result<Tensor> {
     match x.device() {
-        _ if pass.twice_differentiable => autograd::forward(ranks, x, tensors, pass.single_value),
+        _ if pass.twice_differentiable => differentiable::forward(ranks, x, tensors, pass.single_value),
         Device::Cpu => closed_form::forward(ranks, x, tensors, pass.single_value),
-        _ => native::forward(ranks, x, tensors, pass.single_value),
+        _ => gpu::forward(ranks, x, tensors, pass.single_value),
     }
 }
 
@@ -50,10 +50,11 @@ mod tests {
         for mean in [0.0, 30.0] {
             let x = torch::to_channels_last(&(random(&[16, 8, 6, 6]) * 0.5 + mean)).unwrap().to_kind(Kind::Float);
             let (weight, up) = (random(&[8]).abs() + 0.5, random(&[16, 8, 6, 6]));
-            let wanted = gradients(Kind::Double, autograd::forward, [&x, &weight, &up]);
-            for (name, forward) in
-                [("autograd", autograd::forward as Forward), ("closed form", closed_form::forward as Forward)]
-            {
+            let wanted = gradients(Kind::Double, differentiable::forward, [&x, &weight, &up]);
+            for (name, forward) in [
+                ("differentiable", differentiable::forward as Forward),
+                ("closed form", closed_form::forward as Forward),
+            ] {
                 let found = gradients(Kind::Float, forward, [&x, &weight, &up]);
                 for (what, (found, wanted)) in ["x", "weight", "bias"].iter().zip(found.iter().zip(&wanted)) {
                     let apart = ((found - wanted).norm() / wanted.norm()).double_value(&[]);

@@ -8,24 +8,24 @@
 //! | module | holds |
 //! | --- | --- |
 //! | `dispatch` | [`forward`], which chooses an implementation |
-//! | `autograd` | differentiable any number of times: autograd differentiates all operations and the all-reduce |
+//! | `differentiable` | differentiable any number of times: autograd differentiates all operations and the all-reduce |
 //! | `closed_form` | the first derivative as one formula, for CPUs |
-//! | `native` | the first derivative on GPUs by the kernels of PyTorch's own SyncBatchNorm: far fewer launches |
-//! | `moments` | float64 statistics of the joined batch, for `autograd` and `closed_form` |
+//! | `gpu` | the first derivative on GPUs by the kernels of PyTorch's own SyncBatchNorm: far fewer launches |
+//! | `moments` | float64 statistics of the joined batch, for `differentiable` and `closed_form` |
 //! | `affine` | an affine map of each channel |
-//! | `derivative` | a first derivative as a node of the autograd graph, for `closed_form` and `native` |
+//! | `derivative` | a first derivative as a node of the autograd graph, for `closed_form` and `gpu` |
 //! | `arguments` | the tensors of a layer and the options of a pass |
 //!
 //! Letters: C channels, R ranks.
 
 mod affine;
 mod arguments;
-mod autograd;
 mod closed_form;
 mod derivative;
+mod differentiable;
 mod dispatch;
+mod gpu;
 mod moments;
-mod native;
 
 pub use arguments::{BatchNormTensors, SyncNormPass};
 pub use dispatch::forward;
