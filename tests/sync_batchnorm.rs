@@ -284,7 +284,7 @@ fn rank_gradients() {
         close(&what("one pass"), &network.grads(), &alone.grads(), 1e-10);
         all_reduce.finish().unwrap();
         close(&what("nothing is left to do"), &network.grads(), &alone.grads(), 1e-10);
-        assert!(all_reduce.backward(&images).unwrap_err().message().contains("after the gradients"));
+        assert!(all_reduce.backward(&images).unwrap_err().message().contains("after the all-reduce"));
 
         network.params.zero_grad().unwrap();
         for last in [false, true] {

@@ -113,8 +113,8 @@ pub fn evaluate(
     let entropy = mean_entropy(&forget);
     metrics.insert("forget_entropy", entropy);
 
-    if let Some((logits, known)) = retrained {
-        if let Some(wanted) = known.get("forget_entropy") {
+    if let Some((logits, retrained_metrics)) = retrained {
+        if let Some(wanted) = retrained_metrics.get("forget_entropy") {
             metrics.insert("forget_entropy_gap_retrained", entropy - wanted);
         }
         for ((part, predictions), (_, other)) in parts.into_iter().zip(logits.parts()) {
@@ -137,9 +137,9 @@ pub fn evaluate(
     }
     insert_strengths(&mut metrics, &attacks);
 
-    if let Some((_, known)) = retrained {
+    if let Some((_, retrained_metrics)) = retrained {
         for (name, keys) in GAPS {
-            if let Some(gap) = average_gap(&metrics, known, keys) {
+            if let Some(gap) = average_gap(&metrics, retrained_metrics, keys) {
                 metrics.insert(name, gap);
             }
         }
