@@ -31,7 +31,7 @@ pub fn graph_obstacle(
 ) -> Result<Option<&'static str>> {
     Ok(match () {
         _ if mode == CudaGraphMode::Off => Some("trainer.cuda_graph=false"),
-        _ if !device.is_cuda() => Some("the data is not on a GPU"),
+        _ if !device.is_cuda() => Some("this run computes on the CPU"),
         _ if CAPTURE_FAILED.load(Ordering::Relaxed) => Some("an earlier capture failed"),
         _ if !CudaGraph::is_available() => Some("this libtorch has no CUDA graphs"),
         _ if architecture.draws_at_random() => Some("the network leaves out branches at random"),
@@ -56,6 +56,6 @@ mod tests {
             graph_obstacle(mode, device, &World::solo(), &*architecture, Kind::Float).unwrap().unwrap_or_default()
         };
         assert_eq!(obstacle(CudaGraphMode::Off, Device::Cuda(0)), "trainer.cuda_graph=false");
-        assert_eq!(obstacle(CudaGraphMode::Auto, Device::Cpu), "the data is not on a GPU");
+        assert_eq!(obstacle(CudaGraphMode::Auto, Device::Cpu), "this run computes on the CPU");
     }
 }
