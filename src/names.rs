@@ -11,9 +11,9 @@ use crate::config::schema::Config;
 use crate::hydra::float_text;
 
 /// Extension of this program's checkpoints and caches.
-pub const OURS: &str = "safetensors";
-/// Extension of the Python program's checkpoints.
-pub const PYTHON: &str = "ckpt";
+pub const SAFETENSORS: &str = "safetensors";
+/// Extension of the Python program's checkpoints, which PyTorch Lightning writes.
+pub const LIGHTNING: &str = "ckpt";
 
 /// The settings that make up file names.
 #[derive(Debug, Clone)]
@@ -50,7 +50,7 @@ impl Names {
     /// The default path has the extension of the Python program. If `configured` is that default, this program's file
     /// comes first, because it is the newer one if both exist. Any other path is returned unchanged.
     pub fn preferred_path(&self, configured: &Path, role: impl Fn(&Self, &str) -> PathBuf) -> PathBuf {
-        let ours = role(self, OURS);
+        let ours = role(self, SAFETENSORS);
         if candidates(configured).contains(&ours) { ours } else { configured.to_owned() }
     }
 
@@ -104,10 +104,10 @@ pub fn candidates(path: &Path) -> Vec<PathBuf> {
 
 fn other_extension(path: &Path) -> Option<PathBuf> {
     let extension = path.extension()?;
-    if extension == PYTHON {
-        Some(path.with_extension(OURS))
-    } else if extension == OURS {
-        Some(path.with_extension(PYTHON))
+    if extension == LIGHTNING {
+        Some(path.with_extension(SAFETENSORS))
+    } else if extension == SAFETENSORS {
+        Some(path.with_extension(LIGHTNING))
     } else {
         None
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use regun::config::{Request, load};
-use regun::names::{Names, OURS, PYTHON, candidates, fraction};
+use regun::names::{LIGHTNING, Names, SAFETENSORS, candidates, fraction};
 use regun::unlearn::amun::PgdAttack;
 use serde_json::Value;
 
@@ -77,16 +77,16 @@ fn written_names_are_pythons() {
         let Some(settings) = Settings::of(case) else { continue };
         let names = settings.names();
         let written = &case["written"];
-        assert_eq!(names.base(PYTHON), path(&written["base"]));
-        assert_eq!(names.retrained(PYTHON), path(&written["retrained"]));
+        assert_eq!(names.base(LIGHTNING), path(&written["base"]));
+        assert_eq!(names.retrained(LIGHTNING), path(&written["retrained"]));
         for (index, reference) in written["references"].as_object().unwrap() {
-            assert_eq!(names.reference(index.parse().unwrap(), PYTHON), path(reference));
+            assert_eq!(names.reference(index.parse().unwrap(), LIGHTNING), path(reference));
         }
         assert_eq!(
             names.adversarial_set(&settings.attack.file_name_part(), "pt"),
             path(&case["amun_adversarial_cache"])
         );
-        assert_eq!(names.base(OURS), path(&written["base"]).with_extension("safetensors"));
+        assert_eq!(names.base(SAFETENSORS), path(&written["base"]).with_extension("safetensors"));
         checked += 1;
     }
     assert_eq!(checked, 13);
@@ -161,6 +161,6 @@ fn reference_numbers_are_padded_to_three_digits() {
     };
     for (index, text) in golden["reference_index_format"].as_object().unwrap() {
         let name = format!("c/models/m_d_s_forget0.5_retrained_1-{}.ckpt", text.as_str().unwrap());
-        assert_eq!(names.reference(index.parse().unwrap(), PYTHON), PathBuf::from(name));
+        assert_eq!(names.reference(index.parse().unwrap(), LIGHTNING), PathBuf::from(name));
     }
 }

@@ -35,8 +35,8 @@ pub fn run(options: &Options, overrides: &[String]) -> Result<()> {
 /// names the missing commands.
 pub fn execute(session: &mut Session, reuse: bool) -> Result<Vec<SummaryColumn>> {
     let (names_of, config) = (session.names(), session.config());
-    let base_path = names_of.base(names::OURS);
-    let retrained_path = names_of.retrained(names::OURS);
+    let base_path = names_of.base(names::SAFETENSORS);
+    let retrained_path = names_of.retrained(names::SAFETENSORS);
     let seed = config.seed;
     let base = load_or_train(session, "base", seed, Part::Train, &base_path, reuse)?;
     let retrained = load_or_train(session, "retrained", seed, Part::Retain, &retrained_path, reuse)?;

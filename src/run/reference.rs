@@ -71,7 +71,7 @@ pub fn load(session: &Session, index: usize) -> Result<Checkpoint> {
 
 /// The checkpoint of reference model `index`, counted from 1.
 pub fn path_of(session: &Session, index: usize) -> PathBuf {
-    session.names().reference(index, names::OURS)
+    session.names().reference(index, names::SAFETENSORS)
 }
 
 /// The command that trains reference model `index`.

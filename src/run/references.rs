@@ -91,7 +91,7 @@ fn cache_key(session: &Session, retrained: &Checkpoint, references: &[Checkpoint
 }
 
 fn cache_path(session: &Session) -> PathBuf {
-    session.config().mul_eval.cache.with_extension(names::OURS)
+    session.config().mul_eval.cache.with_extension(names::SAFETENSORS)
 }
 
 /// Runs the reference models and the retrained model on the data. A collective call; rank 0 gets the outputs.

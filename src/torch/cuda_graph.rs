@@ -23,14 +23,14 @@ impl CudaGraph {
     /// Captures the work that `body` enqueues on CUDA device `device`. None of it runs before [`CudaGraph::replay`].
     /// `body` must not wait for the device.
     ///
-    /// The new graph uses the memory of `shares` again: of two such graphs, only the results of the later replay can be
-    /// read.
-    pub fn capture<T, F>(device: usize, shares: Option<&CudaGraph>, body: F) -> Result<(CudaGraph, T)>
+    /// The new graph uses the memory of `shared_pool` again: of two such graphs, only the results of the later replay
+    /// can be read.
+    pub fn capture<T, F>(device: usize, shared_pool: Option<&CudaGraph>, body: F) -> Result<(CudaGraph, T)>
     where
         F: FnOnce() -> Result<T>,
     {
         let mut call = BodyCall { body: Some(body), result: None };
-        let pool_of = shares.map_or(ptr::null_mut(), |graph| graph.0.as_ptr());
+        let pool_of = shared_pool.map_or(ptr::null_mut(), |graph| graph.0.as_ptr());
         let mut graph = ptr::null_mut();
         let context = ptr::from_mut(&mut call).cast();
         // SAFETY: `call_body` gets the `BodyCall` of its own types, which outlives the call; `pool_of` is a live graph

@@ -91,7 +91,7 @@ impl Amun {
         let clean = clean_images(context)?;
         let attack = self.settings.attack;
         let names = settings.names.as_ref();
-        let path = names.map(|names| names.adversarial_set(&attack.file_name_part(), names::OURS));
+        let path = names.map(|names| names.adversarial_set(&attack.file_name_part(), names::SAFETENSORS));
         // Rank 0 alone reads the disk. Its result decides for all ranks.
         let key = match (world.is_root(), &path) {
             (true, Some(_)) => Some(self.fingerprint(context, &clean)?),
