@@ -7,7 +7,7 @@ use tch::{Device, Kind};
 
 use super::overview_table::{PhaseOverview, RunOverview, TrainingOverview};
 use super::session::Session;
-use crate::config::schema::{Config, OptimName, Precision};
+use crate::config::schema::{Config, DatasetName, OptimName, Precision};
 use crate::data::Part;
 use crate::error::Result;
 use crate::memory::HostMemory;
@@ -80,7 +80,7 @@ fn run_overview(session: &Session, title: &str) -> Result<RunOverview> {
         split_seed: config.split.seed,
         outputs: session.folder_path().unwrap_or(&session.loaded.run_dir).to_owned(),
         cache: config.paths.cache_dir.clone(),
-        data_dir: config.data.data_dir.clone(),
+        data_dir: (config.data.name != DatasetName::Digits).then(|| config.data.data_dir.clone()),
     })
 }
 

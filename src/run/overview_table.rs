@@ -54,7 +54,8 @@ pub struct RunOverview {
     pub split_seed: u64,
     pub outputs: PathBuf,
     pub cache: PathBuf,
-    pub data_dir: PathBuf,
+    /// `None` for data inside the program.
+    pub data_dir: Option<PathBuf>,
 }
 
 /// Facts about a training.
@@ -125,7 +126,7 @@ impl RunOverview {
             ("seeds", format!("{}, split {}", self.seed, self.split_seed)),
             ("outputs", self.outputs.display().to_string()),
             ("cache", self.cache.display().to_string()),
-            ("data from", self.data_dir.display().to_string()),
+            ("data from", self.data_dir.as_ref().map_or("the program".into(), |folder| folder.display().to_string())),
         ]);
         rows
     }
@@ -331,7 +332,7 @@ mod tests {
             split_seed: 7,
             outputs: "outputs/base".into(),
             cache: "cache".into(),
-            data_dir: "cache/digits".into(),
+            data_dir: None,
         }
     }
 
@@ -353,7 +354,7 @@ free       20.00 GiB of host memory (rank 0 on node-1)
 seeds      42, split 7
 outputs    outputs/base
 cache      cache
-data from  cache/digits";
+data from  the program";
         assert_eq!(overview().table(), expected);
         assert!(expected.is_ascii() && expected.lines().count() <= 20);
     }
