@@ -46,8 +46,8 @@ fn module(file: &str) -> &str {
     below.split('/').next().unwrap_or(below).trim_end_matches(".rs")
 }
 
-/// The rows of the table of modules in `ARCHITECTURE.md`, from the top to the bottom: each module, and the modules that it
-/// may import.
+/// The rows of the table of modules in `ARCHITECTURE.md`, from the top to the bottom: each module, and the modules that
+/// it may import.
 fn table_of_modules() -> Vec<(String, Vec<String>)> {
     let text = std::fs::read_to_string(source_tree::repository().join("ARCHITECTURE.md")).unwrap();
     let section = text.split("\n## ").find(|section| section.starts_with("Layers\n")).expect("a section `Layers`");

@@ -115,7 +115,8 @@ fn a_killed_rank_ends_the_others() {
         // Rank 1 is killed in the middle of its training. `exec` gives the program the pid of the shell.
         .arg(
             "if [ $OMPI_COMM_WORLD_RANK = 1 ]; then (sleep 4; kill -KILL $$) & fi; \
-             exec \"$REGUN\" reference --run-idx 1 data=digits model=resnet20 trainer.max_epochs=500 trainer.precision=32",
+             exec \"$REGUN\" reference --run-idx 1 data=digits model=resnet20 trainer.max_epochs=500 \
+             trainer.precision=32",
         )
         .env("REGUN", regun())
         .current_dir(folder.path());

@@ -26,8 +26,8 @@ pub enum Init {
 
 impl Init {
     /// Distribution for weights (out, in, h, w) of a convolution followed by a ReLU: normal, with variance
-    /// 2 / (out h w), which keeps the size of the gradient from layer to layer. He et al. 2015, arXiv 1502.01852, eq. 14;
-    /// `kaiming_normal_` with `fan_out` in torchvision's ResNets.
+    /// 2 / (out h w), which keeps the size of the gradient from layer to layer. He et al. 2015, arXiv 1502.01852,
+    /// eq. 14; `kaiming_normal_` with `fan_out` in torchvision's ResNets.
     pub fn kaiming_normal_fan_out(shape: [i64; 4]) -> Self {
         let [out, _, h, w] = shape;
         Init::Normal { std: (2.0 / (out * h * w) as f64).sqrt() }

@@ -1,8 +1,8 @@
 // The parts of libtorch that tch lacks, as plain C functions.
 //
-// A `Tensor` is the pointer that torch-sys uses: at::Tensor on the C++ side. It is borrowed for the call. Every fallible
-// function returns NULL, or the text of a C++ exception: no exception crosses the language border. The caller frees that
-// text with regun_free_error.
+// A `Tensor` is the pointer that torch-sys uses: at::Tensor on the C++ side. It is borrowed for the call. Every
+// fallible function returns NULL, or the text of a C++ exception: no exception crosses the language border. The caller
+// frees that text with regun_free_error.
 
 #pragma once
 #include <stdbool.h>
@@ -23,8 +23,8 @@ void regun_free_error(char *error);
 
 // Makes `grad` the gradient of the leaf, as a backward pass would.
 char *regun_set_grad(Tensor leaf, Tensor grad);
-// Adds the gradients of these leaves to `sums` and clears them. Leaves without a gradient add nothing. On a GPU it takes
-// a few kernels for any number of leaves.
+// Adds the gradients of these leaves to `sums` and clears them. Leaves without a gradient add nothing. On a GPU it
+// takes a few kernels for any number of leaves.
 char *regun_accumulate_grads(const Tensor *leaves, const Tensor *sums, size_t count);
 // Adds 1 to each tensor, in place. No tensor occurs twice. On a GPU it takes a few kernels.
 char *regun_add_one(const Tensor *tensors, size_t count);
@@ -46,8 +46,8 @@ typedef struct {
 // order send gradients through it too.
 char *regun_symmetric_map(Tensor *result, Tensor input, RegunCallback map);
 
-// A closure that computes a backward pass. `call` gets the gradient of an output, and writes a new tensor for each input
-// to grads[i]; the shim becomes its owner. Otherwise like RegunCallback.
+// A closure that computes a backward pass. `call` gets the gradient of an output, and writes a new tensor for each
+// input to grads[i]; the shim becomes its owner. Otherwise like RegunCallback.
 typedef struct {
   bool (*call)(void *context, Tensor grad, Tensor *grads);
   void (*drop)(void *context);
@@ -91,8 +91,8 @@ char *regun_leave_autocast(RegunAutocastState before);
 // --- fused optimizer steps ---
 
 // Optimizer steps in place, each in one pass over a parameter buffer, its gradient and its moments. `lr` is a scalar:
-// float64 on the CPU, or float32 on the parameters' device. `skip` is a float32 scalar on that device, or NULL: if it is
-// 1, nothing changes. `step` (float32 scalar) counts the updates, this one included.
+// float64 on the CPU, or float32 on the parameters' device. `skip` is a float32 scalar on that device, or NULL: if it
+// is 1, nothing changes. `step` (float32 scalar) counts the updates, this one included.
 char *regun_fused_sgd(Tensor values, Tensor grads, Tensor momentum_buffer, Tensor lr, double momentum,
                       double weight_decay, bool nesterov, Tensor skip);
 char *regun_fused_adamw(Tensor values, Tensor grads, Tensor exp_avg, Tensor exp_avg_sq, Tensor step, Tensor lr,
@@ -100,8 +100,8 @@ char *regun_fused_adamw(Tensor values, Tensor grads, Tensor exp_avg, Tensor exp_
 
 // --- memory and transfer ---
 
-// *result = a uint8 tensor over `data`, which must outlive it. drop(context) is called once: when no tensor reads `data`
-// any more, or if this function fails.
+// *result = a uint8 tensor over `data`, which must outlive it. drop(context) is called once: when no tensor reads
+// `data` any more, or if this function fails.
 char *regun_tensor_over(Tensor *result, void *data, const int64_t *size, size_t dimensions, void (*drop)(void *),
                         void *context);
 // Free and total bytes of a GPU.
@@ -115,9 +115,9 @@ char *regun_upload(Tensor *result, Tensor host, int device);
 // --- CUDA graphs ---
 
 // Kernels that are captured once and launched again as one piece. `body` is called once, on a stream of its own: the
-// work that it enqueues is captured and not run. If it returns false, the error is REGUN_CALLBACK_FAILED. `pool_of` (may
-// be NULL) is a graph whose memory pool the new graph uses too: the two are never in flight at once. Needs libtorch's
-// CUDA part, loaded.
+// work that it enqueues is captured and not run. If it returns false, the error is REGUN_CALLBACK_FAILED. `pool_of`
+// (may be NULL) is a graph whose memory pool the new graph uses too: the two are never in flight at once. Needs
+// libtorch's CUDA part, loaded.
 typedef struct RegunGraph RegunGraph;
 bool regun_has_graphs(void);
 char *regun_capture_graph(RegunGraph **graph, int device, RegunGraph *pool_of, bool (*body)(void *context),

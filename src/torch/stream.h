@@ -1,5 +1,5 @@
-// A stream beside a GPU's current stream, and events. A device is a GPU's index, or -1 for the CPU, which has no streams:
-// its work is done when the call returns, and ordering does nothing.
+// A stream beside a GPU's current stream, and events. A device is a GPU's index, or -1 for the CPU, which has no
+// streams: its work is done when the call returns, and ordering does nothing.
 //
 // Functions return NULL or the text of an error, as in shim.h.
 

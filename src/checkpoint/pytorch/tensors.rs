@@ -98,8 +98,8 @@ impl TensorView {
             && end.is_some_and(|end| end <= storage.elements);
         if !fits {
             return Err(damaged(format!(
-                "a tensor of shape {shape:?} and strides {strides:?} at element {offset} does not fit its storage of {} \
-                 elements",
+                "a tensor of shape {shape:?} and strides {strides:?} at element {offset} does not fit its storage of \
+                 {} elements",
                 storage.elements
             )));
         }

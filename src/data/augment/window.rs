@@ -54,7 +54,8 @@ impl CropFlip {
         for (side, out, name) in [(height, out_height, "height"), (width, out_width, "width")] {
             if out > side + 2 * padding {
                 return Err(Error::usage(format!(
-                    "data.transforms.random_crop.size={out}: larger than the padded image ({name} {side} + 2 x {padding})",
+                    "data.transforms.random_crop.size={out}: larger than the padded image ({name} {side} + 2 x \
+                     {padding})",
                 )));
             }
         }
@@ -89,7 +90,8 @@ impl CropFlip {
         let column = |value: fn(&Window) -> i64| -> Result<Tensor> {
             Ok(upload(&windows.iter().map(value).collect::<Vec<_>>(), device)?.f_view([n, 1])?)
         };
-        let rows = column(|window| window.top)?.f_add(&Tensor::f_arange(self.height, (Kind::Int64, device))?)?; // [N, S]
+        // Rows [N, S] of the input.
+        let rows = column(|window| window.top)?.f_add(&Tensor::f_arange(self.height, (Kind::Int64, device))?)?;
         // Column x of the output is column left + x of the input, or left + S - 1 - x if mirrored.
         let direction = column(|window| if window.flip { -1 } else { 1 })?;
         let mirrored = column(|window| i64::from(window.flip))?.f_mul_scalar(self.width - 1)?;

@@ -68,7 +68,8 @@ fn absent(data_dir: &Path, format: &CifarFormat, download: bool) -> Error {
         }
     }
     error.hint(format!(
-        "set data.data_dir to the folder that has it, or data.download=true, or fetch {} and unpack it: tar -xzf {} -C {place}",
+        "set data.data_dir to the folder that has it, or data.download=true, or fetch {} and unpack it: \
+         tar -xzf {} -C {place}",
         binary.url, binary.archive
     ))
 }

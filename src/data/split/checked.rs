@@ -130,7 +130,8 @@ fn warnings(parts: &SplitIndices, n: usize, spec: &SplitConfig) -> Vec<String> {
     }
     if parts.forget.len() > parts.retain.len() {
         warnings.push(format!(
-            "forget has {} images and retain only {}: the retain subset, meant to be as large as forget, is all of retain",
+            "forget has {} images and retain only {}: the retain subset, meant to be as large as forget, is \
+             all of retain",
             parts.forget.len(),
             parts.retain.len()
         ));

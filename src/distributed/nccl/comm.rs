@@ -52,13 +52,11 @@ impl Communicator {
             let limit = limit.as_secs_f64();
             Error::new(
                 ErrorKind::Peer,
-                format!(
-                    "NCCL did not start within {limit:.1} s: another rank is lost or stuck, or cannot be reached"
-                ),
+                format!("NCCL did not start within {limit:.1} s: another rank is lost or stuck, or cannot be reached"),
             )
             .hint(
-                "NCCL_DEBUG=INFO shows the connections; NCCL_SOCKET_IFNAME chooses the network, launch.timeout_seconds the \
-                 limit",
+                "NCCL_DEBUG=INFO shows the connections; NCCL_SOCKET_IFNAME chooses the network, \
+                 launch.timeout_seconds the limit",
             )
         })?;
         Ok(Communicator { library: Arc::clone(library), device, comm: Mutex::new(Some(comm)) })

@@ -56,9 +56,13 @@ symbol_table! {
         async_error = "ncclCommGetAsyncError": fn(NcclComm, *mut c_int) -> c_int;
         error_string = "ncclGetErrorString": fn(c_int) -> *const c_char;
         last_error = "ncclGetLastError": fn(NcclComm) -> *const c_char;
-        all_reduce = "ncclAllReduce": fn(*const c_void, *mut c_void, usize, c_int, c_int, NcclComm, CudaStream) -> c_int;
-        reduce = "ncclReduce": fn(*const c_void, *mut c_void, usize, c_int, c_int, c_int, NcclComm, CudaStream) -> c_int;
-        broadcast = "ncclBroadcast": fn(*const c_void, *mut c_void, usize, c_int, c_int, NcclComm, CudaStream) -> c_int;
-        all_gather = "ncclAllGather": fn(*const c_void, *mut c_void, usize, c_int, NcclComm, CudaStream) -> c_int;
+        all_reduce = "ncclAllReduce":
+            fn(*const c_void, *mut c_void, usize, c_int, c_int, NcclComm, CudaStream) -> c_int;
+        reduce = "ncclReduce":
+            fn(*const c_void, *mut c_void, usize, c_int, c_int, c_int, NcclComm, CudaStream) -> c_int;
+        broadcast = "ncclBroadcast":
+            fn(*const c_void, *mut c_void, usize, c_int, c_int, NcclComm, CudaStream) -> c_int;
+        all_gather = "ncclAllGather":
+            fn(*const c_void, *mut c_void, usize, c_int, NcclComm, CudaStream) -> c_int;
     }
 }
