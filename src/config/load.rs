@@ -70,6 +70,11 @@ impl Loaded {
         Ok(Loaded { config, tree: root.into_node(), warnings, run_dir })
     }
 
+    /// The resolved value of a dotted key, such as `data` or `model.optim`. `None` without the key.
+    pub fn value(&self, key: &str) -> Option<serde_json::Value> {
+        self.tree.get(key).map(Node::to_json)
+    }
+
     /// The tree as YAML.
     pub fn to_yaml(&self) -> String {
         self.tree.to_yaml()

@@ -78,10 +78,11 @@ pub(super) fn fingerprint(train: &Images, test: &Images) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn images(labels: &[i64]) -> Images {
+    /// Images of 2x2 pixels with these labels.
+    pub fn images(labels: &[i64]) -> Images {
         let pixels: Vec<u8> = labels.iter().flat_map(|&label| [label as u8, 1, 2, 3]).collect();
         Images { pixels: pixels.into(), labels: labels.to_vec(), channels: 1, height: 2, width: 2 }
     }

@@ -110,11 +110,7 @@ fn check_classes(num_classes: i64, name: &str, train: &Images, test: &Images) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn images(labels: &[i64]) -> Images {
-        let pixels: Vec<u8> = labels.iter().flat_map(|&label| [label as u8, 1, 2, 3]).collect();
-        Images { pixels: pixels.into(), labels: labels.to_vec(), channels: 1, height: 2, width: 2 }
-    }
+    use crate::data::images::tests::images;
 
     #[test]
     fn num_classes_must_exceed_every_label() {

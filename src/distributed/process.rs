@@ -26,6 +26,11 @@ pub fn host() -> String {
     hostname::get().map(|name| name.to_string_lossy().into_owned()).unwrap_or_else(|_| "?".into())
 }
 
+/// CPU cores that this process may use, at least 1.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Whether other ranks would wait for this one.
 fn has_peers() -> bool {
     IDENTITY.get().is_some_and(|identity| identity.size > 1)

@@ -14,8 +14,13 @@ pub trait Architecture: Debug + Send + Sync {
     /// Names, shapes and order of the network's tensors.
     fn layout(&self) -> &Arc<StateLayout>;
 
-    /// Parameters of the head, the last linear layer. With `freeze_backbone` only these are trained.
+    /// Parameters of the head, the last linear layer.
     fn head(&self) -> &[Slot];
+
+    /// True if training changes this parameter. With `freeze_backbone` it changes only those of the head.
+    fn is_trainable(&self, slot: Slot, freeze_backbone: bool) -> bool {
+        !freeze_backbone || self.head().contains(&slot)
+    }
 
     /// Checks that the network takes images of this size in pixels.
     ///

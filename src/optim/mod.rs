@@ -27,5 +27,5 @@ pub use flat_layout::FlatLayout;
 pub use flat_params::{FlatParams, ParamGroup};
 pub use optimizer::Optimizer;
 pub use param::{Param, ParamSpec};
-pub use registry::build;
+pub use registry::{build, num_moments};
 pub use weight_decay::WeightDecayGroups;

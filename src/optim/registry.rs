@@ -7,6 +7,15 @@ use super::sgd::Sgd;
 use crate::config::schema::{OptimConfig, OptimName};
 use crate::error::{Error, Result};
 
+/// Number of moments that the configured optimizer keeps for each parameter.
+pub fn num_moments(optim: &OptimConfig) -> usize {
+    match optim.name {
+        OptimName::Sgd => 1,
+        OptimName::Adamw => 2,
+        OptimName::None => 0,
+    }
+}
+
 /// Builds the configured optimizer for these parameters, with empty state. Settings that are not set have PyTorch's
 /// defaults.
 ///

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::identity::{self, PROVENANCE, lookup};
+use super::identity::{self, PROVENANCE};
 use crate::checkpoint::{Checkpoint, Facts};
 use crate::config::Loaded;
 use crate::error::Result;
@@ -101,6 +101,11 @@ pub fn provenance(checkpoint: &Checkpoint) -> Facts {
 /// The configuration in the file; null if it contains none.
 fn settings(checkpoint: &Checkpoint) -> Value {
     serde_json::from_str(&checkpoint.manifest.config).unwrap_or_default()
+}
+
+/// The value of a dotted key in a JSON tree. `None` if there is none.
+fn lookup<'a>(tree: &'a Value, key: &str) -> Option<&'a Value> {
+    key.split('.').try_fold(tree, |node, part| node.get(part))
 }
 
 /// The value of a dotted key, with references to other keys replaced by their values. `None` if it is not in the file.

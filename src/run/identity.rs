@@ -1,8 +1,6 @@
 //! Identity and provenance of models, as checkpoints store them. The identity tells models apart; the provenance holds
 //! the settings of the training.
 
-use serde_json::Value;
-
 use crate::checkpoint::Facts;
 use crate::config::Loaded;
 use crate::config::schema::{Config, ModelConfig, Scheme};
@@ -62,17 +60,11 @@ pub const PROVENANCE: &[&str] = &[
 
 /// Provenance of a model: the settings that it is trained with. A difference between two models is a warning.
 pub fn provenance(loaded: &Loaded) -> Facts {
-    let tree = loaded.tree.to_json();
     let mut facts = Facts::default();
     for key in PROVENANCE {
-        if let Some(value) = lookup(&tree, key) {
+        if let Some(value) = loaded.value(key) {
             facts = facts.with(key, value);
         }
     }
     facts
-}
-
-/// The value of a dotted key in a JSON tree. `None` if there is none.
-pub fn lookup<'a>(tree: &'a Value, key: &str) -> Option<&'a Value> {
-    key.split('.').try_fold(tree, |node, part| node.get(part))
 }

@@ -7,12 +7,14 @@ use tch::{Device, Kind};
 
 use super::overview_table::{PhaseOverview, RunOverview, TrainingOverview};
 use super::session::Session;
-use crate::config::schema::{Config, DatasetName, OptimName, Precision};
+use crate::config::schema::{Config, DatasetName};
 use crate::data::Part;
 use crate::error::Result;
 use crate::memory::HostMemory;
+use crate::optim;
 use crate::torch::free_device_memory;
-use crate::train::{self, Method, Phase, PhasePlan, TrainSettings};
+use crate::train::graph_obstacle::HOST_DECISION;
+use crate::train::{self, Method, Mixed, PhasePlan, TrainSettings};
 
 /// Parts of the data in the order of the table.
 const PARTS: [Part; 5] = [Part::Retain, Part::Forget, Part::HeldOut, Part::Val, Part::Test];
@@ -48,13 +50,13 @@ pub fn log_evaluation(session: &Session, title: &str) -> Result<()> {
 fn run_overview(session: &Session, title: &str) -> Result<RunOverview> {
     let (setup, data, config) = (&*session.setup, &*session.data, session.config());
     let layout = session.architecture.layout();
-    let parameters = layout.num_parameters();
-    let head = session.architecture.head().iter().map(|&slot| layout.spec(slot).num_elements());
+    let freeze = config.model.model.freeze_backbone;
+    let trainable = layout.parameters().filter(|(slot, _)| session.architecture.is_trainable(*slot, freeze));
     Ok(RunOverview {
         title: title.to_owned(),
         model: config.model.model.name.clone(),
-        parameters,
-        trainable: if config.model.model.freeze_backbone { head.sum() } else { parameters },
+        parameters: layout.num_parameters(),
+        trainable: trainable.map(|(_, spec)| spec.num_elements()).sum(),
         dataset: data.name.clone(),
         image_shape: data.image_shape,
         input_size: data.input_sizes[0],
@@ -64,10 +66,10 @@ fn run_overview(session: &Session, title: &str) -> Result<RunOverview> {
         hosts: distinct(&setup.hosts),
         devices: distinct(&setup.devices),
         threads: tch::get_num_threads().max(1) as usize,
-        precision: precision(config, setup.device),
+        precision: precision(config, setup.device, setup.kind),
         training: None,
         eval_batch_size: config.data.eval_batch_size,
-        weight_bytes: bytes_of(parameters, setup.kind),
+        weight_bytes: bytes_of(layout.num_parameters(), setup.kind),
         image_bytes: data.image_bytes,
         images_in: match data.dataset.pixel_device() {
             Device::Cuda(_) => "GPU memory",
@@ -94,13 +96,13 @@ fn training_overview(
     trainable: usize,
 ) -> TrainingOverview {
     let phases = method.phases();
-    let moments = phases.iter().map(num_optimizer_moments).max().unwrap_or(0);
+    let moments = phases.iter().map(|phase| optim::num_moments(&phase.optim)).max().unwrap_or(0);
     TrainingOverview {
         batch_size: settings.batch_size,
         accumulate: settings.accumulate,
         graph_obstacle,
         gradient_bytes: if phases.is_empty() { 0 } else { bytes_of(trainable, session.kind()) },
-        optimizer_bytes: moments * bytes_of(trainable, session.kind()),
+        optimizer_bytes: bytes_of(moments * trainable, session.kind()),
         phases: phases
             .into_iter()
             .zip(plans)
@@ -116,29 +118,21 @@ fn graph_obstacle(session: &Session, method: &dyn Method, settings: &TrainSettin
     }
     let (device, kind) = (session.device(), session.kind());
     let obstacle = train::graph_obstacle(settings.cuda_graph, device, session.world(), &*session.architecture, kind)?;
-    Ok(obstacle.or(method.graph_key(0, 0).is_none().then_some("the method decides on the host what a step does")))
-}
-
-/// Number of moments that the optimizer keeps for each parameter.
-fn num_optimizer_moments(phase: &Phase) -> u64 {
-    match phase.optim.name {
-        OptimName::Sgd => 1,
-        OptimName::Adamw => 2,
-        OptimName::None => 0,
-    }
+    Ok(obstacle.or(method.graph_key(0, 0).is_none().then_some(HOST_DECISION)))
 }
 
 fn bytes_of(elements: usize, kind: Kind) -> u64 {
     (elements * kind.elt_size_in_bytes()) as u64
 }
 
-fn precision(config: &Config, device: Device) -> String {
+fn precision(config: &Config, device: Device, kind: Kind) -> String {
     let trainer = &config.trainer;
-    let dtype = match trainer.precision {
-        Precision::F64 => "float64",
-        Precision::Bf16Mixed if device.is_cuda() => "float32 weights, bfloat16 training steps",
-        Precision::F16Mixed if device.is_cuda() => "float32 weights, float16 training steps with loss scaling",
-        Precision::F32 | Precision::Bf16Mixed | Precision::F16Mixed => "float32",
+    let mixed = Mixed::new(trainer.precision).filter(|mixed| mixed.applies_to(device));
+    let dtype = match mixed.map(|mixed| mixed.autocast.dtype) {
+        Some(Kind::Half) => "float32 weights, float16 training steps with loss scaling",
+        Some(_) => "float32 weights, bfloat16 training steps",
+        None if kind == Kind::Double => "float64",
+        None => "float32",
     };
     let tf32 = if device.is_cuda() && trainer.allow_tf32 { ", TF32 matrix products" } else { "" };
     let deterministic = if trainer.deterministic { ", deterministic" } else { "" };

@@ -13,16 +13,16 @@ use crate::data::augment::input_sizes;
 use crate::data::host_dataset::count_test_images_in_train;
 use crate::data::pixels::Pixels;
 use crate::data::{self, Dataset, DeviceDataset, LoadOptions, split};
-use crate::distributed::World;
+use crate::distributed::{World, process};
 use crate::error::Result;
 
 /// All settings that prepared data depends on. Runs with equal keys share the data.
 #[derive(Debug, PartialEq)]
 pub struct DataKey {
     /// The `data` section, resolved.
-    data: Value,
+    data: Option<Value>,
     /// The `split` section, resolved.
-    split: Value,
+    split: Option<Value>,
     /// Folder of packed images.
     cache_dir: PathBuf,
     /// Dtype of network input.
@@ -32,10 +32,8 @@ pub struct DataKey {
 
 impl DataKey {
     pub fn new(loaded: &Loaded, kind: Kind, device: Device) -> Self {
-        let tree = loaded.tree.to_json();
-        let section = |name: &str| tree.get(name).cloned().unwrap_or_default();
         let cache_dir = loaded.config.paths.cache_dir.clone();
-        DataKey { data: section("data"), split: section("split"), cache_dir, kind, device }
+        DataKey { data: loaded.value("data"), split: loaded.value("split"), cache_dir, kind, device }
     }
 }
 
@@ -90,7 +88,7 @@ impl PreparedData {
 /// Resources for loading the data. One rank of a node decodes images while the others wait, so it gets the threads of
 /// all of them.
 pub fn load_options<'a>(config: &'a Config, world: &World) -> LoadOptions<'a> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = process::cores();
     let threads = config.trainer.threads.map_or(cores, |each| (each * world.local_size()).min(cores));
     LoadOptions { cache_dir: &config.paths.cache_dir, threads }
 }

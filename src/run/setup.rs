@@ -31,7 +31,7 @@ pub struct Setup {
     // --- configuration ---
     pub options: Options,
     /// Values of [`SECTIONS`].
-    sections: Vec<Value>,
+    sections: Vec<Option<Value>>,
     // --- ranks and devices ---
     pub world: Rc<World>,
     /// Host name of each rank, in rank order.
@@ -114,9 +114,8 @@ impl Setup {
 }
 
 /// The values of [`SECTIONS`].
-fn sections(loaded: &Loaded) -> Vec<Value> {
-    let tree = loaded.tree.to_json();
-    SECTIONS.iter().map(|name| tree.get(name).cloned().unwrap_or_default()).collect()
+fn sections(loaded: &Loaded) -> Vec<Option<Value>> {
+    SECTIONS.iter().map(|name| loaded.value(name)).collect()
 }
 
 /// Dtype of weights and images.
@@ -148,7 +147,7 @@ fn check_graphs(config: &Config, device: Device) -> Result<()> {
 /// # Errors
 /// A usage error for more than [`MAX_THREADS`] threads.
 pub fn apply_process_settings(config: &Config, world: &World) -> Result<()> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = process::cores();
     let threads = config.trainer.threads.unwrap_or((cores / world.local_size()).max(1));
     if threads > MAX_THREADS {
         return Err(Error::usage(format!(

@@ -33,8 +33,8 @@ impl TrainContext<'_> {
         Statistics::for_training(self.world, self.settings.sync_batchnorm, samples)
     }
 
-    /// True if training changes this parameter. With `freeze_backbone` it changes only those of the head.
+    /// True if this training changes this parameter.
     pub fn is_trainable(&self, slot: Slot) -> bool {
-        !self.settings.freeze_backbone || self.model.architecture().head().contains(&slot)
+        self.model.architecture().is_trainable(slot, self.settings.freeze_backbone)
     }
 }

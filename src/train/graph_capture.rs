@@ -18,7 +18,7 @@ use tch::Tensor;
 use tch::{Device, Kind};
 
 use super::context::TrainContext;
-use super::graph_obstacle::{graph_obstacle, note_failed_capture};
+use super::graph_obstacle::{HOST_DECISION, graph_obstacle, note_failed_capture};
 use super::step::{Drawn, MicroStep};
 use super::update::StepOutcome;
 use crate::config::schema::CudaGraphMode;
@@ -128,7 +128,6 @@ impl GraphCapture {
     ) -> Result<StepOutcome> {
         let Some(captured) = &mut self.captured else { return step(inputs) };
         let Some(key) = key else {
-            const HOST_DECISION: &str = "the method decides on the host during a step";
             if self.required {
                 return Err(cannot_capture(HOST_DECISION));
             }

@@ -10,6 +10,9 @@ use crate::error::Result;
 use crate::models::Architecture;
 use crate::torch::CudaGraph;
 
+/// The obstacle of a method without a [`Method::graph_key`](super::Method::graph_key).
+pub const HOST_DECISION: &str = "the method decides on the host during a step";
+
 /// True if a capture of this process has failed. libtorch's allocator does not recover from every such failure, so
 /// there is no second try.
 static CAPTURE_FAILED: AtomicBool = AtomicBool::new(false);
@@ -20,8 +23,7 @@ pub(super) fn note_failed_capture() {
 }
 
 /// The reason why training steps cannot be captured as CUDA graphs. None: they can. `device` holds the data, `kind` is
-/// the dtype of the weights. A method that decides on the host ([`Method::graph_key`](super::Method::graph_key)) is not
-/// captured either.
+/// the dtype of the weights. A method may have an obstacle of its own, [`HOST_DECISION`].
 pub fn graph_obstacle(
     mode: CudaGraphMode,
     device: Device,

@@ -58,7 +58,7 @@ impl RankFacts {
         }
         let memory = HostMemory::now();
         let processors = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let cores = process::cores();
         let folders = [&config.paths.cache_dir, &config.paths.outputs_dir];
         RankFacts {
             host: process::host(),
