@@ -114,6 +114,25 @@ fn resolved_trees_equal_those_of_hydra() {
     }
 }
 
+/// All choices of data, model and method. Only the values that docs/differences.md lists may differ.
+#[test]
+fn every_combination_of_choices_has_the_defaults_of_the_python_program() {
+    let fixture: Json = serde_json::from_str(include_str!("fixtures/config_all.json")).expect("the fixture is JSON");
+    let cases = fixture["cases"].as_array().expect("cases");
+    assert_eq!(cases.len(), 99);
+    for case in cases {
+        let overrides = texts(&case["overrides"]);
+        let loaded = load(&overrides).unwrap_or_else(|error| panic!("{overrides:?}: {error}"));
+        let (found, mut wanted) = (loaded.tree.to_json(), case["config"].clone());
+        if overrides.contains(&"model=vit") {
+            let image_size = wanted["model"]["model"].get_mut("image_size").expect("a ViT has it");
+            assert_eq!(*image_size, 224, "{overrides:?}");
+            *image_size = Json::Null;
+        }
+        assert_superset(&found, &wanted, "", false);
+    }
+}
+
 #[test]
 fn unusual_overrides_load_or_fail_as_in_hydra() {
     let fixture = fixture();
@@ -160,7 +179,7 @@ fn values_are_read_into_typed_structs() {
     let unlearn = config.unlearn.expect("a method");
     assert_eq!((config.data.batch_size, config.data.num_classes, config.model.model.num_classes), (64, 200, 200));
     assert_eq!((config.trainer.precision, config.model.model.stem), (Precision::F32, None::<Stem>));
-    assert_eq!((unlearn.name.as_str(), unlearn.max_epochs, unlearn.optim.lr), ("scrub", 10, Some(0.01)));
+    assert_eq!((unlearn.name.as_str(), unlearn.max_epochs, unlearn.optim.lr), ("scrub", 5, Some(0.01)));
     assert_eq!(unlearn.scheduler.map(|scheduler| scheduler.name), Some(SchedulerName::Multistep));
     assert_eq!(loaded.run_dir, Path::new("RUN_DIR"));
 
