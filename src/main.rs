@@ -3,14 +3,23 @@
 
 use std::rc::Rc;
 
-use clap::Parser;
 use regun::cli::Cli;
 use regun::distributed::{launch, process};
-use regun::run::{Options, run};
+use regun::run::{Options, explain, run};
 
 fn main() {
     regun::torch::keep_freed_memory();
-    let cli = Cli::parse();
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let cli = match Cli::read(arguments.clone()) {
+        Ok(cli) => cli,
+        Err(mistake) => match explain(&mistake, &arguments) {
+            Some(error) => {
+                eprintln!("error: {error}");
+                std::process::exit(error.kind().exit_code());
+            }
+            None => mistake.exit(),
+        },
+    };
     process::end_on_panic();
     let world = match launch::start() {
         Ok(world) => Rc::new(world),
@@ -23,7 +32,12 @@ fn main() {
     let options = Options {
         world: Rc::clone(&world),
         config_dir: cli.config_dir,
+        config_path: cli.config_path,
         config_name: cli.config_name,
+        cfg: cli.cfg,
+        info: cli.info,
+        package: cli.package,
+        resolve: cli.resolve,
         json: cli.json,
         quiet: false,
     };

@@ -86,11 +86,11 @@ fn a_wrong_setting_in_a_file_is_named_with_file_and_line() {
     let workspace = Workspace::new();
     fs::create_dir_all(workspace.path("mine/model")).unwrap();
     fs::write(workspace.path("mine/model/slow.yaml"), "defaults:\n  - resnet20\noptim:\n  lr: slow\n").unwrap();
-    let run = format!("base {SETUP} -c mine model=slow");
+    let run = format!("base {SETUP} -cd mine model=slow");
     workspace.regun(&run).fails(USAGE, &["mine/model/slow.yaml:4", "model.optim.lr", "slow", "a number"]);
     fs::write(workspace.path("mine/model/slow.yaml"), "defaults:\n  - resnet20\noptim: [\n").unwrap();
     workspace.regun(&run).fails(USAGE, &["mine/model/slow.yaml"]);
-    workspace.regun(&format!("base {SETUP} -c elsewhere")).fails(USAGE, &["elsewhere"]);
+    workspace.regun(&format!("base {SETUP} -cd elsewhere")).fails(USAGE, &["elsewhere"]);
     workspace.regun(&format!("base {SETUP} --config-name other")).fails(USAGE, &["other"]);
 }
 

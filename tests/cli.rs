@@ -176,3 +176,139 @@ fn a_requested_but_absent_gpu_ends_with_exit_code_3() {
     let on_cpu = run("auto").succeeds();
     assert!(!on_cpu.stderr.contains("GPU"), "{on_cpu}");
 }
+
+/// Hydra's own options, in their short and long forms.
+#[test]
+fn the_options_of_hydra_work() {
+    let workspace = Workspace::new();
+    let write = |path: &str, text: &str| {
+        let path = workspace.path(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write("conf/experiment/old.yaml", "# @package _global_\ndefaults:\n  - override /data: digits.yaml\nseed: 3\n");
+    write("root/start.yaml", "defaults:\n  - config\n  - _self_\nseed: 4\n");
+    let seed = |arguments: &str| tree(&workspace, arguments)["seed"].clone();
+    for option in ["-c conf", "-cd conf", "-cd=conf", "--config-dir conf"] {
+        assert_eq!(seed(&format!("{option} experiment=old")), 3, "{option}");
+    }
+    assert_eq!(seed("-cp root -cn start"), 4);
+    assert_eq!(seed("--config-path root --config-name start.yaml -cd conf experiment=old"), 4);
+
+    let shown = |arguments: &str| workspace.regun(arguments).succeeds().stdout;
+    let job = shown("base --cfg job seed=9 hydra.run.dir=here");
+    assert!(job.contains("seed: 9") && job.contains("seed: ${seed}") && !job.contains("hydra:\n"), "{job}");
+    assert!(shown("base -c job --resolve seed=9").contains("  seed: 9\n"));
+    let hydra = shown("base --cfg hydra hydra.run.dir=here");
+    assert!(hydra.starts_with("hydra:\n  run:\n    dir: here\n") && !hydra.contains("seed:"), "{hydra}");
+    let all = shown("base --cfg all");
+    assert!(all.starts_with("hydra:\n") && all.contains("\nseed: 42\n"), "{all}");
+    assert_eq!(shown("base --cfg job -p split.forget_frac"), "0.01\n");
+    let split = shown("base --cfg job --package split --resolve");
+    assert!(split.starts_with("# @package split\nseed: 42\nscheme: random\n"), "{split}");
+    assert_eq!(shown("base --cfg job -p _global_"), shown("base --cfg job"));
+    workspace.regun("base --cfg job -p splitt").fails(2, &["--package splitt", "did you mean `split`"]);
+    workspace.regun("base --cfg conf").fails(2, &["--cfg conf", "job, hydra or all", "--config-dir conf"]);
+    workspace.regun("base --resolve").fails(2, &["--cfg"]);
+
+    let list = shown("base --info defaults -cd conf experiment=old");
+    let rows: Vec<&str> = list.lines().filter(|line| line.starts_with("| ")).collect();
+    assert_eq!(
+        rows,
+        [
+            "| Config path    | Package | _self_ | Parent |",
+            "| data/digits    | data    | False  | config |",
+            "| model/resnet   | model   | False  | config |",
+            "| config         |         | True   |        |",
+            "| experiment/old |         | True   | config |",
+        ]
+    );
+    let known = shown("base --info defaults-tree -cd conf experiment=old");
+    assert!(known.contains("config:\n  data: digits\n  model: resnet\n  unlearn: null\n  _self_\n"), "{known}");
+    assert!(shown("base -i searchpath -cd conf").contains("file://conf"));
+    let everything = shown("base --info");
+    for title in ["Config search path", "Defaults Tree", "Defaults List", "Config\n******\n"] {
+        assert!(everything.contains(title), "{title}\n{everything}");
+    }
+    let plugins = workspace.regun("base --info plugins");
+    assert!(plugins.stderr.contains("all, config, defaults, defaults-tree, searchpath"), "{plugins}");
+    assert!(!workspace.path("outputs").exists(), "nothing has run");
+}
+
+/// Spellings of other programs. The message says how the setting is written here.
+#[test]
+fn settings_in_the_style_of_other_programs_are_explained() {
+    let workspace = Workspace::new();
+    for (arguments, parts) in [
+        ("base --batch-size 128 data=digits", &["no option `--batch-size`", "`data.batch_size=128`"][..]),
+        ("base --batch_size=128", &["`data.batch_size=128`"]),
+        ("unlearn unlearn=regun --lr=0.1", &["no option `--lr`", "`model.optim.lr=0.1` or `unlearn.optim.lr=0.1`"]),
+        ("base -lr 0.1", &["no option `-lr`", "`model.optim.lr=0.1`"]),
+        ("base --epochs 5", &["`trainer.max_epochs=5`"]),
+        ("base --trainer.max_epochs 5", &["`trainer.max_epochs=5`"]),
+        ("base --seed 5", &["`seed=5`"]),
+        ("base --gpus 2", &["`trainer.devices=2`"]),
+        ("base --dataset cifar100", &["`data=cifar100`"]),
+        ("base --method regun", &["`unlearn=regun`"]),
+        ("base --forget-ratio 0.1", &["`split.forget_frac=0.1`"]),
+        ("base --frobnicate", &["no option `--frobnicate`", "key=value"]),
+        ("base -m seed=1,2", &["sweeps are not supported", "a loop of the shell"]),
+        ("data=digits base", &["`data=digits`", "regun base data=digits"]),
+        ("base batch_size=128", &["did you mean `data.batch_size=128`?"]),
+        ("base optimizer.lr=1", &["did you mean `model.optim.lr=1`?"]),
+        ("base unlearn=scrub lr=0.1", &["did you mean `model.optim.lr=0.1` or `unlearn.optim.lr=0.1`?"]),
+        ("base max_epochs=3", &["did you mean `trainer.max_epochs=3`?"]),
+        ("base trainer.batch_size=3", &["did you mean `data.batch_size=3`?"]),
+        ("base weight_decay=0", &["did you mean `model.optim.weight_decay=0`?"]),
+        ("base learning_rate=0.1", &["did you mean `model.optim.lr=0.1`?"]),
+        ("base dataset=cifar100", &["did you mean `data=cifar100`?"]),
+        ("base method=regun", &["did you mean `unlearn=regun`?"]),
+        ("base model=resnet50", &["`model=resnet model.model.name=resnet50`"]),
+        ("base model=ResNet-34", &["`model=resnet model.model.name=resnet34`"]),
+        ("base model=vit_b_32", &["`model=vit model.model.name=vit_b_32`"]),
+        ("base model=swin_s", &["`model=swin model.model.name=swin_s`"]),
+        ("base model=resnet_20", &["`model=resnet20`"]),
+        ("base split.forget_classes=[3, 5]", &["needs quotes for the shell"]),
+        ("base data.batch_size = 3", &["`data.batch_size` is not an override", "without blanks"]),
+        ("base hydra/launcher=submitit_slurm", &["no group `hydra/launcher`", "mpirun", "srun"]),
+    ] {
+        workspace.regun(arguments).fails(2, parts);
+    }
+    assert!(workspace.path("").read_dir().unwrap().next().is_none(), "a refused command leaves nothing behind");
+}
+
+/// `~` and `$HOME` at the head of a path, wherever it is read.
+#[test]
+fn the_home_folder_can_stand_at_the_head_of_every_path() {
+    let workspace = Workspace::new();
+    std::fs::create_dir_all(workspace.path("home/conf/experiment")).unwrap();
+    std::fs::write(workspace.path("home/conf/experiment/e.yaml"), "# @package _global_\nseed: 8\n").unwrap();
+    let run = |arguments: &str, variables: &[(&str, &str)]| {
+        let mut job = workspace.prepare(arguments);
+        job.command.env("HOME", workspace.path("home")).envs(variables.iter().copied());
+        job.run()
+    };
+    let home = workspace.path("home");
+    let below = |path: &str| home.join(path).display().to_string();
+
+    let quick = "reference --run-idx 1 data=digits model=resnet20 data.debug_subset_size=100 trainer.max_epochs=1 \
+                 trainer.threads=1";
+    run(quick, &[("CACHE_DIR", "~/cache"), ("OUTPUTS_DIR", "$HOME/outputs")]).succeeds();
+    assert!(home.join("cache/models").is_dir() && home.join("outputs").is_dir());
+
+    let absent = "splits data=cifar10 data.download=false";
+    for data in ["~/data", "$HOME/data", "${HOME}/data"] {
+        run(absent, &[("DATA_DIR", data)]).fails(3, &[&below("data")]);
+    }
+    for data in ["'~/data'", "~/data", "$HOME/data", "${HOME}/data"] {
+        run(&format!("{absent} paths.data_dir={data}"), &[]).fails(3, &[&below("data")]);
+    }
+    run("splits data=image_folder data.num_classes=2 data.data_dir='~/pictures'", &[]).fails(3, &[&below("pictures")]);
+    run("evaluate --checkpoint ~/model.pt data=digits", &[]).fails(3, &[&below("model.pt")]);
+    run("convert ~/model.pt ~/model.safetensors", &[]).fails(3, &[&below("model.pt")]);
+    run("unlearn unlearn=finetune data=digits run.base_weights='~/base.ckpt'", &[]).fails(3, &[&below("base")]);
+    let shown = run("config -cd ~/conf experiment=e", &[]).succeeds();
+    assert!(shown.stdout.contains("seed: 8"), "{shown}");
+    assert_eq!(run("config --config-dir=~/conf experiment=e", &[]).succeeds().stdout, shown.stdout);
+    assert!(!workspace.path("~").exists() && !workspace.path("$HOME").exists());
+}

@@ -70,6 +70,43 @@ fn texts(list: &Json) -> Vec<&str> {
     list.as_array().into_iter().flatten().filter_map(Json::as_str).collect()
 }
 
+/// Composed by Hydra itself, see `fixtures/make_hydra.py`.
+#[test]
+fn folders_are_composed_as_hydra_does() {
+    let fixture: Json = serde_json::from_str(include_str!("fixtures/hydra.json")).expect("the fixture is JSON");
+    let environment: Environment = |name| if name == "GOLDEN_DB" { Ok("pg".into()) } else { Err(VarError::NotPresent) };
+    let mut wrong = Vec::new();
+    for case in fixture["cases"].as_array().expect("cases") {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let place = |text: &str| text.replace("FOLDER", &folder.path().display().to_string());
+        for (path, text) in case["files"].as_object().expect("files") {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().expect("it has a parent")).expect("a folder");
+            fs::write(path, place(text.as_str().expect("text"))).expect("a file");
+        }
+        let overrides: Vec<String> = texts(&case["overrides"]).into_iter().map(place).collect();
+        let config_name = case["config"].as_str().expect("a name");
+        let request =
+            Request { config_dir: Some(folder.path()), config_name, overrides: &overrides, ..Request::default() };
+        let found = compose_in(&request, environment).and_then(|composed| composed.resolve());
+        let found = found.map(|tree| {
+            let mut tree = tree.to_json();
+            tree.as_object_mut().expect("a section").retain(|key, _| key != "compat" && key != "launch");
+            tree
+        });
+        let name = &case["name"];
+        // As text: the order of keys counts, and whether a number is an integer.
+        let found = found.map(|tree| tree.to_string());
+        match (found, case.get("wanted").map(Json::to_string)) {
+            (Ok(found), Some(wanted)) if found == wanted => {}
+            (Err(error), None) if error.kind() == ErrorKind::Usage => {}
+            (Ok(found), wanted) => wrong.push(format!("{name}: got {found}, wanted {}", json!(wanted))),
+            (Err(error), wanted) => wrong.push(format!("{name}: {error}; wanted {}", json!(wanted))),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 /// Every key of `wanted` is in `found`, in the same order, with an equal value of the same type. Unless
 /// `classes_given`, the number of classes follows the data set and is not compared.
 fn assert_superset(found: &Json, wanted: &Json, path: &str, classes_given: bool) {
@@ -323,6 +360,8 @@ const OVERRIDE_SCALARS: &[(&str, &str, &str)] = &[
     ("FALSE", "bool", "False"),
     ("nULL", "null", "None"),
     ("~", "", ""),
+    ("~/data", "str", "~/data"), // Hydra wants quotes
+    ("a~", "", ""),
     ("017", "str", "017"),
     ("0x1F", "str", "0x1F"),
     ("1:30", "str", "1:30"),
@@ -591,7 +630,8 @@ fn errors_name_the_value_its_origin_the_wanted_value_and_a_remedy() {
         (&["seed=-1"], &["`seed` is -1: wanted an integer, at least 0"]),
         (&["~checkpoint"], &["the key `checkpoint` is missing"]),
         (&["unlern=regun"], &["there is no key `unlern`"]),
-        (&["hydra/launcher=submitit_slurm"], &["Hydra's own groups", "SLURM"]),
+        (&["hydra/launcher=submitit_slurm"], &["no group `hydra/launcher`", "mpirun", "srun --mpi=pmix"]),
+        (&["hydra/sweeper=optuna"], &["no group `hydra/sweeper`", "a loop of the shell", "hydra.searchpath"]),
         (&["seed"], &["`seed` is not an override", "key=value"]),
     ];
     for (overrides, parts) in cases {
@@ -604,7 +644,7 @@ fn errors_in_files_name_line_and_column() {
     let cases: &[(&str, &str, &[&str])] = &[
         ("data/mine.yaml", "name: cifar10\n  bad: 1\n", &["data/mine.yaml:2:", "not valid YAML"]),
         ("data/mine.yaml", "a: 1\nb: 2\na: 3\n", &["data/mine.yaml:3:1: `a` is already given at", "mine.yaml:1:1"]),
-        ("data/mine.yaml", "a: 1\n<<: {b: 1}\n", &["data/mine.yaml:2:1", "merge keys"]),
+        ("data/mine.yaml", "a: 1\n<<: 5\n", &["data/mine.yaml:2:1", "merge key `<<`", "got 5"]),
         ("data/mine.yaml", "[1, 2]\n", &["mine.yaml", "holds keys, not a list"]),
         ("data/mine.yaml", "defaults:\n  - overide /model: vit\n", &["mine.yaml:2:5", "did you mean `override`"]),
     ];

@@ -8,7 +8,7 @@ use super::request::Request;
 use super::schema::{Config, UnlearnConfig};
 use super::validate::validate;
 use crate::error::Result;
-use crate::hydra::{self, Composed, ConfigLibrary, Environment, Node, Section};
+use crate::hydra::{self, Composed, ConfigLibrary, Environment, HydraProgram, Node, Section};
 
 /// A configuration ready for use.
 #[derive(Debug, Clone)]
@@ -44,13 +44,22 @@ pub fn compose(request: &Request) -> Result<Composed> {
 /// # Errors
 /// The errors of [`compose`].
 pub fn compose_in(request: &Request, environment: Environment) -> Result<Composed> {
-    let library = ConfigLibrary::open(BUILTIN, request.config_dir)?;
-    let name = request.config_name.strip_suffix(".yaml").unwrap_or(request.config_name);
-    let mut composed = hydra::compose(&PROGRAM, &library, name, request.overrides, environment)?;
+    let folders = [("--config-dir", request.config_dir), ("--config-path", request.config_path)];
+    let folders: Vec<_> = folders.into_iter().filter_map(|(option, folder)| Some((option, folder?))).collect();
+    let library = ConfigLibrary::open(BUILTIN, &folders)?;
+    let program = HydraProgram { choice_hint: request.choice_hint, ..PROGRAM };
+    let mut composed = hydra::compose(&program, &library, request.config_name, request.overrides, environment)?;
     if let Some(run_dir) = request.run_dir {
         composed.set_run_dir(run_dir);
     }
     Ok(composed)
+}
+
+/// The overrides that a user means with the name of a key in another program, each in quotes. None if no key is like
+/// it. `overrides` choose the files whose keys are searched.
+pub fn meant_by(name: &str, value: &str, overrides: &[String]) -> Option<String> {
+    let composed = compose(&Request { overrides, ..Request::default() }).ok()?;
+    composed.meant_by(name, value, PROGRAM.synonyms)
 }
 
 impl Loaded {

@@ -23,6 +23,6 @@ pub mod schema;
 mod validate;
 
 pub use crate::hydra::{Node, Section, Value};
-pub use load::{Loaded, compose, compose_in, load};
+pub use load::{Loaded, compose, compose_in, load, meant_by};
 pub use request::Request;
 pub use schema::Config;

@@ -103,7 +103,8 @@ fn check_classes(num_classes: i64, name: &str, train: &Images, test: &Images) ->
             "data.num_classes is {num_classes}, but the labels of {name} go up to {largest}: wanted at least {}",
             largest + 1
         ))
-        .hint("leave data.num_classes to the data group, or set it to the number of classes")),
+        // A file of the model may hold a number of its own, so both are set.
+        .hint(format!("set data.num_classes={0} model.model.num_classes={0}", largest + 1))),
     }
 }
 

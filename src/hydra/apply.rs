@@ -2,9 +2,10 @@
 
 use super::library::ConfigLibrary;
 use super::merge::merge;
-use super::nearest::nearest;
+use super::nearest::{namesakes, nearest};
 use super::node::{KeyMap, Node, Origin, Value, join};
 use super::overrides::{Override, OverrideAction};
+use super::program::HydraProgram;
 use crate::error::{Error, Result, did_you_mean};
 
 /// Applies one override to the tree.
@@ -15,16 +16,14 @@ pub(super) fn apply_override(
     root: &mut Node,
     given: &Override,
     library: &ConfigLibrary,
-    launcher_hint: &str,
+    program: &HydraProgram,
 ) -> Result<()> {
     let text = &given.text;
     let key = given.key.as_str();
     if given.package.is_some() || key.contains('/') {
         return Err(if key.starts_with("hydra/") {
-            Error::usage(format!(
-                "override `{text}`: Hydra's own groups (launchers, loggers, sweepers) do not exist here"
-            ))
-            .hint(launcher_hint)
+            Error::usage(format!("override `{text}`: there is no group `{key}`: Hydra itself does not run here"))
+                .hint(program.hydra_group_hint)
         } else {
             Error::usage(format!("override `{text}`: there is no group `{key}` in {}", library.described()))
                 .hint(did_you_mean(key, library.groups().iter().map(String::as_str)))
@@ -55,26 +54,52 @@ pub(super) fn apply_override(
             ))
             .hint(format!("to change it write `{}`", text.trim_start_matches('+'))))
         }
-        (action, _, Some(value)) => set(root, given, value.clone(), action != OverrideAction::Change, library),
+        (action, _, Some(value)) => set(root, given, value.clone(), action != OverrideAction::Change, &|root, key| {
+            unknown_key(root, given, key, library, program)
+        }),
         (_, _, None) => Err(Error::usage(format!("override `{text}`: a value is missing"))),
     }
 }
 
-/// Sets `given.key`; maps merge. Without `may_add`, every key on the way and every key of a merged map must exist.
-fn set(root: &mut Node, given: &Override, mut value: Node, may_add: bool, library: &ConfigLibrary) -> Result<()> {
-    let added = Origin::Override { text: given.text.clone(), added: true };
-    let unknown = |root: &Node, key: &str| {
-        let group = key.split('.').next().unwrap_or(key);
-        let hint = if library.is_group(group) && root.get(group).is_none() {
-            format!("choose `{group}=...` first: {}", library.options(group).join(", "))
-        } else if !key.contains('.') && library.is_group(key) {
-            format!("`{key}` is a group: {}", library.options(key).join(", "))
-        } else {
-            nearest(root, key)
-        };
-        Error::usage(format!("override `{}`: there is no key `{key}`", given.text))
-            .hint(format!("{hint}; `+{}` adds a new key", given.text.trim_start_matches('+')))
+/// The error for a key that does not exist.
+fn unknown_key(root: &Node, given: &Override, key: &str, library: &ConfigLibrary, program: &HydraProgram) -> Error {
+    let (value, group) = (given.value_text(), key.split('.').next().unwrap_or(key));
+    let namesakes = namesakes(root, key, program.synonyms);
+    let is_near = |path: &String| parent(path) == parent(key);
+    let other_group = program.synonyms.iter().find(|(other, group)| *other == key && library.is_group(group));
+    let hint = if library.is_group(group) && root.get(group).is_none() {
+        format!("choose `{group}=...` first: {}", library.options(group).join(", "))
+    } else if !key.contains('.') && library.is_group(key) {
+        format!("`{key}` is a group: {}", library.options(key).join(", "))
+    } else if let Some((_, group)) = other_group {
+        format!("did you mean `{group}={value}`? Choices: {}", library.options(group).join(", "))
+    } else if !namesakes.is_empty() && !namesakes.iter().any(is_near) {
+        format!("did you mean {}?", any_of(&namesakes, value))
+    } else {
+        nearest(root, key)
     };
+    Error::usage(format!("override `{}`: there is no key `{key}`", given.text))
+        .hint(format!("{hint}; `+{}` adds a new key", given.text.trim_start_matches('+')))
+}
+
+/// "`a.b=1` or `c.b=1`" for overrides of these keys with one value.
+pub(super) fn any_of(keys: &[String], value: &str) -> String {
+    keys.iter().map(|key| format!("`{key}={value}`")).collect::<Vec<_>>().join(" or ")
+}
+
+fn parent(path: &str) -> &str {
+    path.rsplit_once('.').map_or("", |(parent, _)| parent)
+}
+
+/// Sets `given.key`; maps merge. Without `may_add`, every key on the way and every key of a merged map must exist.
+fn set(
+    root: &mut Node,
+    given: &Override,
+    mut value: Node,
+    may_add: bool,
+    unknown: &dyn Fn(&Node, &str) -> Error,
+) -> Result<()> {
+    let added = Origin::Override { text: given.text.clone(), added: true };
     let keys: Vec<&str> = given.key.split('.').collect();
     if !may_add {
         if root.get(&given.key).is_none() {

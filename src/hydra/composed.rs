@@ -4,11 +4,15 @@ use std::path::{Path, PathBuf};
 
 use jiff::Zoned;
 
+use super::apply::any_of;
+use super::defaults::DefaultsTree;
 use super::interpolate::{Environment, Interpolator};
 use super::merge::{embed, merge};
-use super::node::{Node, Origin, Value};
+use super::nearest::{Synonyms, namesakes};
+use super::node::{KeyMap, Node, Origin, Value};
 use super::section::Section;
 use crate::error::Result;
+use crate::home;
 
 /// A composed tree. Its interpolations are still text.
 pub struct Composed {
@@ -20,6 +24,9 @@ pub struct Composed {
     pub(super) environment: Environment,
     /// Messages for the user.
     pub warnings: Vec<String>,
+    pub(super) defaults: DefaultsTree,
+    /// The places that were searched for files, as provider and address.
+    pub search_path: Vec<(&'static str, String)>,
 }
 
 impl Composed {
@@ -57,9 +64,53 @@ impl Composed {
         let node = self.root.get(path).ok_or_else(wrong)?;
         let resolved = self.interpolator().resolve(path, node)?;
         match resolved.value {
-            Value::Str(text) if !text.is_empty() => Ok(text.into()),
+            Value::Str(text) if !text.is_empty() => Ok(home::expand(Path::new(&text))),
             _ => Err(wrong()),
         }
+    }
+
+    /// The overrides that a user means who writes `name` with `value`, each in quotes: a choice of a group, the key
+    /// itself, or keys whose last name is that of `name`. None if there is nothing like it.
+    pub fn meant_by(&self, name: &str, value: &str, synonyms: Synonyms) -> Option<String> {
+        let name = name.replace('-', "_");
+        let group = synonyms.iter().find(|(other, _)| *other == name).map_or(name.as_str(), |(_, group)| group);
+        let is_group = self.root.get("hydra.runtime.choices").and_then(|choices| choices.child(group)).is_some();
+        if is_group {
+            return Some(format!("`{group}={value}`"));
+        }
+        let keys = match self.root.get(&name) {
+            Some(_) => vec![name],
+            None => namesakes(&self.root, &name, synonyms),
+        };
+        (!keys.is_empty()).then(|| any_of(&keys, value))
+    }
+
+    /// The files of the configuration in merge order: path, package, whether it is `_self_`, and parent of each.
+    pub fn defaults_list(&self) -> Vec<[String; 4]> {
+        let mut rows = Vec::new();
+        self.defaults.rows(&mut rows);
+        rows
+    }
+
+    /// The tree of the defaults lists as indented lines.
+    pub fn defaults_tree(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        self.defaults.lines(0, &mut lines);
+        lines
+    }
+
+    /// Hydra's own section as composed, below the key `hydra`.
+    pub fn hydra_tree(&self) -> Node {
+        let hydra = self.root.get("hydra").cloned();
+        embed("hydra", hydra.unwrap_or_else(|| Node::new(Value::Map(KeyMap::new()), Origin::Program)))
+    }
+
+    /// A part of this configuration, the value at `path` (empty: a tree of the root), with its interpolations resolved.
+    ///
+    /// # Errors
+    /// The errors of [`Composed::resolve`].
+    pub fn resolve_part(&self, part: &Node, path: &str) -> Result<Node> {
+        self.interpolator().resolve(path, part)
     }
 
     fn interpolator(&self) -> Interpolator<'_> {

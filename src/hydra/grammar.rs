@@ -255,6 +255,8 @@ impl<'a> ValueParser<'a> {
                     continue;
                 }
                 ' ' | '\t' => blanks += 1,
+                // Hydra wants quotes around a home folder. Without them it can mean nothing else.
+                '~' if text.is_empty() && self.text[self.pos + 1..].starts_with(|c: char| c == '/' || is_word(c)) => {}
                 _ if c.is_ascii_alphanumeric() || "_/-+.$%*@?|:".contains(c) || self.in_resolver => blanks = 0,
                 _ => return Err(self.unexpected(c)),
             }
@@ -316,6 +318,10 @@ impl<'a> ValueParser<'a> {
             }
         }
     }
+}
+
+fn is_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
 }
 
 /// Length of the interpolation at the start of `text`, with nested ones and quotes. None if its `}` is missing.

@@ -15,7 +15,18 @@ use super::nearest::nearest;
 use super::node::{KeyMap, MANDATORY, Node, Origin, Value, join};
 use crate::error::{Error, Result, did_you_mean};
 
-const RESOLVERS: &[&str] = &["oc.env", "oc.select", "oc.decode", "eval", "now", "hydra"];
+const RESOLVERS: &[&str] = &[
+    "oc.env",
+    "oc.select",
+    "oc.decode",
+    "oc.create",
+    "oc.deprecated",
+    "oc.dict.keys",
+    "oc.dict.values",
+    "eval",
+    "now",
+    "hydra",
+];
 
 /// Looks up an environment variable.
 pub type Environment = fn(&str) -> Result<String, VarError>;
@@ -160,6 +171,10 @@ impl Interpolator<'_> {
                 .fail(format!("refers to `{path}`, which must be given ({origin})"))
                 .hint(format!("write `{path}=...`"))),
             Some(node) => Ok(node),
+            // A shell's variable, which stands at the head of paths.
+            None if path == "HOME" => {
+                self.call("oc.env", "HOME", site).map(|home| Node::new(home, site.origin.clone()))
+            }
             None => Err(site.fail(format!("refers to `{path}`, which does not exist")).hint(nearest(self.root, &path))),
         }
     }
@@ -216,6 +231,27 @@ impl Interpolator<'_> {
                 let found = self.select(&path, site)?.map(|node| node.value);
                 let missing = |value: &Value| matches!(value, Value::Str(text) if text == MANDATORY);
                 Ok(found.filter(|value| !missing(value)).or_else(|| rest.first().cloned()).unwrap_or(Value::Null))
+            }
+            ("oc.create", [value]) => Ok(value.clone()),
+            ("oc.deprecated", [Value::Str(key)] | [Value::Str(key), Value::Str(_)]) => {
+                let path = absolute(key, site.path).ok_or_else(|| fail(format!("`{key}` is not a key")))?;
+                let found = self.select(&path, site)?.map(|node| node.value);
+                found.ok_or_else(|| fail(format!("`{path}` does not exist")).hint(nearest(self.root, &path)))
+            }
+            ("oc.dict.keys" | "oc.dict.values", [of @ (Value::Str(_) | Value::Map(_))]) => {
+                let section = match of {
+                    Value::Str(key) => {
+                        let path = absolute(key, site.path).ok_or_else(|| fail(format!("`{key}` is not a key")))?;
+                        self.select(&path, site)?.map(|node| node.value)
+                    }
+                    section => Some(section.clone()),
+                };
+                let Some(Value::Map(map)) = section else { return Err(fail("this is not a section".into())) };
+                let item = |(key, node): (String, Node)| match name {
+                    "oc.dict.keys" => Node::new(Value::Str(key), site.origin.clone()),
+                    _ => node,
+                };
+                Ok(Value::List(map.into_iter().map(item).collect()))
             }
             ("oc.decode", [Value::Str(text)]) => match ValueParser::new(text).value() {
                 Ok(ParsedValue::Value(value)) => {

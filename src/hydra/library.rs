@@ -33,83 +33,150 @@ impl BuiltinFiles {
     }
 }
 
+/// A source of files.
+#[derive(Debug, Clone)]
+enum Source {
+    Builtin(BuiltinFiles),
+    /// A folder, and the option or key that names it.
+    Folder(PathBuf, &'static str),
+}
+
 /// All configuration files that a run can use.
 pub struct ConfigLibrary {
-    builtin: BuiltinFiles,
-    user: Option<PathBuf>,
+    /// In the order of search.
+    sources: Vec<Source>,
 }
 
 impl ConfigLibrary {
-    /// The built-in files and those of the user's folder, which win.
+    /// The files of the given folders, each with the option that names it, in this order, then the built-in files.
     ///
     /// # Errors
-    /// The folder does not exist.
-    pub fn open(builtin: BuiltinFiles, user: Option<&Path>) -> Result<Self> {
-        if let Some(folder) = user
-            && !folder.is_dir()
-        {
-            return Err(Error::usage(format!("--config-dir {}: there is no such folder", folder.display())));
+    /// A folder does not exist.
+    pub fn open(builtin: BuiltinFiles, folders: &[(&'static str, &Path)]) -> Result<Self> {
+        let mut sources = Vec::new();
+        for &(option, folder) in folders {
+            if !folder.is_dir() {
+                return Err(Error::usage(format!("{option} {}: there is no such folder", folder.display())));
+            }
+            sources.push(Source::Folder(folder.to_path_buf(), option));
         }
-        Ok(ConfigLibrary { builtin, user: user.map(Path::to_path_buf) })
+        sources.push(Source::Builtin(builtin));
+        Ok(ConfigLibrary { sources })
     }
 
-    /// The file with the given name, as it stands in a defaults list: `group/choice`. None if there is no such file.
+    /// The same files, and after them those of the folders of `hydra.searchpath`.
+    pub(super) fn with_search_path(&self, folders: Vec<PathBuf>) -> Self {
+        let mut sources = self.sources.clone();
+        sources.extend(folders.into_iter().map(|folder| Source::Folder(folder, "hydra.searchpath")));
+        ConfigLibrary { sources }
+    }
+
+    /// The file with the given name, as it stands in a defaults list: `group/choice`, with or without `.yaml`. None if
+    /// there is no such file.
     ///
     /// # Errors
     /// An unreadable file; text that is not YAML or holds no map.
     pub(super) fn load(&self, config: &str) -> Result<Option<ConfigFile>> {
-        let relative = format!("{config}.yaml");
-        if let Some(folder) = &self.user {
-            let path = folder.join(&relative);
-            if path.is_file() {
-                let name = path.display().to_string();
-                let text = std::fs::read_to_string(&path)
-                    .map_err(|error| Error::missing(format!("cannot read {name}: {error}")))?;
-                return split(&text, name).map(Some);
+        let stem = without_extension(config);
+        // The extension that was typed comes first.
+        let mut names = EXTENSIONS.map(|extension| format!("{stem}{extension}"));
+        names.sort_by_key(|name| name != config);
+        for source in &self.sources {
+            for relative in &names {
+                match source {
+                    Source::Builtin(files) => {
+                        if let Some(text) = files.text(relative) {
+                            return split(text, format!("{}{relative}", files.prefix)).map(Some);
+                        }
+                    }
+                    Source::Folder(folder, _) => {
+                        let path = folder.join(relative);
+                        if path.is_file() {
+                            let name = path.display().to_string();
+                            let text = std::fs::read_to_string(&path)
+                                .map_err(|error| Error::missing(format!("cannot read {name}: {error}")))?;
+                            return split(&text, name).map(Some);
+                        }
+                    }
+                }
             }
         }
-        let name = format!("{}{relative}", self.builtin.prefix);
-        self.builtin.text(&relative).map(|text| split(text, name)).transpose()
+        Ok(None)
     }
 
     /// Whether there is a folder of choices with this name.
     pub(super) fn is_group(&self, group: &str) -> bool {
         let prefix = format!("{group}/");
-        let in_folder = self.user.as_ref().is_some_and(|folder| folder.join(group).is_dir());
-        !group.is_empty() && (in_folder || self.builtin.files.iter().any(|(path, _)| path.starts_with(&prefix)))
+        !group.is_empty()
+            && self.sources.iter().any(|source| match source {
+                Source::Builtin(files) => files.files.iter().any(|(path, _)| path.starts_with(&prefix)),
+                Source::Folder(folder, _) => folder.join(group).is_dir(),
+            })
     }
 
     /// The choices of a group (for an empty name: the files at the root), sorted.
     pub(super) fn options(&self, group: &str) -> Vec<String> {
         let prefix = if group.is_empty() { String::new() } else { format!("{group}/") };
-        let builtin =
-            self.builtin.files.iter().filter_map(|(path, _)| path.strip_prefix(&prefix)?.strip_suffix(".yaml"));
-        let mut options: BTreeSet<String> = builtin.filter(|name| !name.contains('/')).map(String::from).collect();
-        if let Some(entries) = self.user.as_ref().and_then(|folder| std::fs::read_dir(folder.join(group)).ok()) {
-            let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-            options.extend(names.filter_map(|name| name.strip_suffix(".yaml").map(String::from)));
+        let mut options = BTreeSet::new();
+        for source in &self.sources {
+            let names = match source {
+                Source::Builtin(files) => {
+                    files.files.iter().filter_map(|(path, _)| Some(path.strip_prefix(&prefix)?.to_owned())).collect()
+                }
+                Source::Folder(folder, _) => entries(&folder.join(group), false),
+            };
+            let is_choice = |name: &&String| !name.contains('/') && without_extension(name) != name.as_str();
+            options.extend(names.iter().filter(is_choice).map(|name| without_extension(name).to_owned()));
         }
         options.into_iter().collect()
     }
 
     /// The groups at the root, sorted.
     pub(super) fn groups(&self) -> Vec<String> {
-        let builtin = self.builtin.files.iter().filter_map(|(path, _)| Some(path.split_once('/')?.0.to_owned()));
-        let mut groups: BTreeSet<String> = builtin.collect();
-        if let Some(entries) = self.user.as_ref().and_then(|folder| std::fs::read_dir(folder).ok()) {
-            let folders = entries.flatten().filter(|entry| entry.path().is_dir());
-            groups.extend(folders.filter_map(|entry| entry.file_name().into_string().ok()));
+        let mut groups = BTreeSet::new();
+        for source in &self.sources {
+            match source {
+                Source::Builtin(files) => {
+                    groups.extend(files.files.iter().filter_map(|(path, _)| Some(path.split_once('/')?.0.to_owned())));
+                }
+                Source::Folder(folder, _) => groups.extend(entries(folder, true)),
+            }
         }
         groups.into_iter().collect()
     }
 
     /// The places that are searched, for error messages.
     pub(super) fn described(&self) -> String {
-        match &self.user {
-            Some(folder) => format!("{} and the built-in conf", folder.display()),
-            None => "the built-in conf".into(),
-        }
+        let places = self.sources.iter().map(|source| match source {
+            Source::Builtin(_) => "the built-in conf".to_owned(),
+            Source::Folder(folder, _) => folder.display().to_string(),
+        });
+        places.collect::<Vec<_>>().join(" and ")
     }
+
+    /// The places that are searched, each as provider and address, in the order of search.
+    pub fn search_path(&self) -> Vec<(&'static str, String)> {
+        let place = |source: &Source| match source {
+            Source::Builtin(files) => ("main", files.prefix.to_owned()),
+            Source::Folder(folder, provider) => (*provider, format!("file://{}", folder.display())),
+        };
+        self.sources.iter().map(place).collect()
+    }
+}
+
+/// Extensions of configuration files.
+const EXTENSIONS: [&str; 2] = [".yaml", ".yml"];
+
+/// The name of a configuration file without its extension.
+pub fn without_extension(name: &str) -> &str {
+    EXTENSIONS.iter().find_map(|extension| name.strip_suffix(extension)).unwrap_or(name)
+}
+
+/// The names in a folder: of folders, or of files. There are none in a folder that cannot be read.
+fn entries(folder: &Path, folders: bool) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let wanted = entries.filter(|entry| entry.path().is_dir() == folders);
+    wanted.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
 fn split(text: &str, name: String) -> Result<ConfigFile> {
@@ -123,8 +190,11 @@ fn split(text: &str, name: String) -> Result<ConfigFile> {
     Ok(ConfigFile { package: package_header(text), name, defaults, body })
 }
 
+/// The package in the header of a file: the lines `# @KEY VALUE` at its start. As in Hydra, another comment ends it.
 fn package_header(text: &str) -> Option<String> {
-    let comments = text.lines().map(str::trim).take_while(|line| line.is_empty() || line.starts_with('#'));
-    let mut packages = comments.filter_map(|line| line.trim_start_matches('#').trim().strip_prefix("@package "));
-    packages.next().map(|package| package.trim().to_owned())
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut header =
+        lines.map_while(|line| line.strip_prefix('#').and_then(|line| line.trim_start().strip_prefix('@')));
+    let package = header.find_map(|entry| entry.strip_prefix("package").filter(|rest| rest.starts_with([' ', '\t'])));
+    package.map(|package| package.trim().to_owned())
 }

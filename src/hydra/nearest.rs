@@ -16,3 +16,37 @@ pub(super) fn nearest(root: &Node, path: &str) -> String {
     }
     format!("`{walked}` is {}", section.value.described())
 }
+
+/// Other names that users have for a key.
+pub type Synonyms = &'static [(&'static str, &'static str)];
+
+/// Most keys that [`namesakes`] lists.
+const MOST: usize = 4;
+
+/// The full paths of the keys that have the last name of `path`, however it is written (`batch-size`, `batchSize`), or
+/// that the synonyms give for it. The shortest come first.
+pub(super) fn namesakes(root: &Node, path: &str, synonyms: Synonyms) -> Vec<String> {
+    let typed = squashed(path.rsplit('.').next().unwrap_or(path));
+    let meant = synonyms.iter().find(|(other, _)| squashed(other) == typed).map_or(typed, |(_, name)| squashed(name));
+    let mut found = Vec::new();
+    collect(root, "", &meant, &mut found);
+    found.sort_by_key(|path| path.matches('.').count());
+    found.truncate(MOST);
+    found
+}
+
+fn collect(node: &Node, path: &str, name: &str, found: &mut Vec<String>) {
+    let Some(map) = node.as_map() else { return };
+    for (key, child) in map.iter().filter(|(key, _)| !(path.is_empty() && *key == "hydra")) {
+        let path = join(path, key);
+        if squashed(key) == name && child.as_map().is_none() {
+            found.push(path.clone());
+        }
+        collect(child, &path, name, found);
+    }
+}
+
+/// A name in lower case without what separates its words.
+fn squashed(name: &str) -> String {
+    name.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).flat_map(char::to_lowercase).collect()
+}

@@ -53,6 +53,11 @@ impl Override {
         }
     }
 
+    /// The value as typed.
+    pub(super) fn value_text(&self) -> &str {
+        self.text.split_once('=').map_or("...", |(_, value)| value)
+    }
+
     /// The key as written, with its package.
     pub(super) fn full_key(&self) -> String {
         match &self.package {
@@ -106,7 +111,10 @@ impl OverrideLine {
             Some((name, value)) => (name, Some(value)),
             None if action == OverrideAction::Delete => (rest, None),
             None => {
-                return Err(Error::usage(format!("`{text}` is not an override")).hint("write `key=value` or `~key`"));
+                return Err(Error::usage(format!("`{text}` is not an override")).hint(
+                    "write `key=value` or `~key`, without blanks; a value with blanks needs quotes for the shell: \
+                     'key=[1, 2]'",
+                ));
             }
         };
         let (key, package) = match name.split_once('@') {
@@ -130,7 +138,13 @@ impl OverrideLine {
                 Err(SyntaxFault { at, message }) => {
                     let before = text.len() - value.len() + at;
                     let column = text.get(..before).map_or(before, |text| text.chars().count()) + 1;
-                    return Err(Error::usage(format!("override `{text}`, character {column}: {message}")));
+                    let error = Error::usage(format!("override `{text}`, character {column}: {message}"));
+                    // The shell cuts `key=[1, 2]` into two arguments.
+                    let is_cut = at >= value.trim_end().len() && value.contains(['[', '{', '(', '\'', '"']);
+                    return Err(match is_cut {
+                        true => error.hint(format!("a value with blanks needs quotes for the shell: '{text} ...'")),
+                        false => error,
+                    });
                 }
             },
             None => None,

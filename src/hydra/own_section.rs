@@ -4,7 +4,7 @@ use super::node::{KeyMap, Node, join};
 
 /// Keys that have an effect.
 pub(super) const EFFECTIVE_HYDRA_KEYS: &[&str] =
-    &["hydra.run.dir", "hydra.job.name", "hydra.sweep.dir", "hydra.sweep.subdir"];
+    &["hydra.run.dir", "hydra.job.name", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.searchpath"];
 
 /// Warns about the keys of a file's section `hydra` that have no effect.
 pub(super) fn warn_about_hydra_keys(body: &Node, warnings: &mut Vec<String>) {

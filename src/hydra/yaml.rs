@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 /// Reads one YAML document. `file` is the name in errors and origins. An empty document is an empty map.
 ///
 /// # Errors
-/// Broken YAML, a key given twice, merge keys (`<<`), more than one document, an unknown tag.
+/// Broken YAML, a key given twice, a merge key (`<<`) without a map, more than one document, an unknown tag.
 pub fn parse(text: &str, file: &str) -> Result<Node> {
     let options = options! { emit_comments: false };
     let parser = Parser::new_from_str_with_options(text, options);
@@ -69,7 +69,11 @@ impl<'a> YamlReader<'a> {
             Event::Scalar(text, style, anchor, tag) => {
                 let value = match tag.as_ref().and_then(|tag| tag.core_suffix()) {
                     Some("str") => Value::Str(text.into_owned()),
-                    Some("int" | "float" | "bool" | "null") => scalar::yaml_scalar(&text),
+                    Some("float") => match scalar::yaml_scalar(&text) {
+                        Value::Int(value) => Value::Float(value as f64),
+                        value => value,
+                    },
+                    Some("int" | "bool" | "null") => scalar::yaml_scalar(&text),
                     _ if tag.is_some() => return Err(Error::usage(format!("{origin}: this tag is not supported"))),
                     _ if style == ScalarStyle::Plain => scalar::yaml_scalar(&text),
                     _ => Value::Str(text.into_owned()),
@@ -95,27 +99,60 @@ impl<'a> YamlReader<'a> {
         Ok(node)
     }
 
+    /// The keys and values up to the end of a map. Merged keys come first; the map's own keys win over them.
     fn map(&mut self) -> Result<KeyMap> {
-        let mut map = KeyMap::new();
+        let (mut merged, mut own) = (KeyMap::new(), KeyMap::new());
         loop {
-            let (key, key_origin) = match self.next()? {
-                (Event::MappingEnd, _) => return Ok(map),
-                (Event::Scalar(text, ..), span) => (text.into_owned(), self.origin(&span)),
+            let (key, key_origin, is_merge) = match self.next()? {
+                (Event::MappingEnd, _) => break,
+                (Event::Scalar(text, style, _, tag), span) => {
+                    let is_merge = text == "<<" && style == ScalarStyle::Plain && tag.is_none();
+                    (text.into_owned(), self.origin(&span), is_merge)
+                }
                 (_, span) => {
                     return Err(Error::usage(format!("{}: a key must be plain text", self.origin(&span))));
                 }
             };
-            if key == "<<" {
-                return Err(Error::usage(format!("{key_origin}: merge keys (`<<`) are not supported"))
-                    .hint("write the keys out, or use a defaults list"));
-            }
-            if let Some(first) = map.get(&key) {
-                return Err(Error::usage(format!("{key_origin}: `{key}` is already given at {}", first.origin)));
-            }
             let (event, span) = self.next()?;
             let mut node = self.node(event, &span)?;
+            if is_merge {
+                merge_keys(&mut merged, node, &key_origin)?;
+                continue;
+            }
+            if let Some(first) = own.get(&key) {
+                return Err(Error::usage(format!("{key_origin}: `{key}` is already given at {}", first.origin)));
+            }
             node.origin = key_origin;
-            map.insert(key, node);
+            own.insert(key, node);
+        }
+        for (key, node) in own {
+            merged.insert(key, node);
+        }
+        Ok(merged)
+    }
+}
+
+/// Adds the value of a merge key `<<`: a map, or a list of maps, whose first map with a key decides (YAML's rule).
+fn merge_keys(merged: &mut KeyMap, node: Node, place: &Origin) -> Result<()> {
+    let maps = match node.value {
+        Value::List(items) => items,
+        _ => vec![node],
+    };
+    let mut together = KeyMap::new();
+    for map in maps {
+        let Value::Map(map) = map.value else {
+            let got = map.value.described();
+            return Err(Error::usage(format!("{place}: the merge key `<<` takes a map or a list of maps, got {got}"))
+                .hint("write `<<: *name` for the map that is marked with `&name`"));
+        };
+        for (key, node) in map {
+            if together.get(&key).is_none() {
+                together.insert(key, node);
+            }
         }
     }
+    for (key, node) in together {
+        merged.insert(key, node);
+    }
+    Ok(())
 }

@@ -49,6 +49,6 @@ pub use forward::{FEATURES, Forward, Mode};
 pub use fused::FusedState;
 pub use layout::{Slot, StateLayout};
 pub use model::Model;
-pub use registry::{ModelInfo, REGISTRY, build, build_for, check};
+pub use registry::{ModelInfo, REGISTRY, build, build_for, check, choice_hint};
 pub use state::State;
 pub use statistics::Statistics;

@@ -45,6 +45,18 @@ const fn info(name: &'static str, family: &'static str, paper: &'static str, bui
     ModelInfo { name, family, paper, build }
 }
 
+/// A hint for a choice of the group `model` that is the name of a network: `model=resnet50` is
+/// `model.model.name=resnet50`. `choices` are those of the group.
+pub fn choice_hint(group: &str, name: &str, choices: &[String]) -> Option<String> {
+    let letters = |text: &str| text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
+    let model = REGISTRY.iter().find(|model| group == "model" && letters(model.name) == letters(name))?;
+    if choices.iter().any(|choice| choice == model.name) {
+        return Some(format!("did you mean `model={}`?", model.name));
+    }
+    let family = choices.iter().find(|choice| *choice == model.family)?;
+    Some(format!("write `model={family} model.model.name={}`; choices: {}", model.name, choices.join(", ")))
+}
+
 fn resnet(variant: ResNetVariant, model: &ModelConfig) -> Result<Box<dyn Architecture>> {
     Ok(Box::new(ResNet::new(variant, model.stem.unwrap_or(Stem::None), model.num_classes)))
 }

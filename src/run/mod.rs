@@ -2,6 +2,7 @@
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | [`explain`] | better errors for some mistakes on the command line |
 //! | [`Options`], `output` | command-line options, printing on standard output |
 //! | `setup`, `devices` | threads, numerics and device: once per process |
 //! | `prepared_data` | data set, split and device dataset: once per data configuration |
@@ -21,6 +22,7 @@ mod doctor;
 mod evaluate;
 mod folder;
 mod identity;
+mod mistakes;
 mod model_files;
 mod observer;
 mod options;
@@ -39,12 +41,27 @@ mod training_progress;
 mod unlearn;
 
 use crate::cli::Command;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
+pub use mistakes::explain;
 pub use options::Options;
 
 /// Runs one command.
 pub fn run(command: &Command, options: &Options) -> Result<()> {
+    if let Some(overrides) = command.overrides() {
+        match (options.cfg, options.info) {
+            (Some(_), Some(_)) => {
+                return Err(Error::usage("--cfg and --info are given together").hint("give one of them"));
+            }
+            (Some(part), None) => return show::cfg(options, overrides, part),
+            (None, Some(part)) => return show::info(options, overrides, part),
+            (None, None) => {}
+        }
+    }
+    if (options.resolve || options.package.is_some()) && !matches!(command, Command::Config { .. }) {
+        return Err(Error::usage("--resolve and --package belong to --cfg or to the command `config`")
+            .hint("`--cfg job` prints the configuration of this command"));
+    }
     match command {
         Command::Reference { run_idx, overrides } => reference::run(options, overrides, *run_idx),
         Command::Base { overrides } => base::run(options, overrides),
@@ -54,6 +71,6 @@ pub fn run(command: &Command, options: &Options) -> Result<()> {
         Command::Convert { source, target, force } => convert::run(options, source, target, *force),
         Command::Splits { overrides } => show::splits(options, overrides),
         Command::Doctor { overrides } => doctor::run(options, overrides),
-        Command::Config { resolve, overrides } => show::config(options, overrides, *resolve),
+        Command::Config { overrides } => show::config(options, overrides),
     }
 }

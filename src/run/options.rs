@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::cli::{CfgPart, InfoPart};
 use crate::config::{self, Loaded};
 use crate::digest::sha256;
 use crate::distributed::World;
 use crate::error::Result;
+use crate::models;
 
 /// The ranks, and the command line without command and overrides.
 #[derive(Clone)]
@@ -17,8 +19,18 @@ pub struct Options {
     pub world: Rc<World>,
     /// `--config-dir`: a folder that is searched before the built-in files.
     pub config_dir: Option<PathBuf>,
+    /// `--config-path`: a folder that is searched before the built-in files.
+    pub config_path: Option<PathBuf>,
     /// `--config-name`: the root file, without `.yaml`.
     pub config_name: String,
+    /// `--cfg`: print a part of the configuration instead of running.
+    pub cfg: Option<CfgPart>,
+    /// `--info`: print the files of the configuration instead of running.
+    pub info: Option<InfoPart>,
+    /// `--package`: print only this section of the configuration.
+    pub package: Option<String>,
+    /// `--resolve`: print the configuration with its interpolations resolved.
+    pub resolve: bool,
     /// Print the result as one JSON object.
     pub json: bool,
     /// Do not print the result: a pipeline prints the results of its runs itself.
@@ -26,6 +38,23 @@ pub struct Options {
 }
 
 impl Options {
+    /// The key of `--package`. Empty: the whole configuration.
+    pub fn package_key(&self) -> &str {
+        self.package.as_deref().filter(|key| *key != "_global_").unwrap_or_default()
+    }
+
+    /// The request for a configuration with these overrides.
+    pub fn request<'a>(&'a self, overrides: &'a [String]) -> config::Request<'a> {
+        config::Request {
+            config_dir: self.config_dir.as_deref(),
+            config_path: self.config_path.as_deref(),
+            config_name: &self.config_name,
+            overrides,
+            run_dir: None,
+            choice_hint: models::choice_hint,
+        }
+    }
+
     /// Composes and checks the configuration, and logs its warnings. A collective call.
     ///
     /// # Errors
@@ -40,12 +69,7 @@ impl Options {
 
     /// Like [`Options::load`], but does not log the warnings.
     pub fn load_unwarned(&self, overrides: &[String]) -> Result<Loaded> {
-        let request = config::Request {
-            config_dir: self.config_dir.as_deref(),
-            config_name: &self.config_name,
-            overrides,
-            run_dir: None,
-        };
+        let request = self.request(overrides);
         let loaded = config::load(&request)?;
         // The name of the run folder contains the time. All ranks take the name of rank 0.
         let run_dir = PathBuf::from(self.world.broadcast_str(&loaded.run_dir.to_string_lossy())?);

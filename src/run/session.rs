@@ -57,7 +57,10 @@ impl Session {
                 data.name,
                 data.dataset.num_classes()
             ))
-            .hint("leave model.model.num_classes out: it follows data.num_classes"));
+            .hint(format!(
+                "set model.model.num_classes={}: it follows data.num_classes only where the model's file gives no number",
+                data.dataset.num_classes()
+            )));
         }
         let architecture: Arc<dyn Architecture> = models::build_for(model, data.input_sizes)?.into();
         let folder = match setup.world.is_root() {

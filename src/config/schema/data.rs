@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::forms;
 use super::transforms::TransformsConfig;
 
 /// The data set and its batches.
@@ -11,6 +12,7 @@ use super::transforms::TransformsConfig;
 pub struct DataConfig {
     pub name: DatasetName,
     /// Folder of the data set.
+    #[serde(deserialize_with = "forms::path")]
     pub data_dir: PathBuf,
     /// Download the data set if it is absent.
     pub download: bool,

@@ -5,6 +5,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Unexpected, Visitor};
 
+use super::forms::parse_integers;
+
 /// The GPUs of each machine that a run may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DevicesConfig {
@@ -38,12 +40,19 @@ impl<'de> Visitor<'de> for DevicesVisitor {
         }
     }
 
-    /// Quoted numbers are allowed, as in Lightning.
+    /// As in Lightning, a text with a comma lists indices (`0,1` or `0,`), and one without is a number of GPUs.
     fn visit_str<E: Error>(self, text: &str) -> Result<DevicesConfig, E> {
-        match (text, text.parse()) {
-            ("auto", _) => Ok(DevicesConfig::Auto),
-            (_, Ok(count)) => self.visit_i64(count),
-            _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
+        let wrong = || E::invalid_value(Unexpected::Str(text), &self);
+        if text.trim() == "auto" {
+            return Ok(DevicesConfig::Auto);
+        }
+        let numbers = parse_integers(text).ok_or_else(wrong)?;
+        match numbers.as_slice() {
+            [count] if !text.contains([',', '[']) => self.visit_i64(*count),
+            indices => {
+                let indices = indices.iter().map(|index| usize::try_from(*index).map_err(|_| wrong()));
+                indices.collect::<Result<_, E>>().map(DevicesConfig::These)
+            }
         }
     }
 

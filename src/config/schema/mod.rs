@@ -5,6 +5,7 @@
 
 mod data;
 mod devices;
+mod forms;
 mod launch;
 mod model;
 mod optim;

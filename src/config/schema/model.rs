@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::forms;
 use super::optim::{OptimConfig, SchedulerConfig};
 
 /// The network, its optimizer and its schedule.
@@ -23,6 +24,7 @@ pub struct ModelConfig {
     /// Training starts from ImageNet weights.
     pub pretrained: bool,
     /// The file of these weights: a checkpoint of torchvision.
+    #[serde(default, deserialize_with = "forms::optional_path")]
     pub pretrained_path: Option<PathBuf>,
     /// First layers of a ResNet (null: those of the paper).
     pub stem: Option<Stem>,

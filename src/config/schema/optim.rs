@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use super::forms;
+
 /// An optimizer. Settings that are null have PyTorch's defaults.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct OptimConfig {
@@ -38,6 +40,7 @@ pub struct SchedulerConfig {
     /// `step`, `multistep`: factor of the learning rate at each decay (null: 0.1).
     pub gamma: Option<f64>,
     /// `multistep`: epochs of the decays, in rising order.
+    #[serde(default, deserialize_with = "forms::optional_integers")]
     pub milestones: Option<Vec<i64>>,
     /// `cosine`: length of the schedule.
     pub t_max: Option<i64>,

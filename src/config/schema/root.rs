@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::data::DataConfig;
+use super::forms;
 use super::launch::LaunchConfig;
 use super::model::ModelGroup;
 use super::split::SplitConfig;
@@ -34,8 +35,11 @@ pub struct Config {
 /// `paths`: the folders of a run.
 #[derive(Debug, Clone, Deserialize)]
 pub struct PathsConfig {
+    #[serde(deserialize_with = "forms::path")]
     pub cache_dir: PathBuf,
+    #[serde(deserialize_with = "forms::path")]
     pub data_dir: PathBuf,
+    #[serde(deserialize_with = "forms::path")]
     pub outputs_dir: PathBuf,
 }
 
@@ -44,8 +48,10 @@ pub struct PathsConfig {
 pub struct RunConfig {
     pub experiment_id: Option<String>,
     /// The base model.
+    #[serde(deserialize_with = "forms::path")]
     pub base_weights: PathBuf,
     /// The retrained model.
+    #[serde(deserialize_with = "forms::path")]
     pub retrain_weights: PathBuf,
 }
 
@@ -55,6 +61,7 @@ pub struct MulEvalConfig {
     /// Number of reference models that calibrate RMIA.
     pub mia_num_models: usize,
     /// Cache file of the reference probabilities and of the retrained model's logits.
+    #[serde(deserialize_with = "forms::path")]
     pub cache: PathBuf,
 }
 

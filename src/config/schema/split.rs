@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use super::forms;
+
 /// Fractions of the training set, and the classes to forget.
 #[derive(Debug, Clone, Deserialize)]
 pub struct SplitConfig {
@@ -16,6 +18,7 @@ pub struct SplitConfig {
     /// Fraction of the images that are not held out; with scheme `class` only of those of the forget classes.
     pub forget_frac: f64,
     /// Scheme `class`: the classes to forget.
+    #[serde(deserialize_with = "forms::integers")]
     pub forget_classes: Vec<i64>,
 }
 

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::devices::DevicesConfig;
+use super::forms;
 
 /// Training settings shared by all models and methods.
 #[derive(Debug, Clone, Deserialize)]
@@ -19,7 +20,8 @@ pub struct TrainerConfig {
     pub enable_progress_bar: bool,
     /// Micro-steps per optimizer step.
     pub accumulate_grad_batches: usize,
-    /// Largest L2 norm of the gradient of all parameters together (null: no clipping).
+    /// Largest L2 norm of the gradient of all parameters together (null or 0: no clipping).
+    #[serde(deserialize_with = "forms::number_or_off")]
     pub gradient_clip_val: Option<f64>,
     /// BatchNorm takes its statistics from the batches of all ranks.
     pub sync_batchnorm: bool,
@@ -39,6 +41,7 @@ pub struct TrainerConfig {
 pub enum Accelerator {
     /// GPUs if all ranks have one, otherwise CPUs.
     Auto,
+    #[serde(alias = "cuda")]
     Gpu,
     Cpu,
 }

@@ -1,6 +1,7 @@
 //! The entries of a defaults list.
 
 use crate::error::{Error, Result, did_you_mean};
+use crate::hydra::library::without_extension;
 use crate::hydra::node::{Node, Origin, Value};
 
 /// One entry of a defaults list, except `_self_`.
@@ -23,6 +24,42 @@ pub(super) enum EntryChoice {
     None,
     One(String),
     Several(Vec<String>),
+}
+
+impl EntryChoice {
+    /// A choice by name, which may carry the extension of its file.
+    pub fn named(name: &str) -> Self {
+        EntryChoice::One(without_extension(name).into())
+    }
+
+    /// Several choices by name.
+    pub fn list(items: &[Node]) -> Self {
+        let names = items.iter().map(|item| without_extension(&item.value.python_str()).to_owned());
+        EntryChoice::Several(names.collect())
+    }
+}
+
+impl DefaultsEntry {
+    /// The name, or for a file named directly its path, if it holds interpolations.
+    pub fn interpolation(&self) -> Option<String> {
+        let EntryChoice::One(name) = &self.choice else { return None };
+        let text = match self.is_group || self.group.is_empty() {
+            true => name.clone(),
+            false => format!("{}/{name}", self.group.trim_end_matches('/')),
+        };
+        text.contains("${").then_some(text)
+    }
+
+    /// Replaces the name, or for a file named directly its path.
+    pub fn set_name(&mut self, name: &str) {
+        if self.is_group {
+            self.choice = EntryChoice::named(name);
+            return;
+        }
+        let (group, name) = split_path(name);
+        self.group = group.into();
+        self.choice = EntryChoice::named(name);
+    }
 }
 
 /// One line of a defaults list.
@@ -53,14 +90,10 @@ fn read_item(item: &Node, file: &str) -> Result<DefaultsItem> {
         Value::Str(text) if text == "_self_" => Ok(DefaultsItem::SelfFile),
         Value::Str(text) => {
             let (path, package) = split_package(text);
-            let (group, name) = match path.rsplit_once('/') {
-                Some(("", name)) => ("/", name),
-                Some((group, name)) => (group, name),
-                None => ("", path),
-            };
+            let (group, name) = split_path(path);
             Ok(DefaultsItem::Entry(DefaultsEntry {
                 group: group.into(),
-                choice: EntryChoice::One(name.into()),
+                choice: EntryChoice::named(name),
                 is_group: false,
                 package,
                 optional: false,
@@ -83,8 +116,8 @@ fn read_item(item: &Node, file: &str) -> Result<DefaultsItem> {
             let (group, package) = split_package(name);
             let choice = match &node.value {
                 Value::Null => EntryChoice::None,
-                Value::Str(name) => EntryChoice::One(name.clone()),
-                Value::List(names) => EntryChoice::Several(names.iter().map(|name| name.value.python_str()).collect()),
+                Value::Str(name) => EntryChoice::named(name),
+                Value::List(names) => EntryChoice::list(names),
                 value => {
                     let got = value.described();
                     return Err(Error::usage(format!("{origin}: a choice is a name or null, not {got}")));
@@ -101,6 +134,17 @@ fn read_item(item: &Node, file: &str) -> Result<DefaultsItem> {
             }))
         }
         value => Err(Error::usage(format!("{file}: a defaults list cannot hold {}", value.described()))),
+    }
+}
+
+/// Folder and name of a file that an entry names directly.
+fn split_path(path: &str) -> (&str, &str) {
+    // The slashes of an interpolation are part of the name.
+    let end = path.find("${").unwrap_or(path.len());
+    match path[..end].rfind('/') {
+        Some(0) => ("/", &path[1..]),
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => ("", path),
     }
 }
 

@@ -6,5 +6,7 @@ mod entry;
 mod expand;
 mod package;
 mod selection;
+mod tree;
 
-pub(super) use expand::{PackagedConfig, expand};
+pub(super) use expand::{DefaultsContext, expand};
+pub(super) use tree::DefaultsTree;

@@ -27,7 +27,8 @@ pub(super) fn group_path(group: &str, parent: &str) -> String {
 /// `group`, or `group@package` if the package is not the group's own.
 pub(super) fn override_key(entry: &DefaultsEntry, parent: &FilePlace) -> String {
     let group = group_path(&entry.group, &parent.group);
-    let package = final_package(entry, &parent.package, None, &group);
+    let written = entry.group.trim_start_matches('/');
+    let package = final_package(entry.package.as_deref(), None, &parent.package, written, &group);
     if package == group.replace('/', ".") {
         group
     } else {
@@ -35,17 +36,32 @@ pub(super) fn override_key(entry: &DefaultsEntry, parent: &FilePlace) -> String 
     }
 }
 
-/// The package of a chosen file: of the entry, else of the file's header, else the group's name. It lies below the
-/// parent's package unless it starts with `_global_`.
-pub(super) fn final_package(entry: &DefaultsEntry, parent: &str, header: Option<&str>, group: &str) -> String {
-    let given = entry.package.as_deref().or(header);
-    let own = match given {
+/// The package that a file's header `# @package NAME` gives. Headers are absolute.
+pub(super) fn header_package(header: Option<&str>) -> Option<String> {
+    match header {
+        None | Some("_group_") => None,
+        Some("") | Some("_global_") => Some("_global_".to_owned()),
+        Some(package) if package.starts_with("_global_.") => Some(package.to_owned()),
+        Some(package) => Some(format!("_global_.{package}")),
+    }
+}
+
+/// The package of a file: the one that its entry gives, else its header's, else the group's name as the entry writes
+/// it. It lies below the parent's package unless it starts with `_global_`. `group` is the group's absolute path.
+pub(super) fn final_package(
+    given: Option<&str>,
+    header: Option<&str>,
+    parent: &str,
+    written_group: &str,
+    group: &str,
+) -> String {
+    let own = match given.or(header) {
         Some("_here_") => String::new(),
         Some(package) if package.contains("_group_") => {
             format!("_global_.{}", package.replace("_group_", &group.replace('/', ".")))
         }
         Some(package) => package.into(),
-        None => entry.group.trim_start_matches('/').replace('/', "."),
+        None => written_group.replace('/', "."),
     };
     let full = [parent, &own].into_iter().filter(|package| !package.is_empty()).collect::<Vec<_>>().join(".");
     match full.rfind("_global_") {

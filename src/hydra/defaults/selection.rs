@@ -57,14 +57,12 @@ impl GroupSelection {
         let origin = Origin::Override { text: text.clone(), added: false };
         let choice = match given.value.as_ref().map(|node| &node.value) {
             None => None,
-            Some(Value::List(items)) => {
-                Some(EntryChoice::Several(items.iter().map(|item| item.value.python_str()).collect()))
-            }
+            Some(Value::List(items)) => Some(EntryChoice::list(items)),
             Some(Value::Null) => {
                 return Err(Error::usage(format!("override `{text}`: a group cannot be set to null"))
                     .hint(format!("leave it out, or write `~{}` to take the group away", given.key)));
             }
-            Some(value) => Some(EntryChoice::One(value.python_str())),
+            Some(value) => Some(EntryChoice::named(&value.python_str())),
         };
         match (given.action, choice) {
             (OverrideAction::ForceAdd, _) => {
@@ -100,8 +98,8 @@ impl GroupSelection {
     /// Adds the `override` entries of the defaults list of the file at `place`. Earlier additions win.
     ///
     /// # Errors
-    /// An `override` entry that does not stand at the end of the list.
-    pub fn add_entries(&mut self, items: &[DefaultsItem], place: &FilePlace) -> Result<()> {
+    /// An `override` entry that does not stand at the end of the list, or below an interpolated choice.
+    pub fn add_entries(&mut self, items: &[DefaultsItem], place: &FilePlace, in_interpolated: bool) -> Result<()> {
         let mut last_override = None;
         for item in items {
             let DefaultsItem::Entry(entry) = item else { continue };
@@ -115,6 +113,13 @@ impl GroupSelection {
                 continue;
             }
             last_override = Some(&entry.origin);
+            if in_interpolated {
+                let origin = &entry.origin;
+                return Err(Error::usage(format!(
+                    "{origin}: a file that an interpolation chooses cannot hold `override` entries"
+                ))
+                .hint("interpolations are resolved when all overrides are known; choose the file by its name"));
+            }
             let key = override_key(entry, place);
             let changed = ChangedChoice { choice: entry.choice.clone(), origin: entry.origin.clone(), used: false };
             self.changed.entry(key).or_insert(changed);
@@ -124,6 +129,9 @@ impl GroupSelection {
 
     /// Puts the overriding choice of the group `key`, if there is one, into its entry.
     pub fn change(&mut self, key: &str, entry: &mut DefaultsEntry) {
+        if !entry.is_group {
+            return;
+        }
         if let Some(changed) = self.changed.get_mut(key) {
             changed.used = true;
             entry.choice = changed.choice.clone();

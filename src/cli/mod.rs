@@ -1,19 +1,44 @@
 //! The command line: commands and their options.
 
-use std::path::PathBuf;
+mod arguments;
 
-use clap::{ArgAction, Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+
+use crate::home;
 
 #[derive(Debug, Parser)]
 #[command(name = "regun", version, about, max_term_width = 110)]
 pub struct Cli {
-    /// Folder searched for configuration files before the built-in ones.
-    #[arg(long, short = 'c', global = true, value_name = "DIR")]
+    /// Folder searched for configuration files before all others (-cd).
+    #[arg(long, global = true, value_name = "DIR", value_parser = path)]
     pub config_dir: Option<PathBuf>,
 
-    /// Configuration file to start from, without `.yaml`.
+    /// Folder of the root file, searched before the built-in files (-cp).
+    #[arg(long, global = true, value_name = "DIR", value_parser = path)]
+    pub config_path: Option<PathBuf>,
+
+    /// Configuration file to start from, without `.yaml` (-cn).
     #[arg(long, global = true, value_name = "NAME", default_value = "config")]
     pub config_name: String,
+
+    /// Print the configuration instead of running: of the job, Hydra's own section, or all.
+    #[arg(long, short = 'c', global = true, value_name = "PART")]
+    pub cfg: Option<CfgPart>,
+
+    /// With --cfg or `config`: print only this section, such as model.optim.
+    #[arg(long, short = 'p', global = true, value_name = "KEY")]
+    pub package: Option<String>,
+
+    /// With --cfg: resolve interpolations.
+    #[arg(long, global = true)]
+    pub resolve: bool,
+
+    /// Print the files that the configuration is made of instead of running.
+    #[arg(long, short = 'i', global = true, value_name = "WHAT", num_args = 0..=1, default_missing_value = "all")]
+    pub info: Option<InfoPart>,
 
     /// Print the result as one JSON object.
     #[arg(long, global = true)]
@@ -25,6 +50,39 @@ pub struct Cli {
 
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// A part of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CfgPart {
+    Job,
+    Hydra,
+    All,
+}
+
+/// Information about the making of a configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum InfoPart {
+    All,
+    Config,
+    Defaults,
+    DefaultsTree,
+    Searchpath,
+}
+
+/// A path on the command line.
+fn path(text: &str) -> Result<PathBuf, std::convert::Infallible> {
+    Ok(home::expand(Path::new(text)))
+}
+
+impl Cli {
+    /// Reads a command line, the name of the program first.
+    ///
+    /// # Errors
+    /// The message that clap prints: a mistake, or the help that was asked for.
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        Cli::try_parse_from(arguments::expand(arguments))
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -56,7 +114,7 @@ pub enum Command {
     )]
     Evaluate {
         /// The checkpoint. Give the overrides that it was trained with.
-        #[arg(long, value_name = "PATH")]
+        #[arg(long, value_name = "PATH", value_parser = path)]
         checkpoint: PathBuf,
         /// Configuration overrides: group=choice, key=value, +key=value, ~key.
         overrides: Vec<String>,
@@ -74,10 +132,10 @@ pub enum Command {
     #[command(after_help = "Example: regun convert outputs/2026-11-23/10-00-00/unlearned.safetensors unlearned.pt")]
     Convert {
         /// File to read. Its content decides its format.
-        #[arg(value_name = "SRC")]
+        #[arg(value_name = "SRC", value_parser = path)]
         source: PathBuf,
         /// File to write: .safetensors, .pt or .pth (names and tensors), .ckpt (Lightning).
-        #[arg(value_name = "DST")]
+        #[arg(value_name = "DST", value_parser = path)]
         target: PathBuf,
         /// Replace DST if it exists.
         #[arg(long)]
@@ -90,11 +148,10 @@ pub enum Command {
         overrides: Vec<String>,
     },
     /// Print the configuration that a run would use, as YAML.
+    ///
+    /// --resolve resolves interpolations and checks every value.
     #[command(after_help = "Example: regun config --resolve unlearn=regun model=resnet20")]
     Config {
-        /// Resolve interpolations and check every value.
-        #[arg(long)]
-        resolve: bool,
         /// Configuration overrides: group=choice, key=value, +key=value, ~key.
         overrides: Vec<String>,
     },
@@ -106,4 +163,21 @@ pub enum Command {
         /// Configuration overrides: group=choice, key=value, +key=value, ~key.
         overrides: Vec<String>,
     },
+}
+
+impl Command {
+    /// The overrides. None for a command without a configuration.
+    pub fn overrides(&self) -> Option<&[String]> {
+        match self {
+            Command::Reference { overrides, .. }
+            | Command::Base { overrides }
+            | Command::Unlearn { overrides }
+            | Command::Evaluate { overrides, .. }
+            | Command::Pipeline { overrides, .. }
+            | Command::Splits { overrides }
+            | Command::Config { overrides }
+            | Command::Doctor { overrides } => Some(overrides),
+            Command::Convert { .. } => None,
+        }
+    }
 }
