@@ -38,7 +38,7 @@ const FORBIDDEN: &[(&str, &str)] = &[
 const SHARED_NAMES: &[&str] = &[];
 
 fn sources() -> Sources {
-    read("src", &[".rs"]).into_iter().filter(|(file, _)| file != "src/torch/build.rs").collect()
+    read("src", &[".rs"])
 }
 
 fn module(file: &str) -> &str {
