@@ -26,6 +26,7 @@
 //! | [`random`] | Philox streams by key, and CPython's generator |
 //! | [`pickle`] | Python pickles, read as data and never executed |
 //! | [`progress`] | progress bars and lines |
+//! | [`shell`] | words quoted for a shell |
 //! | [`memory`] | main memory of the machine and of the process |
 //! | [`log`] | messages to standard error and to `train.log` |
 //! | [`files`] | atomic writes, free space |
@@ -57,6 +58,7 @@ pub mod progress;
 pub mod random;
 pub mod report;
 pub mod run;
+pub mod shell;
 pub mod torch;
 pub mod train;
 pub mod unlearn;
