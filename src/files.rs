@@ -37,6 +37,14 @@ pub fn write_atomic_with<T>(path: &Path, write: impl FnOnce(&mut File) -> Result
     Ok(written)
 }
 
+/// The text of a path.
+///
+/// # Errors
+/// A usage error for a path that is not UTF-8. Its text would be that of another path.
+pub fn text_of(path: &Path) -> Result<&str> {
+    path.to_str().ok_or_else(|| Error::usage(format!("the path {path:?} is not UTF-8")).hint("use another name"))
+}
+
 /// Checks that files can be created in a folder. Call this before a long computation that writes there.
 pub fn check_writable(folder: &Path) -> Result<()> {
     create_folder(folder)?;

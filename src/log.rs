@@ -1,4 +1,5 @@
-//! Logging: messages go to standard error, and to the run's `train.log` once the run folder exists.
+//! Logging: messages go to standard error and to the run's `train.log`. Messages from before there is a run folder are
+//! kept for the file.
 //!
 //! On standard error a line is the message alone, with `warning:` or `error:` before it for those levels. In the file a
 //! line also has time and level.
@@ -16,7 +17,28 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
-static LOG_FILE: Mutex<Option<File>> = Mutex::new(None);
+static LOG: Mutex<Log> = Mutex::new(Log::Early(Vec::new()));
+
+/// Largest number of bytes of early messages.
+const EARLY_BYTES: usize = 1 << 20;
+
+/// The log files of the process.
+enum Log {
+    /// The messages before the first file. It begins with them.
+    Early(Vec<u8>),
+    /// The file of the command and, while one of its steps runs, the file of the step.
+    Files(Vec<File>),
+}
+
+impl Log {
+    fn write(&mut self, bytes: &[u8]) {
+        match self {
+            Log::Early(early) if early.len() + bytes.len() <= EARLY_BYTES => early.extend_from_slice(bytes),
+            Log::Early(_) => {}
+            Log::Files(files) => files.iter_mut().for_each(|file| drop(file.write_all(bytes))),
+        }
+    }
+}
 
 /// Starts logging. `verbosity` is the number of `-v` flags. Only rank 0 (`root`) logs everything; the other ranks would
 /// repeat its messages, so they log only errors unless `verbosity` is 2 or more.
@@ -33,9 +55,33 @@ pub fn init(verbosity: u8, root: bool) {
     let _ = tracing_subscriber::registry().with(level).with(terminal).with(file).try_init();
 }
 
-/// From now on messages also go to `file`. It replaces the file of an earlier call.
+/// From now on messages also go to `file`, after those of the process so far. It replaces all files of earlier calls.
 pub fn set_log_file(file: File) {
-    *LOG_FILE.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
+    let mut log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
+    let early = match std::mem::replace(&mut *log, Log::Files(vec![file])) {
+        Log::Early(early) => early,
+        Log::Files(_) => Vec::new(),
+    };
+    log.write(&early);
+}
+
+/// From now on messages also go to `file`, the log of a step of the command, besides the log of the command. It
+/// replaces the file of an earlier step.
+pub fn set_step_log_file(file: File) {
+    match &mut *LOG.lock().unwrap_or_else(PoisonError::into_inner) {
+        Log::Files(files) => {
+            files.truncate(1);
+            files.push(file);
+        }
+        early => *early = Log::Files(vec![file]),
+    }
+}
+
+/// Messages no longer go to the file of a step.
+pub fn end_step_log_file() {
+    if let Log::Files(files) = &mut *LOG.lock().unwrap_or_else(PoisonError::into_inner) {
+        files.truncate(1);
+    }
 }
 
 /// Formats a message as one line.
@@ -68,14 +114,12 @@ where
     }
 }
 
-/// Writes to the log file, if there is one. Errors are ignored: a full disk must not end a run because of a log line.
+/// Writes to the log files. Errors are ignored: a full disk must not end a run because of a log line.
 struct LogFileWriter;
 
 impl Write for LogFileWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let Some(file) = LOG_FILE.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            let _ = file.write_all(bytes);
-        }
+        LOG.lock().unwrap_or_else(PoisonError::into_inner).write(bytes);
         Ok(bytes.len())
     }
 

@@ -3,12 +3,16 @@
 
 use std::rc::Rc;
 
-use regun::cli::Cli;
+use regun::cli::{self, Cli};
 use regun::distributed::{launch, process};
 use regun::run::{Options, explain, run};
 
 fn main() {
     regun::torch::keep_freed_memory();
+    if let Err(error) = cli::check_encoding(std::env::args_os()) {
+        regun::log::init(0, true);
+        process::fail(&error);
+    }
     let arguments: Vec<_> = std::env::args_os().collect();
     let cli = match Cli::read(arguments.clone()) {
         Ok(cli) => cli,
@@ -39,7 +43,6 @@ fn main() {
         package: cli.package,
         resolve: cli.resolve,
         json: cli.json,
-        quiet: false,
     };
     // Rank 0 may still be writing when the others are done, so all ranks wait for each other. A failure ends all ranks;
     // MPI allows that only before it is finalized, so `world` must still be alive here.

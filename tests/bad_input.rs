@@ -6,6 +6,7 @@ mod common;
 mod trained;
 
 use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -288,33 +289,126 @@ fn a_checkpoint_with_other_tensors_than_the_architecture_is_refused() {
 fn missing_models_are_named_with_the_commands_that_make_them() {
     let workspace = trained();
     let unlearn = format!("unlearn unlearn=finetune {SETUP} unlearn.trainer.max_epochs=1 hydra.run.dir=run");
+    let evaluate = format!("evaluate --checkpoint {BASE} {SETUP} hydra.run.dir=run");
+    let good = fs::read(workspace.path(BASE)).unwrap();
     fs::remove_file(workspace.path(REFERENCE_1)).unwrap();
-    workspace.regun(&unlearn).fails(MISSING, &["1 of 2 reference models", REFERENCE_1, "regun reference --run-idx 1"]);
+    for run in [&unlearn, &evaluate] {
+        let parts = ["1 of 2 reference models", REFERENCE_1, "--references", "regun reference --run-idx 1"];
+        workspace.regun(run).fails(MISSING, &parts);
+    }
     fs::remove_file(workspace.path(RETRAINED)).unwrap();
-    workspace.regun(&unlearn).fails(MISSING, &["missing"]);
+    for run in [&unlearn, &evaluate] {
+        workspace.regun(run).fails(MISSING, &["missing"]);
+        workspace.regun(&format!("{run} --references")).fails(MISSING, &["the retrained model is missing", RETRAINED]);
+    }
     fs::remove_file(workspace.path(BASE)).unwrap();
     workspace.regun(&unlearn).fails(MISSING, &["the base model is missing", BASE, "regun base"]);
-    let elsewhere = format!("evaluate --checkpoint elsewhere.safetensors {SETUP}");
-    workspace.regun(&elsewhere).fails(MISSING, &["elsewhere.safetensors", "does not exist"]);
+    workspace.regun(&evaluate).fails(MISSING, &[BASE, "does not exist"]);
+    workspace.regun(&format!("{unlearn} --references")).fails(MISSING, &["the base model is missing"]);
+
+    // Other reasons that are known before the work begins.
+    fs::write(workspace.path(BASE), &good[..good.len() / 2]).unwrap();
+    workspace.regun(&unlearn).fails(MISSING, &[BASE, "damaged"]);
+    workspace.regun(&format!("pipeline {SETUP} unlearn=finetune hydra.run.dir=run")).fails(MISSING, &[BASE, "damaged"]);
+    fs::write(workspace.path(BASE), &good).unwrap();
+    workspace.regun(&format!("{unlearn} split.seed=1")).fails(MISSING, &[BASE, "does not fit"]);
+    workspace.regun(&format!("{evaluate} split.seed=1")).fails(MISSING, &[BASE, "does not fit"]);
+    workspace
+        .regun(&format!("{unlearn} data=cifar10 data.data_dir=nowhere data.download=false"))
+        .fails(MISSING, &["nowhere"]);
+    assert!(!workspace.path("run").exists(), "a refused run leaves no folder");
+    assert!(!workspace.path(REFERENCE_1).exists(), "a refused run trains nothing");
 }
 
 #[test]
-fn base_without_references_keeps_its_models_and_all_metrics_but_rmia() {
+fn base_without_references_says_so_first_and_gives_all_metrics_but_those_that_need_them() {
     let workspace = Workspace::new();
-    let run = workspace.regun(&format!("base {SETUP} hydra.run.dir=run"));
+    let run = workspace.regun(&format!("base {SETUP} hydra.run.dir=run")).succeeds();
     let commands = "regun reference --run-idx 1 && regun reference --run-idx 2";
-    run.fails(MISSING, &["2 of 2 reference models are missing", "hint: ", commands]);
+    let said: Vec<&str> = run.stderr.lines().filter(|line| line.contains("reference")).collect();
+    let flag = "2 of 2 reference models are missing: no rmia_*, average_gap*";
+    assert!(said.len() == 1 && said[0].starts_with(flag) && said[0].contains(commands), "{run}");
+    assert!(run.stderr.find(flag) < run.stderr.find("base epoch 1/1"), "{run}");
     assert!(workspace.path(BASE).exists() && workspace.path(RETRAINED).exists());
-    assert!(!workspace.path("run/results.json").exists(), "only a finished run has results.json");
-    let partial: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_slice(&fs::read(workspace.path("run/partial_results.json")).unwrap()).unwrap();
-    for key in ["base/acc_test", "base/smia_loss_auc", "base/divergence_test", "retrained/acc_test"] {
-        assert!(partial[key].is_f64(), "{key}: {}", partial[key]);
+    let json = |name: &str| -> serde_json::Value {
+        serde_json::from_slice(&fs::read(workspace.path("run").join(name)).unwrap()).unwrap()
+    };
+    let results = json("results.json");
+    assert_eq!(results["flags"], serde_json::json!([flag]));
+    for model in ["base", "retrained"] {
+        for key in ["acc_test", "smia_loss_auc", "divergence_test"] {
+            assert!(results[model][key].is_f64(), "{key} of {model}: {results}");
+        }
+        let needs_references = |key: &String| key.contains("rmia") || key.starts_with("average_gap");
+        assert!(!results[model].as_object().unwrap().keys().any(needs_references), "{results}");
     }
-    assert!(!partial.keys().any(|key| key.contains("rmia")), "RMIA needs references: {:?}", partial.keys());
-    let state: serde_json::Value = serde_json::from_slice(&fs::read(workspace.path("run/run.json")).unwrap()).unwrap();
-    assert_eq!((&state["state"], &state["exit_code"]), (&"failed".into(), &MISSING.into()));
-    assert!(state["error"].as_str().unwrap().contains("reference models are missing"));
+    let state = json("run.json");
+    assert_eq!((&state["state"], &state["exit_code"]), (&"done".into(), &0.into()));
+    assert!(!workspace.path("cache/eval").exists(), "a cache without references would be used later");
+
+    // With the references the metrics come, from models that are already there.
+    let evaluate = format!("--json evaluate --checkpoint {BASE} --references {SETUP} hydra.run.dir=evaluated");
+    let run = workspace.regun(&evaluate).succeeds();
+    let printed: serde_json::Value = serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}\n{run}"));
+    assert!(printed["base"]["rmia_auc"].is_f64() && printed["flags"] == serde_json::json!([]), "{run}");
+    for folder in ["evaluated/reference_1", "evaluated/reference_2"] {
+        assert!(workspace.path(folder).join("results.json").exists(), "{folder}\n{run}");
+    }
+    let log = fs::read_to_string(workspace.path("evaluated/train.log")).unwrap();
+    assert!(log.contains("reference 2 epoch 1/1") && log.contains("evaluate cache"), "{log}");
+}
+
+#[test]
+fn with_references_base_and_unlearn_train_the_missing_ones_first() {
+    let workspace = Workspace::new();
+    let small = "data=digits model=resnet20 data.debug_subset_size=100 split.forget_frac=0.2 mul_eval.mia_num_models=1 \
+        trainer.max_epochs=1 trainer.threads=1";
+    let run = workspace.regun(&format!("--json base --references {small} hydra.run.dir=run")).succeeds();
+    assert!(run.stderr.find("reference 1 epoch 1/1") < run.stderr.find("base epoch 1/1"), "{run}");
+    let printed: serde_json::Value = serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}\n{run}"));
+    assert!(printed["base"]["rmia_auc"].is_f64() && printed["retrained"]["average_gap"] == 0.0, "{run}");
+
+    let reference = "cache/models/resnet20_digits_random_forget0.2_retrained_42-001.safetensors";
+    let weights = || regun::checkpoint::load(&workspace.path(reference)).unwrap().checksum;
+    let made = weights();
+    fs::remove_file(workspace.path(reference)).unwrap();
+    let unlearn = format!("unlearn --references unlearn=finetune unlearn.trainer.max_epochs=1 {small}");
+    let run = workspace.regun(&unlearn).succeeds();
+    assert!(run.stderr.find("reference 1 epoch 1/1") < run.stderr.find("unlearn/finetune epoch 1/1"), "{run}");
+    assert_eq!(weights(), made, "the reference model of --references is another one");
+    let again = workspace.regun(&unlearn).succeeds();
+    assert!(!again.stderr.contains("reference 1 epoch"), "a model that is there is not trained again\n{again}");
+}
+
+#[test]
+fn a_path_that_is_not_utf_8_is_refused_before_anything_is_made() {
+    let workspace = Workspace::new();
+    let latin1 = |text: &[u8]| std::ffi::OsStr::from_bytes(text).to_owned();
+    fs::create_dir(workspace.path("").join(latin1(b"K\xf6ln"))).unwrap();
+    let before = files_in(&workspace.path(""));
+    for variable in ["CACHE_DIR", "OUTPUTS_DIR", "DATA_DIR"] {
+        let mut run = workspace.prepare(&format!("reference --run-idx 1 {SETUP}"));
+        run.command.env(variable, latin1(b"K\xf6ln"));
+        run.run().fails(USAGE, &[variable, "not UTF-8", "K\\xF6ln", "hint: "]);
+    }
+    for words in [&[b"--config-dir".as_slice(), b"K\xf6ln"][..], &[b"paths.cache_dir=K\xf6ln"], &[b"--run-idx=\xf6"]] {
+        let mut run = workspace.prepare(&format!("reference --run-idx 1 {SETUP}"));
+        run.command.args(words.iter().map(|word| latin1(word)));
+        run.run().fails(USAGE, &["the argument", "not UTF-8", "hint: "]);
+    }
+    for words in [&[b"evaluate".as_slice(), b"--checkpoint", b"\xf6.pt"][..], &[b"convert", b"\xf6.pt", b"o.pt"]] {
+        let mut run = workspace.prepare("");
+        run.command.args(words.iter().map(|word| latin1(word)));
+        run.run().fails(USAGE, &["the argument", "not UTF-8", "hint: "]);
+    }
+    assert!(files_in(&workspace.path("")) == before);
+    assert_eq!(fs::read_dir(workspace.path("")).unwrap().count(), 1);
+
+    // Inside such a folder relative paths work.
+    let mut run = workspace.prepare(&format!("reference --run-idx 1 {SETUP} hydra.run.dir=run"));
+    run.command.current_dir(workspace.path("").join(latin1(b"K\xf6ln")));
+    run.run().succeeds();
+    assert!(workspace.path("").join(latin1(b"K\xf6ln/run/results.json")).exists());
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

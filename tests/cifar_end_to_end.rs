@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use common::Workspace;
 use regun::checkpoint;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// The folder of `REGUN_TEST_DATA`; `None` if it is not set.
 fn data_folder() -> Option<PathBuf> {
@@ -59,9 +59,9 @@ fn the_default_model_unlearns_and_reports_every_metric() {
     workspace.regun(&format!("base {setup} hydra.run.dir=run_base")).succeeds();
     let finished = workspace.regun(&format!("--json {unlearn}")).succeeds();
 
-    let results: Map<String, Value> = serde_json::from_str(&finished.stdout).unwrap();
-    let saved = fs::read_to_string(workspace.path("run-1/results.json")).unwrap();
-    let saved: Map<String, Value> = serde_json::from_str(&saved).unwrap();
+    let results: Value = serde_json::from_str(&finished.stdout).unwrap();
+    let saved: Value = serde_json::from_str(&fs::read_to_string(workspace.path("run/results.json")).unwrap()).unwrap();
+    let (results, saved) = (&results["regun"], &saved["regun"]);
     let fixture = format!("{}/tests/fixtures/metrics.json", env!("CARGO_MANIFEST_DIR"));
     let fixture: Value = serde_json::from_str(&fs::read_to_string(fixture).unwrap()).unwrap();
     let wanted = fixture["evaluator"]["key_order"].as_array().unwrap();
@@ -75,6 +75,6 @@ fn the_default_model_unlearns_and_reports_every_metric() {
     let model = |path: &str| checkpoint::load(&workspace.path(path)).unwrap().checksum;
     let base = model("cache/models/resnet18_cifar10_random_forget0.1_42.safetensors");
     let retrained = model("cache/models/resnet18_cifar10_random_forget0.1_retrained_42.safetensors");
-    let unlearned = model("run-1/unlearned.safetensors");
+    let unlearned = model("run/unlearned.safetensors");
     assert!(base != retrained && base != unlearned && retrained != unlearned);
 }

@@ -16,8 +16,7 @@ const EMPTY: Environment = |_| Err(VarError::NotPresent);
 
 fn load_from(dir: Option<&Path>, overrides: &[&str], environment: Environment) -> Result<Loaded, Error> {
     let overrides: Vec<String> = overrides.iter().map(|text| text.to_string()).collect();
-    let request =
-        Request { config_dir: dir, overrides: &overrides, run_dir: Some(Path::new("RUN_DIR")), ..Request::default() };
+    let request = Request { config_dir: dir, overrides: &overrides, run_dir: Some("RUN_DIR"), ..Request::default() };
     Loaded::read(compose_in(&request, environment)?)
 }
 

@@ -96,7 +96,7 @@ fn convert_says_what_it_did_and_replaces_nothing_unasked() {
 fn a_cache_of_the_python_program_is_unlearned_from() {
     let unlearn = format!("unlearn unlearn=finetune unlearn.trainer.max_epochs=1 {SETUP}");
     let metrics = |workspace: &Workspace| {
-        let mut results = results(workspace, "run");
+        let mut results = results(workspace, "run")["finetune"].take();
         let costs =
             ["seconds_unlearn", "seconds_eval", "images_per_second", "peak_memory_bytes", "peak_gpu_memory_bytes"];
         results.as_object_mut().unwrap().retain(|key, _| !costs.contains(&key.as_str()));

@@ -48,6 +48,62 @@ fn an_image_folder_goes_through_the_whole_pipeline() {
     assert_eq!(base.get("classes"), Some("3"));
 }
 
+/// The commands of a section of the README: its indented lines from the one that begins with `first` on.
+fn readme_commands(section: &str, first: &str) -> Vec<String> {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let (_, text) = readme.split_once(&format!("\n{section}\n")).unwrap_or_else(|| panic!("no section {section}"));
+    let lines = text.lines().skip_while(|line| !line.trim().starts_with(first));
+    let lines = lines.take_while(|line| line.starts_with("    ")).map(|line| line.trim().to_owned());
+    let commands: Vec<String> = lines.collect();
+    assert!(!commands.is_empty(), "{section} of the README has no command {first}");
+    commands
+}
+
+/// Runs a script in a workspace as a reader of the README would, with the program at `target/release/regun`.
+fn as_typed(workspace: &Workspace, script: &str) -> std::process::Output {
+    fs::create_dir_all(workspace.path("target/release")).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_regun"), workspace.path("target/release/regun")).unwrap();
+    let mut bash = std::process::Command::new("bash");
+    bash.args(["-e", "-c", script]).current_dir(workspace.path(""));
+    for variable in ["CACHE_DIR", "DATA_DIR", "OUTPUTS_DIR"] {
+        bash.env_remove(variable);
+    }
+    bash.env("OMP_WAIT_POLICY", "passive").env("OMPI_MCA_rmaps_base_oversubscribe", "1");
+    bash.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
+    let output = finish(bash);
+    assert!(output.status.success(), "{script}\n{}", said(&output));
+    output
+}
+
+#[test]
+fn the_commands_for_own_images_in_the_readme_work_on_a_fresh_cache() {
+    let workspace = Workspace::new();
+    for (class, extension) in [("cat", "jpg"), ("dog", "png")] {
+        let files = image_tree::FILES.iter().filter(|file| file.ends_with(extension));
+        for (i, file) in files.cycle().take(12).enumerate() {
+            let part = if i < 10 { "train" } else { "test" };
+            image_tree::put(file, &workspace.path(&format!("photos/{part}/{class}/{i}.{extension}")));
+        }
+    }
+    let commands = readme_commands("### Your own images", "photos=").join("\n");
+    assert!(commands.contains("regun splits") && commands.contains("regun base"), "{commands}");
+    // The same commands, with less work.
+    let small = "regun() { target/release/regun \"$@\" model=resnet20 trainer.max_epochs=1 trainer.threads=1; }";
+    let output = as_typed(&workspace, &format!("{small}\n{commands}"));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("accuracy test"), "{}", said(&output));
+    let models = fs::read_dir(workspace.path("cache/models")).unwrap().count();
+    assert!(models >= 2, "base and retrained model are saved: {}", said(&output));
+}
+
+#[test]
+fn the_command_for_several_ranks_in_the_readme_works_on_a_fresh_cache() {
+    let workspace = Workspace::new();
+    let command = readme_commands("## Several ranks", "mpirun").remove(0);
+    let output = as_typed(&workspace, &format!("{command} data.debug_subset_size=300 trainer.max_epochs=1"));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("accuracy test"), "{}", said(&output));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("ranks      2 (mpi)"), "{}", said(&output));
+}
+
 #[test]
 fn a_file_that_is_no_image_stops_a_run_unless_skip_corrupt_is_set() {
     let workspace = Workspace::new();

@@ -9,7 +9,7 @@ use regun::eval::privacy::{ScoreAttack, measure, rmia_scores};
 use regun::eval::roc::{Roc, RocPoint};
 use regun::eval::{Logits, Metrics, ModelLogits, ReferenceProbabilities, evaluate};
 use regun::report::json;
-use regun::train::MacroAccuracy;
+use regun::train::AccuracyCounts;
 use serde_json::Value;
 
 /// Tolerance of accuracies and of numbers from a ROC curve: counts and a few float64 operations.
@@ -263,14 +263,17 @@ fn average_gap_case() {
 #[test]
 fn logged_macro_accuracy_cases() {
     for case in Fixtures::read().json["logged_macro_accuracy"].as_array().unwrap() {
-        let mut accuracy = MacroAccuracy::new(case["num_classes"].as_u64().unwrap() as usize);
+        let mut accuracy = AccuracyCounts::new(case["num_classes"].as_u64().unwrap() as usize);
         let one = [case.clone()];
         for batch in case["batches"].as_array().map_or(&one[..], Vec::as_slice) {
             let classes =
                 |key: &str| batch[key].as_array().unwrap().iter().map(|v| v.as_i64().unwrap()).collect::<Vec<_>>();
             accuracy.add(&classes("preds"), &classes("labels")).unwrap();
         }
-        assert_near(accuracy.value(), number(&case["macro_accuracy"]), COUNTS, case["name"].as_str().unwrap());
+        assert_near(accuracy.over_classes(), number(&case["macro_accuracy"]), COUNTS, case["name"].as_str().unwrap());
+        if let Some(plain) = case["plain_accuracy"].as_f64() {
+            assert_near(accuracy.over_samples(), plain, COUNTS, case["name"].as_str().unwrap());
+        }
     }
 }
 

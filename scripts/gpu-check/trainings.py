@@ -18,7 +18,8 @@ METRICS = [
     ("acc_test", "accuracy test (%)", 100),
     ("rmia_auc", "RMIA AUC", 1),
     ("average_gap", "average gap (%)", 100),
-    ("seconds", "seconds", 1),
+    ("seconds_train", "seconds of training", 1),
+    ("seconds_unlearn", "seconds of unlearning", 1),
 ]
 
 
@@ -129,11 +130,12 @@ def say_table(check):
     columns = {}
     for method in METHODS:
         # The seconds of a model are in the results of the run that trained it.
-        for title, metrics in check.kept.get(method, {}).items():
-            columns[title] = {**columns.get(title, {}), **metrics}
+        models = {name: metrics for name, metrics in check.kept.get(method, {}).items() if name != "flags"}
+        for name, metrics in models.items():
+            columns[name] = {**columns.get(name, {}), **metrics}
     check.say(f"| model | {' | '.join(title for _, title, _ in METRICS)} |")
     check.say("| --- |" + " --- |" * len(METRICS))
-    for title, metrics in columns.items():
+    for model, metrics in columns.items():
         found = [(metrics.get(name), factor) for name, _, factor in METRICS]
         numbers = ["" if value is None else f"{factor * value:.4g}" for value, factor in found]
-        check.say(f"| {title} | {' | '.join(numbers)} |")
+        check.say(f"| {model} | {' | '.join(numbers)} |")

@@ -7,7 +7,21 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
+use crate::error::{Error, Result};
 use crate::home;
+
+/// Checks that all arguments are UTF-8. Configuration, `run.json` and messages hold them as text; another text would
+/// name another file.
+///
+/// # Errors
+/// A usage error that shows the argument.
+pub fn check_encoding(arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
+    let wrong = arguments.into_iter().find(|argument| argument.to_str().is_none());
+    wrong.map_or(Ok(()), |argument| {
+        Err(Error::usage(format!("the argument {argument:?} is not UTF-8"))
+            .hint("rename the file or folder, or make a symbolic link to it with a name in UTF-8 and give that"))
+    })
+}
 
 #[derive(Debug, Parser)]
 #[command(name = "regun", version, about, max_term_width = 110)]
@@ -99,12 +113,18 @@ pub enum Command {
     /// Train the base and the retrained model and evaluate both (step 2).
     #[command(alias = "run2", after_help = "Example: regun base data=cifar10 split.forget_frac=0.1")]
     Base {
+        /// First train the reference models that are missing.
+        #[arg(long)]
+        references: bool,
         /// Configuration overrides: group=choice, key=value, +key=value, ~key.
         overrides: Vec<String>,
     },
     /// Make the base model forget with one method and evaluate it (step 3).
     #[command(alias = "run3", after_help = "Example: regun unlearn unlearn=regun data=cifar10 split.forget_frac=0.1")]
     Unlearn {
+        /// First train the reference models that are missing.
+        #[arg(long)]
+        references: bool,
         /// Configuration overrides: group=choice, key=value, +key=value, ~key.
         overrides: Vec<String>,
     },
@@ -116,6 +136,9 @@ pub enum Command {
         /// The checkpoint. Give the overrides that it was trained with.
         #[arg(long, value_name = "PATH", value_parser = path)]
         checkpoint: PathBuf,
+        /// First train the reference models that are missing.
+        #[arg(long)]
+        references: bool,
         /// Configuration overrides: group=choice, key=value, +key=value, ~key.
         overrides: Vec<String>,
     },
@@ -170,8 +193,8 @@ impl Command {
     pub fn overrides(&self) -> Option<&[String]> {
         match self {
             Command::Reference { overrides, .. }
-            | Command::Base { overrides }
-            | Command::Unlearn { overrides }
+            | Command::Base { overrides, .. }
+            | Command::Unlearn { overrides, .. }
             | Command::Evaluate { overrides, .. }
             | Command::Pipeline { overrides, .. }
             | Command::Splits { overrides }

@@ -16,7 +16,7 @@ pub struct Request<'a> {
     /// Overrides as typed, in order.
     pub overrides: &'a [String],
     /// Replaces `hydra.run.dir`. The default run folder holds the time, so all ranks must use the folder of one rank.
-    pub run_dir: Option<&'a Path>,
+    pub run_dir: Option<&'a str>,
     /// A hint for a choice that does not exist.
     pub choice_hint: ChoiceHint,
 }

@@ -31,9 +31,9 @@ pub struct Composed {
 
 impl Composed {
     /// Replaces `hydra.run.dir`.
-    pub fn set_run_dir(&mut self, run_dir: &Path) {
+    pub fn set_run_dir(&mut self, run_dir: &str) {
         // The path is no interpolation, even if it holds `${`.
-        let text = run_dir.display().to_string().replace("${", "\\${");
+        let text = run_dir.replace("${", "\\${");
         merge(&mut self.root, embed("hydra.run.dir", Node::new(Value::Str(text), Origin::Program)));
     }
 

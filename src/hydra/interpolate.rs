@@ -215,11 +215,13 @@ impl Interpolator<'_> {
             ("oc.env", [Value::Str(variable), rest @ ..]) if rest.len() <= 1 => {
                 match ((self.environment)(variable), rest.first()) {
                     (Ok(text), _) => Ok(Value::Str(text)),
-                    (Err(_), Some(Value::Null)) => Ok(Value::Null),
-                    (Err(_), Some(default)) => Ok(Value::Str(default.python_str())),
-                    (Err(VarError::NotUnicode(_)), None) => {
-                        Err(fail(format!("the environment variable `{variable}` is not valid Unicode")))
+                    // Its default would be another file or folder than the one that the user has set.
+                    (Err(VarError::NotUnicode(text)), _) => {
+                        Err(fail(format!("the environment variable `{variable}` is not UTF-8: {text:?}"))
+                            .hint("rename the folder, or make a symbolic link to it with a name in UTF-8 and set that"))
                     }
+                    (Err(VarError::NotPresent), Some(Value::Null)) => Ok(Value::Null),
+                    (Err(VarError::NotPresent), Some(default)) => Ok(Value::Str(default.python_str())),
                     (Err(VarError::NotPresent), None) => {
                         Err(fail(format!("the environment variable `{variable}` is not set"))
                             .hint(format!("set it, or give a default: `${{oc.env:{variable},default}}`")))

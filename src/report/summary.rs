@@ -1,16 +1,6 @@
 //! The summary table of results: models side by side in plain ASCII, for a terminal, a log file or an e-mail.
 
-use crate::eval::Metrics;
-
-/// One model in the summary table.
-#[derive(Debug, Clone)]
-pub struct SummaryColumn {
-    /// Name of the model: `base`, `retrained`, or the title of the method.
-    pub title: String,
-    pub metrics: Metrics,
-    /// Training time in seconds; `None` if this run did not train the model.
-    pub seconds: Option<f64>,
-}
+use super::results::ModelResult;
 
 /// Rows of percentages: label, and name of the metric (a fraction).
 const ACCURACIES: [(&str, &str); 4] = [
@@ -27,24 +17,24 @@ const MAX_MODEL_COLUMNS: usize = 5;
 /// Accuracies, RMIA AUC with its standard error, average gap to the retrained model, and seconds: one row each, one
 /// column per model. With many models rows and columns are exchanged. `-` means not measured, `nan` not defined. Ends
 /// with a newline.
-pub fn summary(columns: &[SummaryColumn]) -> String {
-    let row = |label: &str, cell: &dyn Fn(&SummaryColumn) -> Option<String>| {
-        let cells = columns.iter().map(|column| cell(column).unwrap_or_else(|| "-".into()));
+pub fn summary(models: &[ModelResult]) -> String {
+    let row = |label: &str, cell: &dyn Fn(&ModelResult) -> Option<String>| {
+        let cells = models.iter().map(|model| cell(model).unwrap_or_else(|| "-".into()));
         std::iter::once(label.to_owned()).chain(cells).collect::<Vec<_>>()
     };
     let percent = |label: &str, key: &str| {
-        row(label, &|column| column.metrics.get(key).map(|fraction| decimals(100.0 * fraction, 2)))
+        row(label, &|model| model.metrics.get(key).map(|fraction| decimals(100.0 * fraction, 2)))
     };
-    let mut rows = vec![row("model", &|column| Some(column.title.clone()))];
+    let mut rows = vec![row("model", &|model| Some(model.title.clone()))];
     rows.extend(ACCURACIES.map(|(label, key)| percent(label, key)));
-    rows.push(row("RMIA AUC +- std. error", &|column| {
-        let auc = column.metrics.get("rmia_auc")?;
-        let error = column.metrics.get("rmia_auc_se").filter(|error| error.is_finite());
+    rows.push(row("RMIA AUC +- std. error", &|model| {
+        let auc = model.metrics.get("rmia_auc")?;
+        let error = model.metrics.get("rmia_auc_se").filter(|error| error.is_finite());
         Some(decimals(auc, 3) + &error.map(|error| format!(" +- {error:.3}")).unwrap_or_default())
     }));
     rows.push(percent("average gap (%)", "average_gap"));
-    rows.push(row("seconds", &|column| column.seconds.map(|seconds| decimals(seconds, 1))));
-    align(&if columns.len() > MAX_MODEL_COLUMNS { transposed(&rows) } else { rows })
+    rows.push(row("seconds", &|model| model.seconds().map(|seconds| decimals(seconds, 1))));
+    align(&if models.len() > MAX_MODEL_COLUMNS { transposed(&rows) } else { rows })
 }
 
 /// Exchanges rows and columns.
@@ -83,32 +73,26 @@ fn align(rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::eval::Metrics;
+
+    fn model(title: &str, metrics: impl IntoIterator<Item = (&'static str, f64)>) -> ModelResult {
+        ModelResult { name: title.to_lowercase(), title: title.into(), metrics: Metrics::from_iter(metrics) }
+    }
 
     #[test]
     fn models_side_by_side() {
-        let base = SummaryColumn {
-            title: "base".into(),
-            metrics: Metrics::from_iter([
-                ("acc_retain", 1.0),
-                ("acc_forget", 0.99956),
-                ("acc_eval", 0.9341),
-                ("acc_test", 0.93),
-                ("rmia_auc", 0.71249),
-                ("rmia_auc_se", 0.01151),
-                ("average_gap", 0.0789),
-            ]),
-            seconds: Some(1234.56),
-        };
-        let retrained = SummaryColumn {
-            title: "retrained".into(),
-            metrics: Metrics::from_iter([("acc_test", 0.9287), ("rmia_auc", f64::NAN), ("rmia_auc_se", f64::NAN)]),
-            seconds: None,
-        };
-        let regun = SummaryColumn {
-            title: "ReGUn".into(),
-            metrics: Metrics::from_iter([("acc_forget", 0.93), ("rmia_auc", 0.498)]),
-            seconds: Some(7.0),
-        };
+        let base = [
+            ("acc_retain", 1.0),
+            ("acc_forget", 0.99956),
+            ("acc_eval", 0.9341),
+            ("acc_test", 0.93),
+            ("rmia_auc", 0.71249),
+            ("rmia_auc_se", 0.01151),
+            ("average_gap", 0.0789),
+            ("seconds_train", 1234.56),
+        ];
+        let retrained = [("acc_test", 0.9287), ("rmia_auc", f64::NAN), ("rmia_auc_se", f64::NAN)];
+        let regun = [("acc_forget", 0.93), ("rmia_auc", 0.498), ("seconds_unlearn", 7.0), ("seconds_eval", 3.0)];
         let expected = "\
 model                             base  retrained  ReGUn
 ----------------------  --------------  ---------  -----
@@ -120,17 +104,14 @@ RMIA AUC +- std. error  0.712 +- 0.012        nan  0.498
 average gap (%)                   7.89          -      -
 seconds                         1234.6          -    7.0
 ";
-        assert_eq!(summary(&[base, retrained, regun]), expected);
+        assert_eq!(summary(&[model("base", base), model("retrained", retrained), model("ReGUn", regun)]), expected);
     }
 
     #[test]
     fn with_many_models_each_is_a_row() {
-        let model = |i: usize| SummaryColumn {
-            title: format!("model {i}"),
-            metrics: Metrics::from_iter([("acc_test", 0.1 * i as f64)]),
-            seconds: None,
-        };
-        let text = summary(&(0..6).map(model).collect::<Vec<_>>());
+        let models: Vec<ModelResult> =
+            (0..6).map(|i| model(&format!("model {i}"), [("acc_test", 0.1 * i as f64)])).collect();
+        let text = summary(&models);
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].starts_with("model ") && lines[0].contains("accuracy test (%)"), "{text}");
         assert!(lines[4].starts_with("model 2") && lines[4].contains("20.00"), "{text}");

@@ -2,12 +2,10 @@
 
 use std::path::Path;
 
-use serde_json::{Map, Value};
-
-use super::folder::write_json;
 use super::model_files::{checkpoint_exists, load_role, model_of};
 use super::options::Options;
-use super::references;
+use super::references::{References, load_retrained};
+use super::results;
 use super::session::Session;
 use super::setup::Setup;
 use super::training::{TrainedModel, train_and_save};
@@ -18,62 +16,76 @@ use crate::eval::evaluator::model_logits;
 use crate::models::Model;
 use crate::names;
 use crate::pretrained;
-use crate::report::{SummaryColumn, json, summary};
+use crate::report::Results;
 
-pub fn run(options: &Options, overrides: &[String]) -> Result<()> {
+/// The command that makes both models.
+const COMMAND: &str = "regun base";
+
+pub fn run(options: &Options, overrides: &[String], train_references: bool) -> Result<()> {
     let loaded = options.load(overrides)?;
     let setup = Setup::new(options, &loaded)?;
     pretrained::check(&loaded.config.model.model)?;
     let data = setup.data(&loaded)?;
-    Session::open(&setup, &data, loaded, "base")?.guard(|session| execute(session, false).map(|_| ()))
+    Session::new(&setup, &data, loaded, "base")?.guard(|session| {
+        // References. They come before the training: a long one must not end without the numbers that need them.
+        let mut references = References::find(session)?;
+        if !train_references {
+            references.announce_missing(session);
+        }
+        session.start()?;
+        if train_references {
+            references.train_missing(session)?;
+        }
+        execute(session, &references, false).map(|_| ())
+    })
 }
 
-/// Trains, saves and evaluates both models. With `reuse`, existing models that fit are not trained again.
-///
-/// # Errors
-/// `Missing` without reference models: both models are saved and `partial_results.json` is written first. The error
-/// names the missing commands.
-pub fn execute(session: &mut Session, reuse: bool) -> Result<Vec<SummaryColumn>> {
-    let (names_of, config) = (session.names(), session.config());
-    let base_path = names_of.base(names::SAFETENSORS);
-    let retrained_path = names_of.retrained(names::SAFETENSORS);
-    let seed = config.seed;
+/// Trains, saves and evaluates both models. With `reuse`, existing models that fit are not trained again. Without all
+/// references the metrics that need them are absent.
+pub fn execute(session: &mut Session, references: &References, reuse: bool) -> Result<Results> {
+    // Training
+    let (names_of, seed) = (session.names(), session.config().seed);
+    let (base_path, retrained_path) = (names_of.base(names::SAFETENSORS), names_of.retrained(names::SAFETENSORS));
     let base = load_or_train(session, "base", seed, Part::Train, &base_path, reuse)?;
     let retrained = load_or_train(session, "retrained", seed, Part::Retain, &retrained_path, reuse)?;
     let flags = equal_layer_flags(&base.model, &retrained.model, session.config().model.model.freeze_backbone)?;
     session.flag(flags);
 
-    let missing = references::check_references_exist(session);
-    let evaluator = match &missing {
-        Ok(()) => references::evaluator(session, None)?,
-        Err(_) => Evaluator::new(None, model_logits(session.world(), session.dataset(), &retrained.model)?),
+    // Evaluation
+    let evaluator = match references.missing().is_empty() {
+        true => {
+            let checkpoint = load_retrained(session)?;
+            references.evaluator(session, &checkpoint, None)?
+        }
+        false => Evaluator::new(None, model_logits(session.world(), session.dataset(), &retrained.model)?),
     };
-    let mut columns = Vec::new();
-    let mut results = Map::new();
     let metrics_of_base = evaluator.evaluate(session.world(), session.dataset(), &base.model)?;
     let metrics_of_retrained = evaluator.evaluate_retrained();
-    for (title, trained, metrics) in [("base", base, metrics_of_base), ("retrained", retrained, metrics_of_retrained)] {
-        let Some(metrics) = metrics else { continue };
-        for (key, value) in json::to_json(&metrics) {
-            results.insert(format!("{title}/{key}"), value);
-        }
-        let seconds = (trained.seconds > 0.0).then_some(trained.seconds);
-        if let Some(seconds) = seconds {
-            results.insert(format!("{title}/seconds_train"), json::number(seconds));
-        }
-        columns.push(SummaryColumn { title: title.into(), metrics, seconds });
+
+    // Results
+    let mut models = Vec::new();
+    for (role, trained, metrics) in [("base", base, metrics_of_base), ("retrained", retrained, metrics_of_retrained)] {
+        let Some(mut metrics) = metrics else { continue };
+        metrics.extend((trained.seconds > 0.0).then_some(("seconds_train", trained.seconds)));
+        models.push(results::of_role(role, metrics));
     }
-    missing.inspect_err(|_| save_partial_results(session, &results))?;
-    session.finish(results, &summary(&columns))?;
-    Ok(columns)
+    session.finish(models)
 }
 
-/// Writes the metrics that need no references. A failure is only a warning, because another error ends the run.
-fn save_partial_results(session: &Session, results: &Map<String, Value>) {
-    let Some(folder) = session.folder_path() else { return };
-    if let Err(error) = write_json(&folder.join("partial_results.json"), results) {
-        tracing::warn!("{}", error.message());
+/// Checks the base and the retrained model, where they are there.
+///
+/// # Errors
+/// `Missing` if a file is damaged or holds a model of another setup.
+pub fn check_existing(session: &Session) -> Result<()> {
+    let (names_of, seed) = (session.names(), session.config().seed);
+    for (role, path) in
+        [("base", names_of.base(names::SAFETENSORS)), ("retrained", names_of.retrained(names::SAFETENSORS))]
+    {
+        if checkpoint_exists(session, &path)? {
+            load_role(session, &path, role, seed, COMMAND)?;
+        }
     }
+    Ok(())
 }
 
 /// Loads a model if `reuse` is set and the file exists. Otherwise trains it on `part`. A collective call.
@@ -86,7 +98,7 @@ fn load_or_train(
     reuse: bool,
 ) -> Result<TrainedModel> {
     if reuse && checkpoint_exists(session, path)? {
-        let checkpoint = load_role(session, path, role, seed, "regun base")?;
+        let checkpoint = load_role(session, path, role, seed, COMMAND)?;
         tracing::info!("{role}: taken from {}", checkpoint.path.display());
         return Ok(TrainedModel { model: model_of(session, &checkpoint)?, seconds: 0.0 });
     }

@@ -4,15 +4,15 @@ use std::path::Path;
 
 use super::model_files::{check_finite, find_checkpoint, model_of};
 use super::options::Options;
+use super::references::find_baselines;
 use super::session::Session;
 use super::setup::Setup;
-use super::{checkpoint_check, overview, references};
+use super::{checkpoint_check, overview, results};
 use crate::checkpoint;
 use crate::error::{Error, Result};
 use crate::eval::flags::over_unlearning_flags;
-use crate::report::{SummaryColumn, json, summary};
 
-pub fn run(options: &Options, overrides: &[String], path: &Path) -> Result<()> {
+pub fn run(options: &Options, overrides: &[String], path: &Path, train_references: bool) -> Result<()> {
     // The checkpoint comes first: a mistyped path is reported before the data is read.
     let found =
         find_checkpoint(path).ok_or_else(|| Error::missing(format!("checkpoint {} does not exist", path.display())))?;
@@ -20,16 +20,23 @@ pub fn run(options: &Options, overrides: &[String], path: &Path) -> Result<()> {
     let loaded = options.load(overrides)?;
     let setup = Setup::new(options, &loaded)?;
     let data = setup.data(&loaded)?;
-    Session::open(&setup, &data, loaded, "evaluate")?.guard(|session| {
-        overview::log_evaluation(session, &format!("evaluate {}", found.display()))?;
+    Session::new(&setup, &data, loaded, "evaluate")?.guard(|session| {
+        // Checks
         checkpoint_check::check_fits(&session.identity, &session.loaded, &checkpoint, None)?;
         let model = model_of(session, &checkpoint)?;
         check_finite(&model, &format!("checkpoint {}", found.display()))?;
-        let evaluator = references::evaluator(session, None)?;
+        let (retrained, mut references) = find_baselines(session, train_references)?;
+
+        // Evaluation
+        session.start()?;
+        overview::log_evaluation(session, &format!("evaluate {}", found.display()))?;
+        references.train_missing(session)?;
+        let evaluator = references.evaluator(session, &retrained, None)?;
         let metrics = evaluator.evaluate(session.world(), session.dataset(), &model)?.unwrap_or_default();
         session.flag(over_unlearning_flags(&metrics, evaluator.retrained_metrics()));
-        let title = checkpoint.manifest.identity.get("role").unwrap_or("model").to_owned();
-        let columns = [SummaryColumn { title, metrics, seconds: None }];
-        session.finish(json::to_json(&columns[0].metrics), &summary(&columns))
+
+        // Results
+        let role = checkpoint.manifest.identity.get("role").unwrap_or("model");
+        session.finish(vec![results::of_role(role, metrics)]).map(|_| ())
     })
 }

@@ -16,8 +16,8 @@ use crate::files::{create_folder, write_atomic};
 /// The folder of one run, open for writing.
 pub struct RunFolder {
     path: PathBuf,
-    /// `metrics.jsonl`.
-    metrics: RefCell<File>,
+    /// `metrics.jsonl`, from its first line on.
+    metrics: RefCell<Option<File>>,
     /// Start of the run: the time of day, and a clock for its duration.
     started: jiff::Zoned,
     clock: Instant,
@@ -32,10 +32,9 @@ impl RunFolder {
     pub fn create(wanted: &Path, config_yaml: &str, facts: Map<String, Value>) -> Result<Self> {
         let path = create_free_folder(wanted)?;
         write_atomic(&path.join("config.yaml"), config_yaml.as_bytes())?;
-        let metrics = append(&path.join("metrics.jsonl"))?;
         let folder = RunFolder {
             path,
-            metrics: RefCell::new(metrics),
+            metrics: RefCell::default(),
             started: jiff::Zoned::now(),
             clock: Instant::now(),
             facts: RefCell::new(facts),
@@ -54,13 +53,18 @@ impl RunFolder {
         append(&self.path.join("train.log"))
     }
 
-    /// Appends one line to `metrics.jsonl`.
-    pub fn add_metrics(&self, line: &Map<String, Value>) -> Result<()> {
-        let mut text = Value::Object(line.clone()).to_string();
-        text.push('\n');
-        // One write per line, so that a killed run leaves whole lines.
+    /// Appends one line to `metrics.jsonl`, with the time of day and the seconds since the start of the run.
+    pub fn add_metrics(&self, mut line: Map<String, Value>) -> Result<()> {
+        line.insert("time".into(), time_of_day(&jiff::Zoned::now(), "%.3f").into());
+        line.insert("seconds".into(), json!(self.clock.elapsed().as_secs_f64()));
+        let text = format!("{}\n", Value::Object(line));
         let path = self.path.join("metrics.jsonl");
-        let mut file = self.metrics.borrow_mut();
+        let mut metrics = self.metrics.borrow_mut();
+        let file = match &mut *metrics {
+            Some(file) => file,
+            none => none.insert(append(&path)?),
+        };
+        // One write per line, so that a killed run leaves whole lines.
         file.write_all(text.as_bytes()).map_err(|source| Error::storage("cannot write", &path, &source))
     }
 
@@ -89,12 +93,17 @@ impl RunFolder {
 
     fn write_state(&self, state: &str, exit_code: Option<i32>) -> Result<()> {
         let mut run = self.facts.borrow().clone();
-        run.insert("started".into(), self.started.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string().into());
+        run.insert("started".into(), time_of_day(&self.started, "").into());
         run.insert("seconds".into(), json!(self.clock.elapsed().as_secs_f64()));
         run.insert("state".into(), state.into());
         run.insert("exit_code".into(), json!(exit_code));
         write_json(&self.path.join("run.json"), &run)
     }
+}
+
+/// A time in ISO 8601 with the offset from UTC. `fraction` is the format of the fraction of a second.
+fn time_of_day(time: &jiff::Zoned, fraction: &str) -> String {
+    time.strftime(&format!("%Y-%m-%dT%H:%M:%S{fraction}%:z")).to_string()
 }
 
 /// Writes an indented JSON object with a newline at its end.
@@ -120,7 +129,11 @@ pub fn create_free_folder(wanted: &Path) -> Result<PathBuf> {
     for number in 0.. {
         let path = match number {
             0 => wanted.to_owned(),
-            n => PathBuf::from(format!("{}-{n}", wanted.display())),
+            n => {
+                let mut path = wanted.as_os_str().to_owned();
+                path.push(format!("-{n}"));
+                path.into()
+            }
         };
         match std::fs::create_dir(&path) {
             Ok(()) => return Ok(path),

@@ -6,7 +6,7 @@
 //! | [`Options`], `output` | command-line options, printing on standard output |
 //! | `setup`, `devices` | threads, numerics and device: once per process |
 //! | `prepared_data` | data set, split and device dataset: once per data configuration |
-//! | `session`, `folder` | one run: configuration, data, architecture, run folder, flags, results |
+//! | `session`, `folder`, `run_facts`, `results` | one run: configuration, data, architecture, run folder, facts, results |
 //! | `identity`, `checkpoint_check`, `model_files` | the identity of a model; loading and saving models |
 //! | `training`, `observer`, `training_progress` | training a model, with progress and `metrics.jsonl` |
 //! | `overview`, `overview_table` | the table at the start of a run |
@@ -33,6 +33,8 @@ mod pipeline;
 mod prepared_data;
 mod reference;
 mod references;
+mod results;
+mod run_facts;
 mod session;
 mod setup;
 mod show;
@@ -64,9 +66,11 @@ pub fn run(command: &Command, options: &Options) -> Result<()> {
     }
     match command {
         Command::Reference { run_idx, overrides } => reference::run(options, overrides, *run_idx),
-        Command::Base { overrides } => base::run(options, overrides),
-        Command::Unlearn { overrides } => unlearn::run(options, overrides),
-        Command::Evaluate { checkpoint, overrides } => evaluate::run(options, overrides, checkpoint),
+        Command::Base { references, overrides } => base::run(options, overrides, *references),
+        Command::Unlearn { references, overrides } => unlearn::run(options, overrides, *references),
+        Command::Evaluate { checkpoint, references, overrides } => {
+            evaluate::run(options, overrides, checkpoint, *references)
+        }
         Command::Pipeline { methods, overrides } => pipeline::run(options, overrides, methods),
         Command::Convert { source, target, force } => convert::run(options, source, target, *force),
         Command::Splits { overrides } => show::splits(options, overrides),

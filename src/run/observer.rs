@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::folder::RunFolder;
 use super::session::Session;
-use super::training_progress::TrainingProgress;
+use super::training_progress::{TrainingProgress, Validation};
 use crate::data::{DeviceDataset, Part};
 use crate::distributed::World;
 use crate::error::{Error, ErrorKind, Result};
@@ -15,7 +15,7 @@ use crate::eval::collect;
 use crate::models::Model;
 use crate::report::json::number;
 use crate::train::meter::MeterMeans;
-use crate::train::{EpochReport, MacroAccuracy, Observer, StepReport};
+use crate::train::{AccuracyCounts, EpochReport, Observer, StepReport};
 
 /// Evaluates a model after an epoch. A collective call: rank 0 gets the metrics, the other ranks get `None`.
 pub type EpochEvaluation<'a> = Box<dyn FnMut(&Model) -> Result<Option<Metrics>> + 'a>;
@@ -75,7 +75,7 @@ impl Observer for TrainingObserver<'_> {
         // The progress bar shows the samples of rank 0 only. That needs no collective, so no rank waits for it.
         if self.world.is_root() && self.progress.step(&self.title, report) {
             let means = report.meter.local_means()?;
-            self.progress.show(&self.title, report, means.loss, means.accuracy());
+            self.progress.show(&self.title, report, &means);
         }
         Ok(())
     }
@@ -97,33 +97,33 @@ impl Observer for TrainingObserver<'_> {
 
         let mut line = self.new_line(report.phase, report.epoch);
         add_means(&mut line, &report.means);
-        for (name, mean, accuracy) in &report.means.terms {
-            line.insert(format!("train/{name}"), number(*mean));
-            if let Some(accuracy) = accuracy {
-                line.insert(format!("train/{name}_acc"), number(*accuracy));
+        for term in &report.means.terms {
+            line.insert(format!("train/{}", term.name), number(term.loss));
+            if let Some(accuracy) = &term.accuracy {
+                add_accuracy(&mut line, &format!("train/{}_acc", term.name), accuracy);
             }
         }
-        if let Some((loss, accuracy)) = validation {
-            line.insert("val/loss".into(), number(loss));
-            line.insert("val/acc".into(), number(accuracy));
+        if let Some(validation) = &validation {
+            line.insert("val/loss".into(), number(validation.loss));
+            add_accuracy(&mut line, "val/acc", &validation.accuracy);
         }
         line.insert("lr".into(), number(report.learning_rate));
         line.insert("images_per_second".into(), number(rate));
         for (name, value) in evaluated.iter().flat_map(Metrics::iter) {
             line.insert(format!("evaluate/{name}"), number(value));
         }
-        folder.add_metrics(&line)?;
-        self.progress.epoch(&self.title, report, validation, rate);
-        check_finite(&self.title, report, validation)?;
+        folder.add_metrics(line)?;
+        self.progress.epoch(&self.title, report, validation.as_ref(), evaluated.as_ref(), rate);
+        check_finite(&self.title, report, validation.as_ref())?;
         Ok(())
     }
 }
 
 /// An error if the validation loss is not finite. The trainer finds diverged weights by the gradient of the next step.
 /// The last step of a training has no next one, so the validation loss shows them.
-fn check_finite(title: &str, report: &EpochReport<'_>, validation: Option<(f64, f64)>) -> Result<()> {
+fn check_finite(title: &str, report: &EpochReport<'_>, validation: Option<&Validation>) -> Result<()> {
     match validation {
-        Some((loss, _)) if !loss.is_finite() => Err(Error::new(
+        Some(Validation { loss, .. }) if !loss.is_finite() => Err(Error::new(
             ErrorKind::NonFinite,
             format!(
                 "{title}, phase {}: the validation loss is {loss} after epoch {}: the weights have diverged and are \
@@ -143,17 +143,18 @@ impl TrainingObserver<'_> {
         let means = report.meter.means_at_root(self.world)?;
         let (Some(means), Some(folder)) = (means, self.folder) else { return Ok(()) };
         let mut line = self.new_line(report.phase, report.epoch);
-        line.insert("step".into(), self.steps.into());
         add_means(&mut line, &means);
         line.insert("grad_norm".into(), number(report.grad_norm.f_double_value(&[])?));
-        folder.add_metrics(&line)
+        folder.add_metrics(line)
     }
 
-    /// The start of a line of `metrics.jsonl`: phase and epoch (0-based here, counted from 1 in the file).
+    /// The start of a line of `metrics.jsonl`: phase, epoch (0-based here, counted from 1 in the file) and the optimizer
+    /// steps since the start of the training.
     fn new_line(&self, phase: &str, epoch: usize) -> Map<String, Value> {
         let mut line = Map::new();
         line.insert("phase".into(), format!("{}/{phase}", self.title).into());
         line.insert("epoch".into(), (epoch + 1).into());
+        line.insert("global_step".into(), self.steps.into());
         line
     }
 }
@@ -162,20 +163,25 @@ impl TrainingObserver<'_> {
 fn add_means(line: &mut Map<String, Value>, means: &MeterMeans) {
     line.insert("train/loss".into(), number(means.loss));
     if let Some(accuracy) = means.accuracy() {
-        line.insert("train/acc".into(), number(accuracy));
+        add_accuracy(line, "train/acc", accuracy);
     }
 }
 
-/// Mean cross entropy and macro accuracy on val. A collective call: `None` without val samples, and on all ranks but
-/// rank 0.
-fn validation(world: &World, dataset: &DeviceDataset, model: &Model) -> Result<Option<(f64, f64)>> {
+/// Adds an accuracy over samples, as in the results, and the one over classes that the Python program logs.
+fn add_accuracy(line: &mut Map<String, Value>, name: &str, accuracy: &AccuracyCounts) {
+    line.insert(name.to_owned(), number(accuracy.over_samples()));
+    line.insert(format!("{name}_macro"), number(accuracy.over_classes()));
+}
+
+/// Mean cross entropy and accuracy on val. A collective call: `None` without val samples, and on all ranks but rank 0.
+fn validation(world: &World, dataset: &DeviceDataset, model: &Model) -> Result<Option<Validation>> {
     if dataset.indices(Part::Val).is_empty() {
         return Ok(None);
     }
     let Some(logits) = collect::logits(world, dataset, model, Part::Val)? else { return Ok(None) };
-    let mut accuracy = MacroAccuracy::new(logits.num_classes);
+    let mut accuracy = AccuracyCounts::new(logits.num_classes);
     let predicted: Vec<i64> = (0..logits.len()).map(|sample| logits.predicted_class(sample) as i64).collect();
     accuracy.add(&predicted, &logits.labels)?;
     let total: f64 = logits.predict().iter().map(|sample| -f64::from(sample.label_log_probability())).sum();
-    Ok(Some((total / logits.len() as f64, accuracy.value())))
+    Ok(Some(Validation { loss: total / logits.len() as f64, accuracy }))
 }

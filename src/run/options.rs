@@ -1,6 +1,6 @@
 //! Options of the command line that all commands share, and loading the configuration with them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,7 +11,12 @@ use crate::config::{self, Loaded};
 use crate::digest::sha256;
 use crate::distributed::World;
 use crate::error::Result;
+use crate::files::text_of;
 use crate::models;
+use crate::shell;
+
+/// `--config-name` where it is not given.
+const DEFAULT_CONFIG_NAME: &str = "config";
 
 /// The ranks, and the command line without command and overrides.
 #[derive(Clone)]
@@ -33,8 +38,6 @@ pub struct Options {
     pub resolve: bool,
     /// Print the result as one JSON object.
     pub json: bool,
-    /// Do not print the result: a pipeline prints the results of its runs itself.
-    pub quiet: bool,
 }
 
 impl Options {
@@ -72,8 +75,8 @@ impl Options {
         let request = self.request(overrides);
         let loaded = config::load(&request)?;
         // The name of the run folder contains the time. All ranks take the name of rank 0.
-        let run_dir = PathBuf::from(self.world.broadcast_str(&loaded.run_dir.to_string_lossy())?);
-        let loaded = match run_dir == loaded.run_dir {
+        let run_dir = self.world.broadcast_str(text_of(&loaded.run_dir)?)?;
+        let loaded = match Path::new(&run_dir) == loaded.run_dir {
             true => loaded,
             false => config::load(&config::Request { run_dir: Some(&run_dir), ..request })?,
         };
@@ -81,6 +84,26 @@ impl Options {
         let launch = &loaded.config.launch;
         self.world.configure(Duration::from_secs_f64(launch.timeout_seconds), launch.check_collectives);
         Ok(loaded)
+    }
+}
+
+impl Options {
+    /// A command line that starts this program with the same configuration files, quoted for a shell.
+    pub fn command(&self, words: &[&str], overrides: &[String]) -> String {
+        let program = std::env::args().next().unwrap_or_else(|| "regun".into());
+        let mut line = vec![program];
+        line.extend(words.iter().map(|word| (*word).to_owned()));
+        if let Some(folder) = &self.config_dir {
+            line.extend(["--config-dir".into(), folder.display().to_string()]);
+        }
+        if let Some(folder) = &self.config_path {
+            line.extend(["--config-path".into(), folder.display().to_string()]);
+        }
+        if self.config_name != DEFAULT_CONFIG_NAME {
+            line.extend(["--config-name".into(), self.config_name.clone()]);
+        }
+        line.extend(overrides.iter().cloned());
+        shell::command(line)
     }
 }
 

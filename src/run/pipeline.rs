@@ -2,71 +2,78 @@
 //! table. Existing models that fit are not trained again. All runs share one set-up and its data.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use serde_json::{Map, Value};
+use serde_json::json;
 
-use super::folder::{create_free_folder, write_json};
+use super::base;
 use super::options::Options;
-use super::output::{print, print_json};
+use super::references::References;
 use super::session::Session;
 use super::setup::Setup;
-use super::{base, reference, unlearn};
-use crate::config::Loaded;
+use super::unlearn;
+use crate::config::{Loaded, Value};
 use crate::error::{Error, Result};
 use crate::pretrained;
-use crate::report::{SummaryColumn, json, summary};
+use crate::report::{Results, summary};
 use crate::unlearn::{REGISTRY, build};
+
+/// A method with its configuration.
+type Job = (String, Loaded);
 
 pub fn run(options: &Options, overrides: &[String], methods: &[String]) -> Result<()> {
     let jobs = jobs(options, overrides, methods)?;
-    let Some((_, first)) = jobs.first() else { return Ok(()) };
-    let free = match options.world.is_root() {
-        true => create_free_folder(&first.run_dir)?.to_string_lossy().into_owned(),
-        false => String::new(),
-    };
-    let folder = PathBuf::from(options.world.broadcast_str(&free)?);
-    execute(options, &jobs, first, &folder)
-        .and_then(|columns| report(options, overrides, &folder, &jobs, &columns))
-        .inspect_err(|_| {
-            if options.world.is_root() {
-                // Fails if a run has left files in the folder: they stay.
-                let _ = std::fs::remove_dir(&folder);
-            }
-        })
+    let shared = shared_configuration(&jobs)?;
+    let setup = Setup::new(options, &shared)?;
+    pretrained::check(&shared.config.model.model)?;
+    let data = setup.data(&shared)?;
+    Session::new(&setup, &data, shared, "pipeline")?.guard(|session| execute(session, options, overrides, &jobs))
 }
 
-/// Runs all steps. `first`: configuration of the models that come before unlearning, equal in all jobs but for the
-/// method.
-fn execute(options: &Options, jobs: &[(String, Loaded)], first: &Loaded, folder: &Path) -> Result<Vec<SummaryColumn>> {
-    // The results of the single runs go into the table, not to standard output.
-    let mut setup = Setup::new(&Options { quiet: true, ..options.clone() }, first)?;
-    pretrained::check(&first.config.model.model)?;
-    for index in 1..=first.config.mul_eval.mia_num_models {
-        let name = format!("reference_{index}");
-        open(&mut setup, first, folder, &name, "reference")?
-            .guard(|session| reference::execute_if_missing(session, index))?;
-    }
-    let base = open(&mut setup, first, folder, "base", "base")?;
-    let mut columns = base.guard(|session| base::execute(session, true))?;
+/// Runs all steps, each in a folder within that of the pipeline.
+fn execute(session: &mut Session, options: &Options, overrides: &[String], jobs: &[Job]) -> Result<()> {
+    // Existing models
+    let mut references = References::find(session)?;
+    base::check_existing(session)?;
+    session.start()?;
+    session.add_fact("methods", json!(jobs.iter().map(|(method, _)| method).collect::<Vec<_>>()));
+
+    // References, base and retrained model
+    references.train_missing(session)?;
+    let step = session.step(&session.setup, &session.data, &session.loaded, "base", "base")?;
+    let mut results = step.guard(|step| {
+        step.start()?;
+        base::execute(step, &references, true)
+    })?;
+
+    // Unlearning
+    let mut setup = Rc::clone(&session.setup);
     for (method, loaded) in jobs {
-        columns.push(open(&mut setup, loaded, folder, method, "unlearn")?.guard(unlearn::execute)?);
+        setup = setup.for_run(loaded)?;
+        let step = session.step(&setup, &setup.data(loaded)?, loaded, method, "unlearn")?;
+        results.extend(step.guard(|step| unlearn::execute(step, false))?);
     }
-    Ok(columns)
+
+    // Results
+    report(session, options, overrides, jobs, results)
 }
 
-/// Starts the run `name` of the pipeline, in a folder of this name.
-fn open(setup: &mut Rc<Setup>, loaded: &Loaded, folder: &Path, name: &str, command: &str) -> Result<Session> {
-    *setup = Rc::clone(setup).for_run(loaded)?;
-    let data = setup.data(loaded)?;
-    let loaded = Loaded { run_dir: folder.join(name), ..loaded.clone() };
-    Session::open(setup, &data, loaded, command)
+/// The configuration of the models that come before unlearning, which is equal in all jobs. It has the section of the
+/// method only if there is one method.
+fn shared_configuration(jobs: &[Job]) -> Result<Loaded> {
+    let Some((_, first)) = jobs.first() else { return Err(Error::usage("no unlearning method is chosen")) };
+    let mut shared = first.clone();
+    if let Value::Map(map) = &mut shared.tree.value
+        && jobs.len() > 1
+    {
+        map.remove("unlearn");
+    }
+    Ok(shared)
 }
 
 /// The methods with their configurations, at least one. All settings are checked before the first model trains.
-fn jobs(options: &Options, overrides: &[String], methods: &[String]) -> Result<Vec<(String, Loaded)>> {
-    let mut jobs: Vec<(String, Loaded)> = Vec::new();
+fn jobs(options: &Options, overrides: &[String], methods: &[String]) -> Result<Vec<Job>> {
+    let mut jobs: Vec<Job> = Vec::new();
     let every: Vec<String> = REGISTRY.iter().map(|method| method.name.to_owned()).collect();
     let methods = if methods == ["all"] { &every } else { methods };
     for method in methods {
@@ -97,37 +104,24 @@ fn jobs(options: &Options, overrides: &[String], methods: &[String]) -> Result<V
 
 /// Writes and prints the table, as text or JSON, with the folders and the next commands to type.
 fn report(
+    session: &mut Session,
     options: &Options,
     overrides: &[String],
-    folder: &Path,
-    jobs: &[(String, Loaded)],
-    columns: &[SummaryColumn],
+    jobs: &[Job],
+    results: Results,
 ) -> Result<()> {
-    let Some((last, loaded)) = jobs.last() else { return Ok(()) };
-    let mut results = Map::new();
-    for column in columns {
-        let mut metrics = json::to_json(&column.metrics);
-        if let Some(seconds) = column.seconds {
-            metrics.insert("seconds".into(), json::number(seconds));
-        }
-        results.insert(column.title.clone(), Value::Object(metrics));
-    }
-    if !options.world.is_root() {
-        return Ok(());
-    }
-    write_json(&folder.join("results.json"), &results)?;
-    if options.json {
-        return print_json(&Value::Object(results));
-    }
-    let cache = &loaded.config.paths.cache_dir;
-    let program = std::env::args().next().unwrap_or_else(|| "regun".into());
-    let overrides = overrides.join(" ");
-    print(&format!(
-        "\n{}\nresults and logs: {}\nmodels:           {}\n\nnext:  {program} pipeline --methods all {overrides}\n       \
-         {program} evaluate --checkpoint {} {overrides}\n",
-        summary(columns),
+    session.keep_flags(results.flags);
+    let folder = session.folder_path().unwrap_or(&session.loaded.run_dir);
+    let last = jobs.last().map_or("", |(method, _)| method);
+    let unlearned = folder.join(last).join("unlearned.safetensors").display().to_string();
+    let text = format!(
+        "\n{}\nresults and logs: {}\nmodels:           {}\n\nnext:  {}\n       {}\n",
+        summary(&results.models),
         folder.display(),
-        cache.join("models").display(),
-        folder.join(last).join("unlearned.safetensors").display(),
-    ))
+        session.config().paths.cache_dir.join("models").display(),
+        options.command(&["pipeline", "--methods", "all"], overrides),
+        options.command(&["evaluate", "--checkpoint", &unlearned], overrides),
+    );
+    session.finish_with(results.models, &text)?;
+    Ok(())
 }

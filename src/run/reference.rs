@@ -2,21 +2,19 @@
 
 use std::path::PathBuf;
 
-use serde_json::{Map, Value};
-
-use super::model_files::{checkpoint_exists, load_role};
+use super::model_files::load_role;
 use super::options::Options;
+use super::results;
 use super::session::Session;
 use super::setup::Setup;
 use super::training::train_and_save;
 use crate::checkpoint::Checkpoint;
 use crate::data::Part;
 use crate::error::{Error, Result};
-use crate::eval::collect;
 use crate::eval::performance::accuracy;
+use crate::eval::{Metrics, collect};
 use crate::names;
 use crate::pretrained;
-use crate::report::json::number;
 
 pub fn run(options: &Options, overrides: &[String], index: usize) -> Result<()> {
     let loaded = options.load(overrides)?;
@@ -29,36 +27,26 @@ pub fn run(options: &Options, overrides: &[String], index: usize) -> Result<()> 
     let setup = Setup::new(options, &loaded)?;
     pretrained::check(&loaded.config.model.model)?;
     let data = setup.data(&loaded)?;
-    Session::open(&setup, &data, loaded, "reference")?.guard(|session| execute(session, index))
+    Session::new(&setup, &data, loaded, "reference")?.guard(|session| execute(session, index))
 }
 
 /// Trains and saves reference model `index`, and measures its accuracy.
 pub fn execute(session: &mut Session, index: usize) -> Result<()> {
     let (role, path) = (role_of(index), path_of(session, index));
+    session.start()?;
+    session.add_fact("checkpoint", path.display().to_string().into());
     let trained = train_and_save(session, &role, seed_of(session, index), Part::Retain, &path)?;
-    let mut results = Map::new();
-    results.insert("reference".into(), index.into());
+    let mut metrics = Metrics::new();
     for (key, part) in [("acc_eval", Part::Val), ("acc_test", Part::Test)] {
         if let Some(logits) = collect::logits(session.world(), session.dataset(), &trained.model, part)? {
-            results.insert(key.into(), number(accuracy(&logits.predict())));
+            metrics.insert(key, accuracy(&logits.predict()));
         }
     }
-    results.insert("seconds_train".into(), number(trained.seconds));
-    results.insert("checkpoint".into(), path.display().to_string().into());
-    let test = results.get("acc_test").and_then(Value::as_f64).unwrap_or(f64::NAN);
+    metrics.insert("seconds_train", trained.seconds);
+    let test = metrics.get("acc_test").unwrap_or(f64::NAN);
     let text = format!("{role}: test accuracy {:.2} %, saved as {}\n", 100.0 * test, path.display());
-    session.finish(results, &text)
-}
-
-/// Runs [`execute`], unless the checkpoint of the model exists and fits the run.
-pub fn execute_if_missing(session: &mut Session, index: usize) -> Result<()> {
-    let path = path_of(session, index);
-    if !checkpoint_exists(session, &path)? {
-        return execute(session, index);
-    }
-    load(session, index)?;
-    tracing::info!("{}: taken from {}", role_of(index), path.display());
-    session.finish(Map::new(), "")
+    session.finish_with(vec![results::of_role(&role, metrics)], &text)?;
+    Ok(())
 }
 
 /// Reads the checkpoint of reference model `index` and checks that it fits the run.

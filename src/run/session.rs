@@ -4,29 +4,34 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use tch::{Device, Kind};
 
 use super::folder::RunFolder;
-use super::identity;
 use super::options::Options;
 use super::output::{print, print_json};
 use super::prepared_data::PreparedData;
 use super::setup::Setup;
+use super::{identity, run_facts};
 use crate::checkpoint::Facts;
 use crate::config::Loaded;
 use crate::config::schema::Config;
-use crate::data::{DeviceDataset, Part};
+use crate::data::DeviceDataset;
 use crate::distributed::World;
 use crate::error::{Error, Result};
+use crate::log;
 use crate::models::{self, Architecture};
 use crate::names::Names;
-use crate::{log, memory, torch};
+use crate::report::{ModelResult, Results, summary};
 
 /// One run of a command that needs data and a model.
 pub struct Session {
     // --- configuration ---
     pub loaded: Loaded,
+    /// Name of the command.
+    command: &'static str,
+    /// Whether this run is a step of another command, which prints the results.
+    is_step: bool,
     // --- shared with other runs of the process ---
     pub setup: Rc<Setup>,
     pub data: Rc<PreparedData>,
@@ -35,21 +40,25 @@ pub struct Session {
     /// Facts that all checkpoints of this configuration have in common. Role and seed are added per model.
     pub identity: Facts,
     // --- results ---
-    /// The run folder; `None` on all ranks but rank 0.
+    /// The run folder, from [`start`](Self::start) on; `None` on all ranks but rank 0.
     pub folder: Option<RunFolder>,
     /// Warnings about data and results, which `results.json` lists.
     flags: Vec<String>,
 }
 
 impl Session {
-    /// Starts a run of `command`: builds the architecture, then makes the run folder.
+    /// Prepares a run of `command` and builds its architecture. There is no run folder before [`start`](Self::start).
     ///
     /// # Errors
-    /// A usage error for a number of classes or an architecture that does not fit the data; then there is no run
-    /// folder.
-    pub fn open(setup: &Rc<Setup>, data: &Rc<PreparedData>, loaded: Loaded, command: &str) -> Result<Self> {
-        let config = &loaded.config;
-        let model = &config.model.model;
+    /// A usage error for a number of classes or an architecture that does not fit the data.
+    pub fn new(setup: &Rc<Setup>, data: &Rc<PreparedData>, loaded: Loaded, command: &'static str) -> Result<Self> {
+        let mut session = Session::build(setup, data, loaded, command)?;
+        session.flag(data.flags.iter().cloned());
+        Ok(session)
+    }
+
+    fn build(setup: &Rc<Setup>, data: &Rc<PreparedData>, loaded: Loaded, command: &'static str) -> Result<Self> {
+        let model = &loaded.config.model.model;
         if model.num_classes != data.dataset.num_classes() as i64 {
             return Err(Error::usage(format!(
                 "model.model.num_classes={}: the data set {} has {} classes (data.num_classes)",
@@ -62,27 +71,49 @@ impl Session {
                 data.dataset.num_classes()
             )));
         }
-        let architecture: Arc<dyn Architecture> = models::build_for(model, data.input_sizes)?.into();
-        let folder = match setup.world.is_root() {
-            true => {
-                let facts = run_facts(setup, &data.dataset, config, command);
-                let folder = RunFolder::create(&loaded.run_dir, &loaded.to_yaml(), facts)?;
-                log::set_log_file(folder.open_log()?);
-                Some(folder)
-            }
-            false => None,
-        };
-        let mut session = Session {
+        Ok(Session {
             setup: Rc::clone(setup),
             data: Rc::clone(data),
             identity: identity::of_setup(&data.identity, model),
-            architecture,
-            folder,
+            architecture: models::build_for(model, data.input_sizes)?.into(),
+            command,
+            is_step: false,
+            folder: None,
             flags: Vec::new(),
             loaded,
-        };
-        session.flag(data.flags.iter().cloned());
-        Ok(session)
+        })
+    }
+
+    /// Prepares a step of this run: a run of `command` in the folder `name` within its folder.
+    pub fn step(
+        &self,
+        setup: &Rc<Setup>,
+        data: &Rc<PreparedData>,
+        loaded: &Loaded,
+        name: &str,
+        command: &'static str,
+    ) -> Result<Self> {
+        let run_dir = self.folder_path().unwrap_or(&self.loaded.run_dir).join(name);
+        let loaded = Loaded { run_dir, ..loaded.clone() };
+        // The warnings about the data are in the log of this run.
+        Ok(Session { is_step: true, flags: data.flags.clone(), ..Session::build(setup, data, loaded, command)? })
+    }
+
+    /// Makes the run folder. Call it when everything is checked and the work begins: what fails before leaves no folder.
+    /// The counters of this rank start at zero.
+    pub fn start(&mut self) -> Result<()> {
+        self.world().reset_counts();
+        if !self.world().is_root() {
+            return Ok(());
+        }
+        let facts = run_facts::at_start(&self.setup, self.dataset(), self.config(), self.command);
+        let folder = RunFolder::create(&self.loaded.run_dir, &self.loaded.to_yaml(), facts)?;
+        match self.is_step {
+            true => log::set_step_log_file(folder.open_log()?),
+            false => log::set_log_file(folder.open_log()?),
+        }
+        self.folder = Some(folder);
+        Ok(())
     }
 
     pub fn config(&self) -> &Config {
@@ -112,9 +143,16 @@ impl Session {
         Names::of(self.config())
     }
 
-    /// Path of the run folder; `None` on all ranks but rank 0.
+    /// Path of the run folder; `None` before [`start`](Self::start), and on all ranks but rank 0.
     pub fn folder_path(&self) -> Option<&Path> {
         self.folder.as_ref().map(RunFolder::path)
+    }
+
+    /// Adds a fact to `run.json`.
+    pub fn add_fact(&self, key: &str, value: Value) {
+        if let Some(folder) = &self.folder {
+            folder.add_fact(key, value);
+        }
     }
 
     /// Logs warnings about data or results, and keeps them for `results.json`.
@@ -125,39 +163,36 @@ impl Session {
         }
     }
 
-    /// Ends the run: writes `run.json`, then `results.json`, then prints the result. A collective call.
-    pub fn finish(&self, mut results: Map<String, Value>, text: &str) -> Result<()> {
-        let world = self.world();
-        let overlap = world.overlap()?;
-        let ranks = world.all_gather(
-            &json!({
-                "rank": world.rank(),
-                "images": world.image_counts(),
-                "traffic": world.traffic(),
-                "gradient_sums": overlap,
-                "peak_memory_bytes": memory::peak(),
-                "gpu_memory_bytes": torch::peak_device_memory(self.device())?,
-            })
-            .to_string(),
-        )?;
-        let Some(folder) = &self.folder else { return Ok(()) };
-        if let Some(overlap) = overlap.filter(|overlap| overlap.all_reduces > 0) {
-            tracing::info!(
-                "{} all-reduces of gradients on rank 0: {:.1} % of {:.3} s overlapped the backward pass",
-                overlap.all_reduces,
-                100.0 * overlap.hidden_fraction(),
-                overlap.seconds
-            );
+    /// Keeps flags for `results.json` that the log has already.
+    pub fn keep_flags(&mut self, flags: impl IntoIterator<Item = String>) {
+        for flag in flags {
+            if !self.flags.contains(&flag) {
+                self.flags.push(flag);
+            }
         }
-        results.insert("flags".into(), json!(self.flags));
-        let work = ranks.iter().map(|text| serde_json::from_str(text).unwrap_or_default()).collect();
-        folder.add_fact("work", Value::Array(work));
-        folder.finish(&results)?;
+    }
+
+    /// Ends the run: writes `run.json`, then `results.json`, then prints the table of `models`, or JSON. A collective
+    /// call.
+    pub fn finish(&mut self, models: Vec<ModelResult>) -> Result<Results> {
+        let table = summary(&models);
+        self.finish_with(models, &table)
+    }
+
+    /// Like [`finish`](Self::finish), with `text` in place of the table.
+    pub fn finish_with(&mut self, models: Vec<ModelResult>, text: &str) -> Result<Results> {
+        let work = run_facts::work(&self.setup)?;
+        let results = Results { models, flags: std::mem::take(&mut self.flags) };
+        let Some(folder) = &self.folder else { return Ok(results) };
+        let object = results.to_json();
+        folder.add_fact("work", work);
+        folder.finish(&object)?;
         match &self.setup.options {
-            Options { quiet: true, .. } => Ok(()),
-            Options { json: true, .. } => print_json(&Value::Object(results)),
-            _ => print(text),
+            _ if self.is_step => log::end_step_log_file(),
+            Options { json: true, .. } => print_json(&Value::Object(object))?,
+            _ => print(text)?,
         }
+        Ok(results)
     }
 
     /// Runs the steps of a command. If they fail, `run.json` gets the error.
@@ -167,32 +202,5 @@ impl Session {
                 tracing::warn!("{}", second.message());
             }
         })
-    }
-}
-
-/// Facts of `run.json` that are known at the start.
-fn run_facts(setup: &Setup, dataset: &DeviceDataset, config: &Config, command: &str) -> Map<String, Value> {
-    let size = |part| dataset.indices(part).len();
-    let facts = json!({
-        "command": command,
-        "arguments": std::env::args().collect::<Vec<_>>(),
-        "versions": { "regun": env!("CARGO_PKG_VERSION"), "libtorch": torch::version() },
-        "ranks": setup.world.size(),
-        "backend": setup.world.backend(),
-        "hosts": setup.hosts,
-        "devices": setup.devices,
-        "threads_per_rank": tch::get_num_threads(),
-        "seed": config.seed,
-        "split_sizes": {
-            "retain": size(Part::Retain),
-            "forget": size(Part::Forget),
-            "heldout": size(Part::HeldOut),
-            "val": size(Part::Val),
-            "retain_subset": size(Part::RetainSubset),
-        },
-    });
-    match facts {
-        Value::Object(facts) => facts,
-        _ => Map::new(),
     }
 }

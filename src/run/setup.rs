@@ -18,7 +18,7 @@ use crate::config::schema::{BatchScope, Config, CudaGraphMode, Precision};
 use crate::distributed::{World, process};
 use crate::error::{Error, Result};
 use crate::models;
-use crate::torch::Numerics;
+use crate::torch::{Numerics, gpus};
 
 /// Largest allowed number of threads: more than any node has cores.
 const MAX_THREADS: usize = 1024;
@@ -38,6 +38,8 @@ pub struct Setup {
     pub hosts: Vec<String>,
     /// Device of each rank, in rank order.
     pub devices: Vec<String>,
+    /// Model of each rank's GPU, in rank order; `None` for a rank on the CPU.
+    pub gpus: Vec<Option<String>>,
     /// Device of this rank.
     pub device: Device,
     /// Dtype of weights and images.
@@ -78,6 +80,7 @@ impl Setup {
             sections: sections(loaded),
             hosts: world.all_gather(&process::host())?,
             devices: world.all_gather(&device_name(device))?,
+            gpus: gpu_models(&world, device)?,
             world,
             device,
             kind,
@@ -170,6 +173,16 @@ fn check_batch(config: &Config, world: &World) -> Result<()> {
         .hint("start fewer ranks, raise data.batch_size, or set data.batch_scope=per_rank"));
     }
     Ok(())
+}
+
+/// Model of each rank's GPU, in rank order. A collective call.
+fn gpu_models(world: &World, device: Device) -> Result<Vec<Option<String>>> {
+    let mine = match device {
+        Device::Cuda(index) => gpus().ok().and_then(|all| Some(all.get(index)?.name.clone())),
+        _ => None,
+    };
+    let all = world.all_gather(&Value::from(mine).to_string())?;
+    Ok(all.iter().map(|model| serde_json::from_str(model).unwrap_or_default()).collect())
 }
 
 /// The name of a device as in Python: `cpu`, `cuda:0`.

@@ -4,8 +4,17 @@ use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 
+use crate::eval::Metrics;
 use crate::progress::{self, LINE_INTERVAL};
-use crate::train::{EpochReport, StepReport};
+use crate::train::meter::MeterMeans;
+use crate::train::{AccuracyCounts, EpochReport, StepReport};
+
+/// A model on the validation part after an epoch.
+pub struct Validation {
+    /// Mean cross entropy.
+    pub loss: f64,
+    pub accuracy: AccuracyCounts,
+}
 
 /// Time between two updates of the numbers beside the bar. Reading them waits for the device.
 const REFRESH: Duration = Duration::from_millis(500);
@@ -60,10 +69,9 @@ impl TrainingProgress {
     }
 
     /// Shows loss, accuracy and speed of the pass so far.
-    pub fn show(&self, title: &str, report: &StepReport<'_>, loss: f64, accuracy: Option<f64>) {
+    pub fn show(&self, title: &str, report: &StepReport<'_>, means: &MeterMeans) {
         let rate = self.images as f64 / self.pass_started.elapsed().as_secs_f64().max(1e-9);
-        let accuracy = accuracy.map_or(String::new(), |value| format!(" acc {value:.3}"));
-        let numbers = format!("loss {loss:.4}{accuracy} {rate:.0} images/s");
+        let numbers = format!("loss {:.4}{} {rate:.0} images/s", means.loss, accuracies_of(means));
         match &self.bar {
             Some(bar) => bar.set_message(numbers),
             None => {
@@ -79,10 +87,22 @@ impl TrainingProgress {
         }
     }
 
-    /// Logs the result of an epoch. `rate`: images per second.
-    pub fn epoch(&mut self, title: &str, report: &EpochReport<'_>, validation: Option<(f64, f64)>, rate: f64) {
-        let accuracy = report.means.accuracy().map_or(String::new(), |value| format!(" acc {value:.3}"));
-        let validation = validation.map_or(String::new(), |(loss, acc)| format!(" | val loss {loss:.4} acc {acc:.3}"));
+    /// Logs the result of an epoch. `evaluated`: the metrics after the epoch, if the model was evaluated. `rate`: images
+    /// per second.
+    pub fn epoch(
+        &mut self,
+        title: &str,
+        report: &EpochReport<'_>,
+        validation: Option<&Validation>,
+        evaluated: Option<&Metrics>,
+        rate: f64,
+    ) {
+        let validation = validation.map_or(String::new(), |Validation { loss, accuracy }| {
+            format!(" | val loss {loss:.4} acc {:.3}", accuracy.over_samples())
+        });
+        // The accuracies of the table say more than those of the training batches, whose images are augmented, and
+        // normalised by the statistics of their batch.
+        let accuracy = evaluated.map_or_else(|| accuracies_of(&report.means), accuracies_in);
         let line = format!(
             "{title} epoch {}/{} loss {:.4}{accuracy}{validation} | lr {:.3e} {rate:.0} images/s",
             report.epoch + 1,
@@ -96,4 +116,21 @@ impl TrainingProgress {
         }
         self.reported = Instant::now();
     }
+}
+
+/// Accuracies of the training batches: ` acc 0.991`, or with the names of the terms if several have one.
+fn accuracies_of(means: &MeterMeans) -> String {
+    let found: Vec<(&str, f64)> =
+        means.terms.iter().filter_map(|term| Some((term.name, term.accuracy.as_ref()?.over_samples()))).collect();
+    match found.as_slice() {
+        [] => String::new(),
+        [(_, accuracy)] => format!(" acc {accuracy:.3}"),
+        several => several.iter().map(|(name, accuracy)| format!(" acc({name}) {accuracy:.3}")).collect(),
+    }
+}
+
+/// Accuracies of an evaluation, as in the table of results.
+fn accuracies_in(metrics: &Metrics) -> String {
+    let part = |part| metrics.get(&format!("acc_{part}")).map(|accuracy| format!(" acc({part}) {accuracy:.3}"));
+    ["retain", "forget", "test"].into_iter().filter_map(part).collect()
 }

@@ -6,10 +6,11 @@ use super::identity;
 use super::model_files::{check_finite, load_role, model_of, save_model};
 use super::options::Options;
 use super::overview;
-use super::references;
+use super::references::find_baselines;
+use super::results;
 use super::session::Session;
 use super::setup::Setup;
-use super::training::{TrainingOutcome, train};
+use super::training::{self, TrainingOutcome};
 use crate::checkpoint::Checkpoint;
 use crate::config::schema::{Config, UnlearnConfig};
 use crate::error::{Error, Result};
@@ -18,17 +19,17 @@ use crate::eval::{Evaluator, Metrics};
 use crate::memory;
 use crate::models::Model;
 use crate::names::Names;
-use crate::report::{SummaryColumn, json, summary};
+use crate::report::Results;
 use crate::torch::peak_device_memory;
-use crate::train::{Method, TrainSettings};
+use crate::train::{self, Method, TrainSettings};
 use crate::unlearn;
 
-pub fn run(options: &Options, overrides: &[String]) -> Result<()> {
+pub fn run(options: &Options, overrides: &[String], train_references: bool) -> Result<()> {
     let loaded = options.load(overrides)?;
     unlearn::build(chosen(&loaded.config)?)?; // an unknown or misconfigured method is refused before any work
     let setup = Setup::new(options, &loaded)?;
     let data = setup.data(&loaded)?;
-    Session::open(&setup, &data, loaded, "unlearn")?.guard(|session| execute(session).map(|_| ()))
+    Session::new(&setup, &data, loaded, "unlearn")?.guard(|session| execute(session, train_references).map(|_| ()))
 }
 
 /// Configuration of the chosen method.
@@ -40,7 +41,7 @@ fn chosen(config: &Config) -> Result<&UnlearnConfig> {
 }
 
 /// Unlearns with the configured method, saves and evaluates the model.
-pub fn execute(session: &mut Session) -> Result<SummaryColumn> {
+pub fn execute(session: &mut Session, train_references: bool) -> Result<Results> {
     // Configuration
     let config = session.config().clone();
     let chosen = chosen(&config)?;
@@ -55,15 +56,19 @@ pub fn execute(session: &mut Session) -> Result<SummaryColumn> {
     // Method
     let mut method = unlearn::build(chosen)?;
     let settings = TrainSettings::new(&config, session.world(), &role, config.seed);
-    overview::log_training(session, &*method, &settings)?;
+    train::plan(&*method, session.dataset(), &settings)?; // refuses a part without samples
 
     // References and retrained baseline. They come before the training, so a missing one is reported at once.
-    let evaluator = references::evaluator(session, Some(&base))?;
+    let (retrained, mut references) = find_baselines(session, train_references)?;
+    session.start()?;
+    overview::log_training(session, &*method, &settings)?;
+    references.train_missing(session)?;
+    let evaluator = references.evaluator(session, &retrained, Some(&base))?;
 
     // Training
     let evaluation = |model: &Model| evaluator.evaluate(session.world(), session.dataset(), model);
     let each_epoch = chosen.evaluate_each_epoch.then(|| Box::new(evaluation) as _);
-    let outcome = train(session, &mut model, &mut *method, settings, each_epoch)?;
+    let outcome = training::train(session, &mut model, &mut *method, settings, each_epoch)?;
     check_finite(&model, &format!("the unlearned model ({})", chosen.name))?;
     save_unlearned(session, &model, &role, &base, &*method)?;
 
@@ -74,10 +79,7 @@ pub fn execute(session: &mut Session) -> Result<SummaryColumn> {
     session.flag(flags);
 
     // Results
-    let seconds = metrics.get("seconds_unlearn");
-    let column = SummaryColumn { title: unlearn::info(&chosen.name)?.title.into(), metrics, seconds };
-    session.finish(json::to_json(&column.metrics), &summary(std::slice::from_ref(&column)))?;
-    Ok(column)
+    session.finish(vec![results::of_role(&role, metrics)])
 }
 
 /// Saves the unlearned model in the run folder. Its identity names the base model.

@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::macro_accuracy::MacroAccuracy;
+use super::accuracy::AccuracyCounts;
 use super::term::Term;
 use crate::distributed::World;
 use crate::error::Result;
@@ -21,7 +21,7 @@ struct TermMeter {
     sum: Tensor,
     count: usize,
     local_count: usize,
-    /// int64 [3 * K]: this rank's counts of a [`MacroAccuracy`].
+    /// int64 [3 * K]: this rank's counts of [`AccuracyCounts`].
     accuracy: Option<Tensor>,
 }
 
@@ -40,14 +40,22 @@ pub struct TermCount {
 pub struct MeterMeans {
     /// Weighted sum of the terms' means: the loss.
     pub loss: f64,
-    /// For each term: name, mean loss, and macro accuracy if logits were given.
-    pub terms: Vec<(&'static str, f64, Option<f64>)>,
+    pub terms: Vec<TermMeans>,
+}
+
+/// The means of one term of the loss.
+#[derive(Debug, Clone)]
+pub struct TermMeans {
+    pub name: &'static str,
+    pub loss: f64,
+    /// If logits were given.
+    pub accuracy: Option<AccuracyCounts>,
 }
 
 impl MeterMeans {
     /// Accuracy of the first term that has one.
-    pub fn accuracy(&self) -> Option<f64> {
-        self.terms.iter().find_map(|(_, _, accuracy)| *accuracy)
+    pub fn accuracy(&self) -> Option<&AccuracyCounts> {
+        self.terms.iter().find_map(|term| term.accuracy.as_ref())
     }
 }
 
@@ -146,11 +154,11 @@ impl Meter {
                 Some(counts) => {
                     let mut counts = counts.copy();
                     reduce(&mut counts)?;
-                    Some(MacroAccuracy::from_counts(Vec::try_from(counts)?).value())
+                    Some(AccuracyCounts::from_counts(Vec::try_from(counts)?))
                 }
             };
             means.loss += term.weight * mean;
-            means.terms.push((term.name, mean, accuracy));
+            means.terms.push(TermMeans { name: term.name, loss: mean, accuracy });
         }
         Ok(means)
     }

@@ -14,17 +14,17 @@
 //! | [`supervised`] | ordinary training with cross entropy |
 //! | [`settings`], [`context`] | training settings, and the context that methods get |
 //! | [`observer`] | reports of steps and epochs |
-//! | [`meter`], [`macro_accuracy`] | losses and accuracy of an epoch |
+//! | [`meter`], [`accuracy`] | losses and accuracy of an epoch |
 //! | [`loss`], [`cross_entropy`] | loss sums; the term that most methods have |
 //! | [`mixed`] | mixed precision and the loss scale |
 
+pub mod accuracy;
 pub mod context;
 pub mod cross_entropy;
 pub mod gradient_all_reduce;
 mod graph_capture;
 pub mod graph_obstacle;
 pub mod loss;
-pub mod macro_accuracy;
 pub mod meter;
 pub mod method;
 pub mod mixed;
@@ -40,10 +40,10 @@ pub mod term;
 pub mod trainer;
 mod update;
 
+pub use accuracy::AccuracyCounts;
 pub use context::TrainContext;
 pub use gradient_all_reduce::AllReduceSettings;
 pub use graph_obstacle::graph_obstacle;
-pub use macro_accuracy::MacroAccuracy;
 pub use method::Method;
 pub use mixed::Mixed;
 pub use observer::{EpochReport, Observer, StepReport};

@@ -148,8 +148,8 @@ impl Observer for Check<'_> {
         self.last = (report.phase, report.epoch, means.loss);
         self.close("loss", loss, &wanted["loss"], 1e-9);
         for (ours, theirs) in (self.terms)(wanted) {
-            let (_, mean, _) = means.terms.iter().find(|(name, ..)| name == ours).unwrap();
-            self.close(theirs, *mean, &wanted[*theirs], 1e-9);
+            let term = means.terms.iter().find(|term| term.name == *ours).unwrap();
+            self.close(theirs, term.loss, &wanted[*theirs], 1e-9);
         }
         let model = report.model;
         let params = report.params.layout().params();

@@ -1,26 +1,24 @@
-//! Macro accuracy, the accuracy in the training log: an average over classes.
+//! Accuracy of a training, from counts that ranks and batches may add.
 
 use crate::error::{Error, Result};
 
-/// Accuracy averaged over classes: the mean recall of the classes that occur among labels or predictions, over all
-/// batches added so far. In 0..=1, higher is better. Training logs report it; every class has the same weight.
+/// Counts of correct predictions over all batches added so far. Both accuracies are in 0..=1; higher is better.
 ///
-/// A class that is predicted but never true counts with recall 0. Several ranks all-reduce their
-/// [`counts`](Self::counts).
+/// Several ranks all-reduce their [`counts`](Self::counts).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MacroAccuracy {
+pub struct AccuracyCounts {
     /// 3 x K: correct predictions, labels, predictions of each class.
     counts: Vec<i64>,
 }
 
-impl MacroAccuracy {
+impl AccuracyCounts {
     pub fn new(num_classes: usize) -> Self {
-        MacroAccuracy { counts: vec![0; 3 * num_classes] }
+        AccuracyCounts { counts: vec![0; 3 * num_classes] }
     }
 
-    /// The accuracy of the summed [`counts`](Self::counts) of several ranks.
+    /// The sum of the [`counts`](Self::counts) of several ranks.
     pub fn from_counts(counts: Vec<i64>) -> Self {
-        MacroAccuracy { counts }
+        AccuracyCounts { counts }
     }
 
     /// 3 x K counts that may be added element by element: correct, labels, predictions.
@@ -48,8 +46,19 @@ impl MacroAccuracy {
         Ok(())
     }
 
-    /// The mean recall. NaN before the first sample.
-    pub fn value(&self) -> f64 {
+    /// The share of samples whose class is predicted, as in the results of an evaluation. NaN before the first sample.
+    pub fn over_samples(&self) -> f64 {
+        let (correct, rest) = self.counts.split_at(self.counts.len() / 3);
+        let labelled = &rest[..correct.len()];
+        correct.iter().sum::<i64>() as f64 / labelled.iter().sum::<i64>() as f64
+    }
+
+    /// The mean recall of the classes that occur among labels or predictions: the accuracy that the Python program logs.
+    /// NaN before the first sample.
+    ///
+    /// A class that is predicted but never true counts with recall 0. So this is low where only a few classes are true,
+    /// as among forgotten samples, and some predictions are wrong.
+    pub fn over_classes(&self) -> f64 {
         let (correct, rest) = self.counts.split_at(self.counts.len() / 3);
         let (labelled, predicted) = rest.split_at(correct.len());
         let occurs = |class: &usize| labelled[*class] + predicted[*class] > 0;
@@ -69,24 +78,26 @@ mod tests {
 
     #[test]
     fn ranks_may_add_their_counts() {
-        let (mut all, mut first, mut second) = (MacroAccuracy::new(4), MacroAccuracy::new(4), MacroAccuracy::new(4));
+        let (mut all, mut first, mut second) = (AccuracyCounts::new(4), AccuracyCounts::new(4), AccuracyCounts::new(4));
         all.add(&[0, 1, 2, 2, 1], &[0, 2, 2, 1, 1]).unwrap();
         first.add(&[0, 1], &[0, 2]).unwrap();
         second.add(&[2, 2, 1], &[2, 1, 1]).unwrap();
         let summed = first.counts().iter().zip(second.counts()).map(|(a, b)| a + b).collect();
-        assert_eq!(MacroAccuracy::from_counts(summed), all);
-        assert!((all.value() - 2.0 / 3.0).abs() < 1e-7);
+        assert_eq!(AccuracyCounts::from_counts(summed), all);
+        assert!((all.over_classes() - 2.0 / 3.0).abs() < 1e-7);
+        assert!((all.over_samples() - 3.0 / 5.0).abs() < 1e-15);
     }
 
     #[test]
     fn the_accuracy_of_no_samples_is_nan() {
-        assert!(MacroAccuracy::new(3).value().is_nan());
+        let none = AccuracyCounts::new(3);
+        assert!(none.over_classes().is_nan() && none.over_samples().is_nan());
     }
 
     #[test]
     fn a_label_outside_the_classes_is_refused_and_leaves_the_counts_alone() {
-        let mut accuracy = MacroAccuracy::new(3);
+        let mut accuracy = AccuracyCounts::new(3);
         assert!(accuracy.add(&[0, 1], &[0, 3]).unwrap_err().message().contains("class 3 is not in 0..3"));
-        assert_eq!(accuracy, MacroAccuracy::new(3));
+        assert_eq!(accuracy, AccuracyCounts::new(3));
     }
 }
