@@ -200,12 +200,13 @@ fn our_metrics_follow_the_benchmarks() {
     let cached = evaluate(&retrained, Some(&references), None);
     let metrics = evaluate(&fixtures.model("target"), Some(&references), Some((&retrained, &cached)));
     let ours: Vec<&str> = metrics.iter().map(|(key, _)| key).skip(52).collect();
-    // Modified entropy in its published form (2 x 3), low false positive rates (7 attacks x 2 x 2), standard errors
-    // (2).
-    assert_eq!(ours.len(), 6 + 28 + 2);
+    // Modified entropy in its published form (2 x 3), balanced accuracies (7 attacks x 2), low false positive rates (7
+    // attacks x 2 x 2), standard errors (2).
+    assert_eq!(ours.len(), 6 + 14 + 28 + 2);
     assert_eq!(ours[..3], ["smia_mentr_acc", "smia_mentr_auc", "smia_mentr_jmax_abs"]);
     assert!(ours.contains(&"smia_mentr_eval_tpr_at_fpr_0.01") && ours.contains(&"rmia_tpr_at_fpr_0.001"));
-    assert_eq!(ours[34..], ["rmia_auc_se", "rmia_eval_auc_se"]);
+    assert_eq!(ours[6..8], ["smia_loss_balanced_acc", "smia_confidence_balanced_acc"]);
+    assert_eq!(ours[48..], ["rmia_auc_se", "rmia_eval_auc_se"]);
     assert!(metrics.iter().all(|(_, value)| value.is_finite()));
 
     let golden = |part: &str| fixtures.floats(&format!("rmia_scores/target/{part}"));
@@ -230,6 +231,7 @@ fn attack_scorer_cases() {
         assert_eq!(roc.best().threshold, number(&case["chosen_threshold"]), "{what}");
         let j_signed = roc.tpr(roc.best()) - roc.fpr(roc.best());
         assert_near(j_signed, number(&case["j_max_signed"]), COUNTS, what);
+        assert_near(strength.balanced_accuracy, (1.0 + number(&case["j_max_signed"])) / 2.0, COUNTS, what);
         let column = |of: &dyn Fn(&RocPoint) -> f64| roc.points().iter().map(of).collect::<Vec<f64>>();
         let (fpr, tpr, thresholds) = (column(&|p| roc.fpr(p)), column(&|p| roc.tpr(p)), column(&|p| p.threshold));
         assert_all_near(&fpr, &numbers(&case["fpr_all"]), COUNTS, what);

@@ -89,6 +89,7 @@ pub fn check_comparable(
 /// | `forget_entropy_gap_retrained` | nats, signed | `retrained` |
 /// | `divergence_<part>` | nats | `retrained` |
 /// | `<attack>_acc`, `_auc`, `_jmax_abs`, `_tpr_at_fpr_0.01`, `_tpr_at_fpr_0.001` | fraction | RMIA: `references` |
+/// | `<attack>_balanced_acc` | fraction | RMIA: `references` |
 /// | `average_gap*` | fraction | both |
 /// | `rmia_auc_se`, `rmia_eval_auc_se` | fraction | `references` |
 ///
@@ -149,6 +150,9 @@ pub fn evaluate(
     let mentr = pairs.map(|pair| pair.attack(ScoreAttack::Mentr));
     insert_strengths(&mut metrics, &mentr);
     attacks.extend(mentr);
+    for (name, strength) in &attacks {
+        metrics.insert(format!("{name}_balanced_acc"), strength.balanced_accuracy);
+    }
     for (name, strength) in &attacks {
         for ((_, key), tpr) in LOW_FPRS.iter().zip(strength.tpr_at_low_fprs) {
             metrics.insert(format!("{name}_{key}"), tpr);

@@ -122,6 +122,8 @@ pub fn rmia_scores(predictions: &Predictions, references: &[Vec<f32>]) -> Vec<f6
 pub struct AttackStrength {
     /// See [`Roc::accuracy_at_best`].
     pub accuracy: f64,
+    /// See [`Roc::balanced_accuracy_at_best`].
+    pub balanced_accuracy: f64,
     /// See [`Roc::auc`].
     pub auc: f64,
     /// See [`Roc::auc_standard_error`].
@@ -137,6 +139,7 @@ pub fn measure(members: &[f64], nonmembers: &[f64]) -> AttackStrength {
     match Roc::new(members, nonmembers) {
         Some(roc) => AttackStrength {
             accuracy: roc.accuracy_at_best(),
+            balanced_accuracy: roc.balanced_accuracy_at_best(),
             auc: roc.auc(),
             auc_standard_error: roc.auc_standard_error(),
             jmax_abs: roc.jmax_abs(),
@@ -144,6 +147,7 @@ pub fn measure(members: &[f64], nonmembers: &[f64]) -> AttackStrength {
         },
         None => AttackStrength {
             accuracy: f64::NAN,
+            balanced_accuracy: f64::NAN,
             auc: f64::NAN,
             auc_standard_error: f64::NAN,
             jmax_abs: f64::NAN,

@@ -138,6 +138,13 @@ impl Roc {
         right as f64 / (self.num_members() + self.num_nonmembers()) as f64
     }
 
+    /// (1 + J) / 2 with the largest signed J = tpr - fpr: the mean of the fraction of members and the fraction of
+    /// nonmembers that are classified right at [`best`](Self::best), in 0.5..=1. Near-equal J give near-equal values,
+    /// while [`accuracy_at_best`](Self::accuracy_at_best) jumps between their thresholds.
+    pub fn balanced_accuracy_at_best(&self) -> f64 {
+        (1.0 + self.youden_j(self.best())) / 2.0
+    }
+
     /// Largest true positive rate among the thresholds with a false positive rate of at most `max_fpr` (Carlini et al.
     /// 2022, arXiv 2112.03570): the fraction of members that are exposed with confidence. Guessing gives `max_fpr`;
     /// lower is more private. Nothing is interpolated: with fewer than 1 / `max_fpr` nonmembers no false positive is
@@ -166,6 +173,22 @@ mod tests {
         assert_eq!(roc.tpr_at_fpr(0.001), 0.25);
         assert_eq!(roc.tpr_at_fpr(0.01), 1.0);
         assert_eq!(roc.tpr_at_fpr(0.0), 0.25);
+    }
+
+    #[test]
+    fn the_accuracy_jumps_between_thresholds_of_equal_j_and_the_balanced_accuracy_does_not() {
+        // A member on top, a nonmember at the bottom, and a tie of nine members and nine tenths of the nonmembers
+        // between them. J is about 0.1 above and below the tie.
+        let members = [&[9.0][..], &[5.0; 9]].concat();
+        let strength = |tied: usize| {
+            let nonmembers = [vec![5.0; tied], vec![1.0; 100 - tied]].concat();
+            let roc = Roc::new(&members, &nonmembers).unwrap();
+            (roc.accuracy_at_best(), roc.balanced_accuracy_at_best(), roc.jmax_abs())
+        };
+        let ((above, balanced_above, _), (below, balanced_below, j)) = (strength(91), strength(89));
+        assert!(above > 0.9 && below < 0.2, "{above} {below}");
+        assert!((balanced_above - 0.55).abs() < 1e-12 && (balanced_below - 0.555).abs() < 1e-12);
+        assert_eq!(balanced_below, (1.0 + j) / 2.0);
     }
 
     #[test]
