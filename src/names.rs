@@ -102,6 +102,20 @@ pub fn candidates(path: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// Extensions of PyTorch's files, which [`safetensors_path`] replaces.
+const PYTORCH: [&str; 3] = [LIGHTNING, "pt", "pth"];
+
+/// The path at which this program keeps a file that is configured as `path`: with the extension `.safetensors` in the
+/// place of PyTorch's, or after the name. A dot in the name may belong to a setting (`..._forget0.1_refs`), so no other
+/// extension is replaced.
+pub fn safetensors_path(path: &Path) -> PathBuf {
+    match path.extension() {
+        Some(extension) if extension == SAFETENSORS => path.to_owned(),
+        Some(extension) if PYTORCH.iter().any(|known| extension == *known) => path.with_extension(SAFETENSORS),
+        _ => path.with_added_extension(SAFETENSORS),
+    }
+}
+
 fn other_extension(path: &Path) -> Option<PathBuf> {
     let extension = path.extension()?;
     if extension == LIGHTNING {

@@ -386,7 +386,7 @@ fn an_adversarial_set_is_made_once_for_each_base_model_and_setting() {
     let whole = std::fs::read(&path).unwrap();
     std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
     assert!(run_amun(&config, &dataset, 2).attacked);
-    assert!(path.with_extension("corrupt").exists());
+    assert!(path.with_added_extension("corrupt").exists());
     assert_eq!(std::fs::read(&path).unwrap(), whole, "the new file must equal the old one bit for bit");
 }
 

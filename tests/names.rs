@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use regun::config::{Request, load};
-use regun::names::{LIGHTNING, Names, SAFETENSORS, candidates, fraction};
+use regun::names::{LIGHTNING, Names, SAFETENSORS, candidates, fraction, safetensors_path};
 use regun::unlearn::amun::PgdAttack;
 use serde_json::Value;
 
@@ -113,7 +113,24 @@ fn configured_paths_lead_to_written_files() {
         overrides.insert(0, "unlearn=amun".into()); // some cases set its keys
         let config = load(&Request { overrides: &overrides, ..Request::default() }).unwrap().config;
         let (configured, written) = (&config.mul_eval.cache, path(&case["eval_cache"]));
-        assert_eq!(configured.file_stem(), written.file_stem());
+        assert_eq!(safetensors_path(configured).file_name(), safetensors_path(&written).file_name());
+    }
+}
+
+#[test]
+fn names_that_end_in_a_setting_keep_it() {
+    for (configured, kept) in [
+        ("eval/a_forget0.1_refs", "eval/a_forget0.1_refs.safetensors"),
+        ("eval/a_forget0.25_refs", "eval/a_forget0.25_refs.safetensors"),
+        ("eval/lr0.1", "eval/lr0.1.safetensors"),
+        ("eval/refs", "eval/refs.safetensors"),
+        ("eval/v1.0.pt", "eval/v1.0.safetensors"),
+        ("eval/a.pth", "eval/a.safetensors"),
+        ("eval/a.ckpt", "eval/a.safetensors"),
+        ("eval/a.safetensors", "eval/a.safetensors"),
+        ("eval.d/.hidden", "eval.d/.hidden.safetensors"),
+    ] {
+        assert_eq!(safetensors_path(Path::new(configured)), Path::new(kept), "{configured}");
     }
 }
 

@@ -343,7 +343,7 @@ fn the_evaluation_cache_is_used_until_a_model_changes_and_rebuilt_when_damaged()
     bytes[at] ^= 4;
     fs::write(workspace.path(CACHE), &bytes).unwrap();
     let (mended, said) = evaluate("mended");
-    let aside = CACHE.replace(".safetensors", ".corrupt");
+    let aside = format!("{CACHE}.corrupt");
     assert!(said.contains(CACHE) && said.contains(&aside), "the warning does not name both files:\n{said}");
     assert!(fs::read(workspace.path(&aside)).unwrap() == bytes, "the renamed file is not the damaged one");
     assert_eq!(mended, first);

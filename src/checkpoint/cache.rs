@@ -31,7 +31,7 @@ pub fn read_cache<T>(path: &Path, key: &Facts, decode: impl FnOnce(&[(String, Te
         decode(&file.tensors).map(Some)
     };
     read().unwrap_or_else(|error| {
-        let aside = path.with_extension("corrupt");
+        let aside = path.with_added_extension("corrupt");
         tracing::warn!("{}; renamed to {}, and computed again", error.message(), aside.display());
         if let Err(error) = std::fs::rename(path, &aside) {
             tracing::warn!("cannot rename {}: {error}", path.display());

@@ -22,11 +22,8 @@ const PARTS: [Part; 4] = [Part::Retain, Part::Forget, Part::Val, Part::Test];
 /// Logits of a model on retain, forget, val and test: one forward pass over each part. A collective call: rank 0 gets
 /// the logits, the other ranks get `None`.
 pub fn model_logits(world: &World, dataset: &DeviceDataset, model: &Model) -> Result<Option<ModelLogits>> {
-    let [retain, forget, val, test] = PARTS.map(|part| collect::logits(world, dataset, model, part));
-    Ok(match (retain?, forget?, val?, test?) {
-        (retain @ Some(_), Some(forget), Some(val), Some(test)) => Some(ModelLogits { retain, forget, val, test }),
-        _ => None,
-    })
+    let logits = collect::logits(world, dataset, model, PARTS)?;
+    Ok(logits.map(|[retain, forget, val, test]| ModelLogits { retain: Some(retain), forget, val, test }))
 }
 
 /// Outputs of the reference models and of the retrained baseline. Empty on all ranks but rank 0.

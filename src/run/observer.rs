@@ -178,7 +178,7 @@ fn validation(world: &World, dataset: &DeviceDataset, model: &Model) -> Result<O
     if dataset.indices(Part::Val).is_empty() {
         return Ok(None);
     }
-    let Some(logits) = collect::logits(world, dataset, model, Part::Val)? else { return Ok(None) };
+    let Some([logits]) = collect::logits(world, dataset, model, [Part::Val])? else { return Ok(None) };
     let mut accuracy = AccuracyCounts::new(logits.num_classes);
     let predicted: Vec<i64> = (0..logits.len()).map(|sample| logits.predicted_class(sample) as i64).collect();
     accuracy.add(&predicted, &logits.labels)?;

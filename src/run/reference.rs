@@ -37,10 +37,10 @@ pub fn execute(session: &mut Session, index: usize) -> Result<()> {
     session.add_fact("checkpoint", path.display().to_string().into());
     let trained = train_and_save(session, &role, seed_of(session, index), Part::Retain, &path)?;
     let mut metrics = Metrics::new();
-    for (key, part) in [("acc_eval", Part::Val), ("acc_test", Part::Test)] {
-        if let Some(logits) = collect::logits(session.world(), session.dataset(), &trained.model, part)? {
-            metrics.insert(key, accuracy(&logits.predict()));
-        }
+    let parts = [Part::Val, Part::Test];
+    if let Some([val, test]) = collect::logits(session.world(), session.dataset(), &trained.model, parts)? {
+        metrics.insert("acc_eval", accuracy(&val.predict()));
+        metrics.insert("acc_test", accuracy(&test.predict()));
     }
     metrics.insert("seconds_train", trained.seconds);
     let test = metrics.get("acc_test").unwrap_or(f64::NAN);

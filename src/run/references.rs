@@ -173,7 +173,7 @@ fn cache_key(session: &Session, retrained: &Checkpoint, references: &[&Checkpoin
 }
 
 fn cache_path(session: &Session) -> PathBuf {
-    session.config().mul_eval.cache.with_extension(names::SAFETENSORS)
+    names::safetensors_path(&session.config().mul_eval.cache)
 }
 
 /// Runs the reference models and the retrained model on the data. A collective call; rank 0 gets the outputs.
@@ -182,15 +182,11 @@ fn compute(session: &Session, retrained: &Checkpoint, references: &[&Checkpoint]
     let mut probabilities = ReferenceProbabilities { forget: Vec::new(), val: Vec::new(), test: Vec::new() };
     for reference in references {
         let model = model_of(session, reference)?;
-        let models_of_part = [
-            (Part::Forget, &mut probabilities.forget),
-            (Part::Val, &mut probabilities.val),
-            (Part::Test, &mut probabilities.test),
-        ];
-        for (part, models) in models_of_part {
-            if let Some(logits) = collect::logits(world, dataset, &model, part)? {
-                models.push(logits.label_probabilities());
-            }
+        let parts = [Part::Forget, Part::Val, Part::Test];
+        if let Some([forget, val, test]) = collect::logits(world, dataset, &model, parts)? {
+            probabilities.forget.push(forget.label_probabilities());
+            probabilities.val.push(val.label_probabilities());
+            probabilities.test.push(test.label_probabilities());
         }
     }
     let retrained = model_logits(world, dataset, &model_of(session, retrained)?)?;

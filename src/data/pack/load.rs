@@ -84,7 +84,7 @@ fn lock(place: &Path) -> Result<Option<File>> {
 
 /// Renames a damaged pack.
 fn rename_damaged(path: &Path, why: &str) -> Result<()> {
-    let aside = path.with_extension("damaged");
+    let aside = path.with_added_extension("damaged");
     fs::rename(path, &aside).map_err(|error| Error::storage("cannot rename", path, &error))?;
     tracing::warn!("{} cannot be used ({why}): renamed to {}, and built again", path.display(), aside.display());
     Ok(())
