@@ -22,7 +22,7 @@
 //! | [`fetch`] | downloads, locks, archives |
 //! | [`config`] | typed configuration, its checks, the built-in files |
 //! | [`hydra`] | Hydra's composition, override grammar and interpolation |
-//! | [`torch`] | functions of libtorch that tch lacks; all unsafe code but NCCL's and the map in [`data::pixels`] |
+//! | [`torch`] | functions of libtorch that tch lacks; all unsafe code but NCCL's and the maps in [`data::pack`] |
 //! | [`random`] | Philox streams by key, and CPython's generator |
 //! | [`pickle`] | Python pickles, read as data and never executed |
 //! | [`progress`] | progress bars and lines |
@@ -62,3 +62,11 @@ pub mod shell;
 pub mod torch;
 pub mod train;
 pub mod unlearn;
+
+// Unit tests on several ranks use the same helpers as the tests of the program.
+#[cfg(test)]
+#[path = "../tests/as_ranks/mod.rs"]
+mod as_ranks;
+#[cfg(test)]
+#[path = "../tests/mpirun/mod.rs"]
+mod mpirun;

@@ -1,11 +1,11 @@
-//! Parses the command line, joins the other ranks, starts the log, runs the command, and turns an error into its exit
+//! Parses the command line, prepares the environment for libraries, joins the other ranks, starts the log, runs the command, and turns an error into its exit
 //! code.
 
 use std::rc::Rc;
 
 use regun::cli::{self, Cli};
 use regun::distributed::{launch, process};
-use regun::run::{Options, explain, run};
+use regun::run::{Options, explain, prepare_environment, run};
 
 fn main() {
     regun::torch::keep_freed_memory();
@@ -25,7 +25,8 @@ fn main() {
         },
     };
     process::end_on_panic();
-    let world = match launch::start() {
+    let prepared = prepare_environment(&cli);
+    let world = match prepared.and_then(|()| launch::start()) {
         Ok(world) => Rc::new(world),
         Err(error) => {
             regun::log::init(cli.verbose, true);

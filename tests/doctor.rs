@@ -44,6 +44,20 @@ fn all_ranks_are_listed_and_their_all_reduce_is_right() {
     }
 }
 
+/// A variable can only be set while the process has a single thread: before MPI starts its own.
+#[test]
+fn a_deterministic_run_sets_the_variables_of_libraries_before_any_thread_starts() {
+    for ranks in [1, 2] {
+        let (output, _) = doctor(ranks, &["-vv", "trainer.threads=1", "trainer.deterministic=true"]);
+        let text = said(&output);
+        assert!(output.status.success(), "{text}");
+        let wanted = "deterministic, with CUBLAS_WORKSPACE_CONFIG=:4096:8 NCCL_NVLS_ENABLE=0";
+        assert_eq!(text.matches(wanted).count(), ranks, "{text}");
+    }
+    let (output, _) = doctor(1, &["-vv", "trainer.threads=1"]);
+    assert!(!said(&output).contains("CUBLAS_WORKSPACE_CONFIG"), "{}", said(&output));
+}
+
 #[test]
 fn a_requested_but_absent_gpu_is_broken() {
     for ranks in [1, 2] {

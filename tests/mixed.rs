@@ -207,10 +207,9 @@ fn a_step_with_an_infinite_loss_ends_a_training_that_cannot_lower_its_loss_scale
 }
 
 #[test]
+#[ignore = "one rank of another test"]
 fn rank_in_mixed_precision() {
-    if rank_folder().is_none() {
-        return;
-    }
+    rank_folder();
     process::end_on_panic();
     let world = launch::start().unwrap();
     tch::set_num_threads(1);

@@ -19,8 +19,9 @@ fn regun() -> &'static str {
 }
 
 #[test]
+#[ignore = "one rank of another test"]
 fn rank_panicking() {
-    let Some(_) = rank_folder() else { return };
+    rank_folder();
     process::end_on_panic();
     let world = launch::start().unwrap();
     if world.rank() == 1 {
@@ -41,8 +42,9 @@ fn a_panic_ends_all_ranks_with_code_70_and_names_the_rank() {
 }
 
 #[test]
+#[ignore = "one rank of another test"]
 fn rank_failing() {
-    let Some(_) = rank_folder() else { return };
+    rank_folder();
     let world = launch::start().unwrap();
     regun::log::init(0, world.is_root());
     if world.rank() == 2 {
@@ -61,8 +63,9 @@ fn an_error_on_one_rank_ends_all_ranks_with_its_exit_code() {
 }
 
 #[test]
+#[ignore = "one rank of another test"]
 fn rank_stuck() {
-    let Some(_) = rank_folder() else { return };
+    rank_folder();
     let world = launch::start().unwrap();
     world.configure(Duration::from_secs(2), false);
     if world.rank() == 1 {
@@ -85,8 +88,62 @@ fn a_stuck_rank_ends_the_job_with_code_71_and_the_message_names_the_collective()
 }
 
 #[test]
+#[ignore = "one rank of another test"]
+fn rank_with_a_long_job() {
+    let folder = rank_folder();
+    process::end_on_panic();
+    let world = launch::start().unwrap();
+    world.configure(Duration::from_secs(2), true);
+    // Rank 2 has nothing to do, the others work longer than a collective may take.
+    let work = Duration::from_secs_f64([2.5, 3.5, 0.0][world.rank()]);
+    let file = folder.join("made by rank 0");
+    let is_made = world.root_first(|| {
+        let is_made = file.exists();
+        std::thread::sleep(work);
+        if !is_made {
+            std::fs::write(&file, "").unwrap();
+        }
+        Ok(is_made)
+    });
+    assert_eq!(is_made.unwrap(), !world.is_root());
+    world.barrier().unwrap();
+}
+
+#[test]
+fn jobs_that_take_longer_than_a_collective_may_do_not_end_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run_as_ranks("rank_with_a_long_job", 3, folder.path());
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+#[test]
+#[ignore = "one rank of another test"]
+fn rank_failing_in_its_job() {
+    rank_folder();
+    let world = launch::start().unwrap();
+    regun::log::init(0, world.is_root());
+    world.configure(Duration::from_secs(2), true);
+    let fails = world.rank() == 1;
+    let job = || if fails { Err(regun::error::Error::missing("this node has no pack")) } else { Ok(()) };
+    if let Err(error) = world.root_first(job) {
+        process::fail(&error);
+    }
+    world.barrier().unwrap();
+}
+
+#[test]
+fn a_job_that_fails_on_another_rank_than_0_ends_all_ranks_with_its_message() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run_as_ranks("rank_failing_in_its_job", 3, folder.path());
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("rank 1 of 3 on ") && text.contains("this node has no pack"), "{text}");
+}
+
+#[test]
+#[ignore = "one rank of another test"]
 fn rank_with_another_call() {
-    let Some(_) = rank_folder() else { return };
+    rank_folder();
     let world = launch::start().unwrap();
     regun::log::init(0, world.is_root());
     world.configure(Duration::from_secs(60), true);

@@ -138,8 +138,9 @@ fn train(world: &World, name: &str, config: &Config, folder: &Path) -> Vec<f64> 
 }
 
 #[test]
+#[ignore = "one rank of another test"]
 fn rank_training() {
-    let Some(folder) = rank_folder() else { return };
+    let folder = rank_folder();
     process::end_on_panic();
     let world = launch::start().unwrap();
     tch::set_num_threads(1);
@@ -190,7 +191,9 @@ fn losses_and_weights_match_one_rank_and_the_work_is_shared() {
             }
             let file = format!("{name}.safetensors");
             let [ours, theirs] = [&many, &one].map(|folder| checkpoint::load(&folder.path().join(&file)).unwrap());
-            for ((tensor_name, ours), (_, theirs)) in ours.tensors.iter().zip(&theirs.tensors) {
+            assert_eq!(ours.tensors.len(), theirs.tensors.len(), "{name} on {n} ranks");
+            for ((tensor_name, ours), (their_name, theirs)) in ours.tensors.iter().zip(&theirs.tensors) {
+                assert_eq!(tensor_name, their_name, "{name} on {n} ranks");
                 let (ours, theirs) = (ours.to_kind(Kind::Double), theirs.to_kind(Kind::Double));
                 let distance = (&ours - &theirs).abs().max().double_value(&[]);
                 assert!(distance <= 1e-7, "{name} on {n} ranks: {tensor_name} differs by {distance:e}");

@@ -13,7 +13,7 @@ use super::split::SplitIndices;
 use crate::config::schema::DataConfig;
 use crate::error::Result;
 use crate::random::SampleKeys;
-use crate::torch::{to_channels_last, upload};
+use crate::torch::{device_name, to_channels_last, upload};
 
 /// The data of a run: images and labels as tensors, the samples of each part, and the transforms.
 pub struct DeviceDataset {
@@ -50,9 +50,11 @@ impl DeviceDataset {
         let place = |images| DeviceImages::place(images, pixels_on, device);
         let (train, test) = (place(&dataset.train)?, place(&dataset.test)?);
         tracing::debug!(
-            "data uploaded: {}, {} bytes of pixels on {pixels_on:?} for the device {device:?}, {:.3} s",
+            "data uploaded: {}, {} bytes of pixels on {} for the device {}, {:.3} s",
             dataset.name,
             dataset.train.pixels.len() + dataset.test.pixels.len(),
+            device_name(pixels_on),
+            device_name(device),
             began.elapsed().as_secs_f64()
         );
         let mut dataset = Self::prepared(train, test, parts, dataset.num_classes, config.eval_batch_size);
@@ -147,7 +149,7 @@ impl DeviceDataset {
         let rows: Vec<i64> = indices.iter().map(|&index| index as i64).collect();
         // Pixels in host memory are gathered there.
         let rows = upload(&Tensor::f_from_slice(&rows)?, set.pixels.device())?;
-        let pixels = upload(&set.pixels.f_index_select(0, &rows)?, self.device)?;
+        let pixels = upload(&set.pixels.rows(&rows)?, self.device)?;
         let images = match (&self.augment, keys) {
             (Some(augment), Some(keys)) => augment.train(&pixels, keys)?,
             (Some(augment), None) => augment.eval(&pixels)?,

@@ -7,7 +7,7 @@ use super::images::Images;
 use super::pixels::Pixels;
 use crate::error::Result;
 use crate::memory::{HostMemory, gib};
-use crate::torch::free_device_memory;
+use crate::torch::{device_name, free_device_memory};
 
 /// Chooses the device for the pixels of `sets` on a rank that computes on `device`: that device, or the CPU. If memory
 /// is short, a message explains the cost.
@@ -18,10 +18,11 @@ pub fn choose_pixel_device(sets: &[&Images], device: Device) -> Result<Device> {
             return Ok(device);
         }
         tracing::info!(
-            "the images take {:.1} GiB, more than half of the {:.1} GiB that are free on {device:?}: they stay in host \
+            "the images take {:.1} GiB, more than half of the {:.1} GiB that are free on {}: they stay in host \
              memory, and each batch is uploaded on its own",
             gib(bytes),
-            gib(free)
+            gib(free),
+            device_name(device)
         );
     }
     let is_mapped = sets.iter().any(|images| matches!(images.pixels, Pixels::Mapped(_)));

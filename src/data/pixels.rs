@@ -1,8 +1,6 @@
 //! The pixels of a data set in host memory: owned bytes, or a mapped file, which all processes of a node share.
 
 use std::fmt;
-use std::fs::File;
-use std::io;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
@@ -75,15 +73,9 @@ pub struct MappedFile {
 }
 
 impl MappedFile {
-    /// Maps the whole file. No process may write to it or shorten it while it is mapped; the module `pack` takes care
-    /// of that.
-    pub fn open(file: &File) -> io::Result<Self> {
-        // SAFETY: a write to the file would change the mapped bytes, and shortening it would end the process with
-        // SIGBUS. The mapped files are packs. A pack is written under another name, renamed when it is complete, and
-        // replaced only by another rename, which leaves this map on the old file. regun never opens a pack for writing.
-        // It cannot stop other programs from doing so, as with any program that maps files.
-        let map = unsafe { Mmap::map(file)? };
-        Ok(MappedFile { range: 0..map.len(), map: Arc::new(map) })
+    /// The whole of a mapped file.
+    pub fn new(map: Mmap) -> Self {
+        MappedFile { range: 0..map.len(), map: Arc::new(map) }
     }
 
     /// A part of this range. `range` counts from its start and must lie within it.
@@ -111,7 +103,9 @@ mod tests {
     fn owned_and_mapped_pixels_truncate_and_extend_in_the_same_way() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&[9, 1, 2, 3, 4, 9]).unwrap();
-        let mapped = Pixels::Mapped(MappedFile::open(&file).unwrap().slice(1..5));
+        // SAFETY: the file has no name, so nobody else can write to it.
+        let map = unsafe { Mmap::map(&file) }.unwrap();
+        let mapped = Pixels::Mapped(MappedFile::new(map).slice(1..5));
         for mut pixels in [mapped, Pixels::from(vec![1, 2, 3, 4])] {
             let before = pixels.clone();
             pixels.truncate(9);

@@ -16,7 +16,7 @@ pub struct CollectiveTraffic {
     pub seconds: f64,
 }
 
-/// The part of the counters that one piece of work added.
+/// The part of the counters that one piece of work would add.
 #[derive(Debug, Clone, Default)]
 pub struct WorkCounts {
     traffic: CollectiveTraffic,
@@ -70,11 +70,12 @@ impl WorkCounters {
         lock(&self.images).clear();
     }
 
-    /// Runs `body`. Returns its result, and the counts that it added, without seconds.
-    pub fn count_during<T>(&self, body: impl FnOnce() -> T) -> (T, WorkCounts) {
+    /// Runs `body` and takes its counts back. Returns its result and these counts, without seconds.
+    pub fn count_apart<T>(&self, body: impl FnOnce() -> T) -> (T, WorkCounts) {
         let (traffic, images) = (self.traffic(), self.images());
         let result = body();
-        let (traffic_after, mut images_after) = (self.traffic(), self.images());
+        let traffic_after = std::mem::replace(&mut *lock(&self.traffic), traffic);
+        let mut images_after = std::mem::replace(&mut *lock(&self.images), images.clone());
         for (use_name, count) in &mut images_after {
             *count -= images.get(use_name).copied().unwrap_or_default();
         }

@@ -27,8 +27,6 @@ pub struct DeviceRequest {
     pub devices: DeviceBound,
     /// Whether several ranks may use one GPU: `launch.share_gpus`.
     pub share_gpus: bool,
-    /// Whether all-reduces must give the same bits each time: `trainer.deterministic`.
-    pub deterministic: bool,
 }
 
 /// The type of device that a run asks for.
@@ -112,10 +110,6 @@ pub fn choose_device(world: &World, request: &DeviceRequest) -> Result<Device> {
             torch::set_device(device)?;
             if let Some(library) = library.transpose()? {
                 tracing::debug!("{library:?}");
-                if request.deterministic {
-                    // Sums inside NVLink switches (Hopper) differ from run to run; all other algorithms repeat theirs.
-                    torch::default_environment(c"NCCL_NVLS_ENABLE", c"0")?;
-                }
                 world.use_nccl(&Arc::new(library), device)?;
             }
             Ok(device)
@@ -267,7 +261,7 @@ mod tests {
     }
 
     fn request(accelerator: AcceleratorRequest, devices: DeviceBound) -> DeviceRequest {
-        DeviceRequest { accelerator, devices, share_gpus: false, deterministic: false }
+        DeviceRequest { accelerator, devices, share_gpus: false }
     }
 
     fn auto(probes: &[DeviceProbe]) -> Result<DevicePlacement> {

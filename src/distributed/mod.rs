@@ -26,4 +26,4 @@ pub use counters::{CollectiveTraffic, WorkCounts};
 pub use overlap::Overlap;
 pub use solo::Solo;
 pub use transport::Transport;
-pub use world::World;
+pub use world::{Capture, World};

@@ -3,6 +3,8 @@
 //! MPI counts are 32-bit: long tensors travel in chunks of [`MAX_BYTES`]. A call that fails inside MPI ends the job
 //! there (MPI's default error handler), so every call that returns has succeeded.
 
+use std::ops::Range;
+
 use ::mpi::Threading;
 use ::mpi::collective::SystemOperation;
 use ::mpi::datatype::{Equivalence, PartitionMut};
@@ -111,16 +113,12 @@ impl Transport for Mpi {
     }
 
     fn broadcast(&self, tensor: &mut Tensor) -> Result<()> {
-        let world = world();
-        let root = world.process_at_rank(0);
-        torch::host_bytes_mut(tensor)?.chunks_mut(MAX_BYTES).for_each(|chunk| root.broadcast_into(chunk));
-        Ok(())
+        self.broadcast_from(0, tensor)
     }
 
     fn all_gather_rows(&self, rows: &Tensor) -> Result<Tensor> {
-        let world = world();
         let mut size = rows.size();
-        let counts = row_counts(&world, self.size(), size[0]);
+        let counts = row_counts(&world(), self.size(), size[0]);
         size[0] = counts.iter().sum();
         let all = Tensor::f_empty(&size, (rows.f_kind()?, rows.device()))?;
         let mut start = 0;
@@ -129,8 +127,7 @@ impl Transport for Mpi {
             if rank == self.rank() {
                 slot.f_copy_(rows)?;
             }
-            let sender = world.process_at_rank(rank as i32);
-            torch::host_bytes_mut(&mut slot)?.chunks_mut(MAX_BYTES).for_each(|chunk| sender.broadcast_into(chunk));
+            self.broadcast_from(rank, &mut slot)?;
             start += count;
         }
         Ok(all)
@@ -142,9 +139,10 @@ impl Transport for Mpi {
         let size = rows.size();
         let counts = row_counts(&world, self.size(), size[0]);
         if self.rank() != 0 {
-            let mut rows = rows;
             let root = world.process_at_rank(0);
-            torch::host_bytes_mut(&mut rows)?.chunks(MAX_BYTES).for_each(|chunk| root.send(chunk));
+            for range in chunks(torch::host_length::<u8>(&rows)?, MAX_BYTES) {
+                root.send(&torch::copy_from_tensor::<u8>(&rows, range)?[..]);
+            }
             return Ok(None);
         }
         let mut all_size = size.clone();
@@ -155,8 +153,10 @@ impl Transport for Mpi {
         for (rank, &count) in counts.iter().enumerate().skip(1) {
             let mut slot = all.f_narrow(0, start, count)?;
             let sender = world.process_at_rank(rank as i32);
-            for chunk in torch::host_bytes_mut(&mut slot)?.chunks_mut(MAX_BYTES) {
-                let _status = sender.receive_into(chunk);
+            for range in chunks(torch::host_length::<u8>(&slot)?, MAX_BYTES) {
+                let mut received = vec![0u8; range.len()];
+                let _status = sender.receive_into(&mut received[..]);
+                torch::copy_to_tensor(&mut slot, range.start, &received)?;
             }
             start += count;
         }
@@ -165,20 +165,19 @@ impl Transport for Mpi {
 
     fn all_gather_bytes(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
         let mut lengths = vec![0i32; self.size()];
-        let length = i32::try_from(bytes.len())
-            .map_err(|_| Error::new(ErrorKind::Bug, "a message between ranks of more than 2 GiB"))?;
+        let too_long = || Error::new(ErrorKind::Bug, "messages between ranks of more than 2 GiB");
+        let length = i32::try_from(bytes.len()).map_err(|_| too_long())?;
         world().all_gather_into(&length, &mut lengths[..]);
-        let starts: Vec<i32> = lengths
-            .iter()
-            .scan(0, |next, length| {
-                let start = *next;
-                *next += length;
-                Some(start)
-            })
-            .collect();
-        let mut all = vec![0u8; lengths.iter().sum::<i32>() as usize];
-        let mut parts = PartitionMut::new(&mut all[..], &lengths[..], &starts[..]);
-        world().all_gather_varcount_into(bytes, &mut parts);
+        let (mut starts, mut end) = (Vec::with_capacity(lengths.len()), 0i32);
+        for length in &lengths {
+            starts.push(end);
+            end = end.checked_add(*length).ok_or_else(too_long)?;
+        }
+        // Address 1 is MPI_IN_PLACE, and also that of an empty slice of bytes. One byte more gives real addresses.
+        let mine = [bytes, &[0]].concat();
+        let mut all = vec![0u8; end as usize + 1];
+        let mut parts = PartitionMut::new(&mut all[..end as usize], &lengths[..], &starts[..]);
+        world().all_gather_varcount_into(&mine[..bytes.len()], &mut parts);
         Ok(starts
             .iter()
             .zip(&lengths)
@@ -193,23 +192,43 @@ impl Transport for Mpi {
 }
 
 impl Mpi {
-    fn all_reduce_typed<T: HostElement + Equivalence + Copy>(&self, tensor: &mut Tensor) -> Result<()> {
-        for chunk in torch::host_slice_mut::<T>(tensor)?.chunks_mut(MAX_BYTES / size_of::<T>()) {
-            let mine = chunk.to_vec();
-            world().all_reduce_into(&mine[..], chunk, SystemOperation::sum());
+    fn all_reduce_typed<T: HostElement + Equivalence>(&self, tensor: &mut Tensor) -> Result<()> {
+        for range in chunks(torch::host_length::<T>(tensor)?, MAX_BYTES / size_of::<T>()) {
+            let mine = torch::copy_from_tensor::<T>(tensor, range.clone())?;
+            let mut sum = vec![T::default(); mine.len()];
+            world().all_reduce_into(&mine[..], &mut sum[..], SystemOperation::sum());
+            torch::copy_to_tensor(tensor, range.start, &sum)?;
         }
         Ok(())
     }
 
-    fn reduce_typed<T: HostElement + Equivalence + Copy>(&self, tensor: &mut Tensor) -> Result<()> {
+    fn reduce_typed<T: HostElement + Equivalence>(&self, tensor: &mut Tensor) -> Result<()> {
         let world = world();
         let root = world.process_at_rank(0);
-        for chunk in torch::host_slice_mut::<T>(tensor)?.chunks_mut(MAX_BYTES / size_of::<T>()) {
+        for range in chunks(torch::host_length::<T>(tensor)?, MAX_BYTES / size_of::<T>()) {
+            let mine = torch::copy_from_tensor::<T>(tensor, range.clone())?;
             if self.rank() == 0 {
-                let mine = chunk.to_vec();
-                root.reduce_into_root(&mine[..], chunk, SystemOperation::sum());
+                let mut sum = vec![T::default(); mine.len()];
+                root.reduce_into_root(&mine[..], &mut sum[..], SystemOperation::sum());
+                torch::copy_to_tensor(tensor, range.start, &sum)?;
             } else {
-                root.reduce_into(&chunk[..], SystemOperation::sum());
+                root.reduce_into(&mine[..], SystemOperation::sum());
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces `tensor` by that of rank `sender`.
+    fn broadcast_from(&self, sender: usize, tensor: &mut Tensor) -> Result<()> {
+        let world = world();
+        for range in chunks(torch::host_length::<u8>(tensor)?, MAX_BYTES) {
+            let mut bytes = match self.rank() == sender {
+                true => torch::copy_from_tensor::<u8>(tensor, range.clone())?,
+                false => vec![0; range.len()],
+            };
+            world.process_at_rank(sender as i32).broadcast_into(&mut bytes[..]);
+            if self.rank() != sender {
+                torch::copy_to_tensor(tensor, range.start, &bytes)?;
             }
         }
         Ok(())
@@ -225,6 +244,11 @@ impl Mpi {
         tensor.f_copy_(&sum.f_view(&tensor.size()[..])?)?;
         Ok(())
     }
+}
+
+/// The ranges of at most `longest` elements that cover `length` elements, in order.
+fn chunks(length: usize, longest: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..length).step_by(longest).map(move |start| start..length.min(start + longest))
 }
 
 /// Row counts of all ranks, in rank order.

@@ -27,8 +27,8 @@ pub trait Transport: Send + Sync {
     /// Replaces `tensor` by the element-wise sum over all ranks. All ranks get the same bits.
     /// float32, float64, float16, bfloat16, int64.
     fn all_reduce(&self, tensor: &mut Tensor) -> Result<()>;
-    /// Starts an all-reduce. Until [`finish_all_reduces`](Self::finish_all_reduces) the tensor's memory must stay alive
-    /// and must not be written, and its values are undefined.
+    /// Starts an all-reduce. Until [`finish_all_reduces`](Self::finish_all_reduces) the transport keeps the tensor's
+    /// memory alive, its values are undefined, and they must not be written.
     fn start_all_reduce(&self, tensor: &mut Tensor) -> Result<()> {
         self.all_reduce(tensor)
     }

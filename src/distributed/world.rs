@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tch::{Device, Tensor};
@@ -38,8 +38,18 @@ struct Ranks {
     device: OnceLock<Nccl>,
     host: Arc<dyn Transport>,
 
-    // --- counters ---
+    // --- state ---
     counters: WorkCounters,
+    /// The calls so far of a [`capture`](World::capture); none outside of one.
+    noted: Mutex<Option<Vec<String>>>,
+}
+
+/// The end of a [`World::capture`].
+pub enum Capture<T> {
+    /// All ranks have captured the same calls. Holds the result, and the counts of the captured work.
+    Done(T, WorkCounts),
+    /// A capture failed: the error of this rank, or else that of the first rank with one. No call was counted.
+    Failed(Error),
 }
 
 impl std::fmt::Debug for World {
@@ -58,6 +68,7 @@ impl World {
             device: OnceLock::new(),
             host: transport.into(),
             counters: WorkCounters::default(),
+            noted: Mutex::default(),
         }))
     }
 
@@ -147,8 +158,8 @@ impl World {
         self.collective(bytes, call, |transport| transport.all_reduce(tensor))
     }
 
-    /// Starts an [all-reduce](Self::all_reduce) of `tensor`. Until [`finish_all_reduces`](Self::finish_all_reduces) the
-    /// memory of `tensor` must stay alive and must be neither read nor written. A collective call.
+    /// Starts an [all-reduce](Self::all_reduce) of `tensor`. The values of `tensor` are undefined until
+    /// [`finish_all_reduces`](Self::finish_all_reduces), and must not be written before. A collective call.
     pub fn start_all_reduce(&self, tensor: &mut Tensor) -> Result<()> {
         let (bytes, call) = describe("all-reduce", tensor)?;
         self.collective(bytes, call, |transport| transport.start_all_reduce(tensor))
@@ -208,6 +219,13 @@ impl World {
         Ok(flag.f_int64_value(&[0])? != 0)
     }
 
+    /// Whether the answer of any rank is yes. A collective call.
+    pub fn any(&self, answer: bool) -> Result<bool> {
+        let mut count = Tensor::from_slice(&[i64::from(answer)]);
+        self.all_reduce(&mut count)?;
+        Ok(count.f_int64_value(&[0])? != 0)
+    }
+
     /// Returns when every rank has called it. A collective call.
     pub fn barrier(&self) -> Result<()> {
         self.collective(0, "barrier".into(), |transport| transport.barrier())
@@ -216,31 +234,41 @@ impl World {
     /// Runs `job` on rank 0, and afterwards on all other ranks. Rank 0 downloads, decodes or repairs files, and the
     /// others find them ready. A collective call.
     ///
-    /// `job` may take any time. Meanwhile rank 0 broadcasts signs of life, so that the watchdogs of the others end the
-    /// job only if rank 0 is gone. Therefore rank 0 runs its `job` on a thread of its own, and `job` makes no
-    /// collective calls.
+    /// `job` may take any time on any rank. Meanwhile the ranks exchange signs of life, so that a watchdog ends the job
+    /// only if a rank is gone. Therefore `job` runs on a thread of its own, and makes no collective calls.
     pub fn root_first<T: Send>(&self, job: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         if self.size() == 1 {
             return job();
         }
-        if !self.is_root() {
-            while !self.broadcast_bool(true)? {}
-            return job();
+        if self.is_root() {
+            let done = self.run_with_signs_of_life(job, || self.broadcast_bool(false).map(drop))?;
+            self.broadcast_bool(true)?;
+            while self.any(false)? {}
+            return Ok(done);
         }
-        let sign_of_life = watchdog::limit() / 4;
+        while !self.broadcast_bool(true)? {}
+        let done = self.run_with_signs_of_life(job, || self.any(true).map(drop))?;
+        while self.any(false)? {}
+        Ok(done)
+    }
+
+    /// Runs `job` on a thread of its own, and `sign_of_life` on this one, four times in the limit of the watchdogs.
+    fn run_with_signs_of_life<T: Send>(
+        &self,
+        job: impl FnOnce() -> Result<T> + Send,
+        sign_of_life: impl Fn() -> Result<()>,
+    ) -> Result<T> {
+        let interval = watchdog::limit() / 4;
         std::thread::scope(|scope| {
             let (running, ended) = mpsc::channel::<()>();
             let worker = scope.spawn(move || {
                 let _running = running; // dropped at the end of the job, also after a panic
                 job()
             });
-            while ended.recv_timeout(sign_of_life) == Err(RecvTimeoutError::Timeout) {
-                self.broadcast_bool(false)?;
+            while ended.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+                sign_of_life()?;
             }
-            let done =
-                worker.join().map_err(|_| Error::new(ErrorKind::Bug, "rank 0 panicked while the others waited"))??;
-            self.broadcast_bool(true)?;
-            Ok(done)
+            worker.join().map_err(|_| Error::new(ErrorKind::Bug, "a rank panicked while the others waited"))?
         })
     }
 
@@ -280,6 +308,50 @@ impl World {
         }
         Err(Error::usage(format!("the ranks were started differently:\n  {}", differences.join("\n  ")))
             .hint("start all ranks with the same program, arguments, environment and files"))
+    }
+
+    // --- captures ---
+
+    /// Runs `capture`, which notes work in a CUDA graph instead of doing it. Its collective calls exchange nothing
+    /// between the ranks, so their order is not checked while they are noted. They are not counted either: each replay
+    /// adds the counts. After a failure on some rank the counters of all ranks are as before. A collective call.
+    ///
+    /// # Errors
+    /// `Peer` if the ranks have captured different calls; `launch.check_collectives` looks for that.
+    pub fn capture<T>(&self, capture: impl FnOnce() -> Result<T>) -> Result<Capture<T>> {
+        *self.noted() = Some(Vec::new());
+        let (result, counts) = self.0.counters.count_apart(capture);
+        let calls = self.noted().take().unwrap_or_default();
+        let failure = result.as_ref().err().map(|error| error.message().to_owned()).unwrap_or_default();
+        let failures = self.all_gather(&failure)?;
+        let failed = failures.iter().position(|failure| !failure.is_empty());
+        match (result, failed) {
+            (Err(error), _) => Ok(Capture::Failed(error)),
+            (Ok(_), Some(rank)) => {
+                Ok(Capture::Failed(Error::new(ErrorKind::Other, format!("rank {rank}: {}", failures[rank]))))
+            }
+            (Ok(result), None) => {
+                if self.size() > 1 && self.0.check_order.load(Ordering::Relaxed) {
+                    order::check(&*self.0.host, &format!("in a CUDA graph: {}", calls.join("; ")))?;
+                }
+                Ok(Capture::Done(result, counts))
+            }
+        }
+    }
+
+    fn noted(&self) -> MutexGuard<'_, Option<Vec<String>>> {
+        self.0.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a call if there is a capture. True if so.
+    fn note(&self, call: &str) -> bool {
+        match &mut *self.noted() {
+            Some(calls) => {
+                calls.push(call.to_owned());
+                true
+            }
+            None => false,
+        }
     }
 
     // --- watching ---
@@ -331,11 +403,6 @@ impl World {
         self.0.counters.reset();
     }
 
-    /// Runs `body`. Returns its result, and the counts that it added, without seconds.
-    pub fn count_during<T>(&self, body: impl FnOnce() -> T) -> (T, WorkCounts) {
-        self.0.counters.count_during(body)
-    }
-
     /// Adds `counts` to the counters: the replay of a CUDA graph repeats captured work without calls.
     pub fn add_counts(&self, counts: &WorkCounts) {
         self.0.counters.add(counts);
@@ -349,17 +416,18 @@ impl World {
         }
     }
 
-    /// Counts a collective call, checks its order if asked to, and makes it under the watchdog's clock. `call`
-    /// describes it in messages.
+    /// Counts a collective call, checks its order if asked to, and makes it under the watchdog's clock. During a
+    /// [`capture`](Self::capture) it is noted instead of checked. `call` describes it in messages.
     fn collective<T>(&self, bytes: usize, call: String, run: impl FnOnce(&dyn Transport) -> Result<T>) -> Result<T> {
         let number = self.0.counters.count_collective(bytes);
+        let is_noted = self.note(&call);
         let clock = Instant::now();
         let result = if self.size() == 1 {
             run(self.transport())
         } else {
             let call = format!("collective {number}, {call}");
             let _waiting = watchdog::enter(&call);
-            if self.0.check_order.load(Ordering::Relaxed) {
+            if !is_noted && self.0.check_order.load(Ordering::Relaxed) {
                 order::check(self.transport(), &call)?;
             }
             run(self.transport())

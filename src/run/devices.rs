@@ -22,7 +22,6 @@ fn device_request(config: &Config) -> DeviceRequest {
         },
         devices: device_bound(&config.trainer.devices),
         share_gpus: config.launch.share_gpus,
-        deterministic: config.trainer.deterministic,
     }
 }
 

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`explain`] | better errors for some mistakes on the command line |
 //! | [`Options`], `output` | command-line options, printing on standard output |
+//! | `environment` | variables that libraries read when they start: before any thread |
 //! | `setup`, `devices` | threads, numerics and device: once per process |
 //! | `prepared_data` | data set, split and device dataset: once per data configuration |
 //! | `session`, `folder`, `run_facts`, `results` | one run: configuration, data, architecture, run folder, facts, results |
@@ -19,6 +20,7 @@ mod checkpoint_check;
 mod convert;
 mod devices;
 mod doctor;
+mod environment;
 mod evaluate;
 mod folder;
 mod identity;
@@ -45,6 +47,7 @@ mod unlearn;
 use crate::cli::Command;
 use crate::error::{Error, Result};
 
+pub use environment::prepare as prepare_environment;
 pub use mistakes::explain;
 pub use options::Options;
 

@@ -92,7 +92,7 @@ fn training_overview(
     method: &dyn Method,
     settings: &TrainSettings,
     plans: Vec<PhasePlan>,
-    graph_obstacle: Option<&'static str>,
+    graph_obstacle: Option<String>,
     trainable: usize,
 ) -> TrainingOverview {
     let phases = method.phases();
@@ -112,13 +112,13 @@ fn training_overview(
 }
 
 /// The reason why the steps of this training are not captured as CUDA graphs; `None` if they are.
-fn graph_obstacle(session: &Session, method: &dyn Method, settings: &TrainSettings) -> Result<Option<&'static str>> {
+fn graph_obstacle(session: &Session, method: &dyn Method, settings: &TrainSettings) -> Result<Option<String>> {
     if method.phases().is_empty() {
-        return Ok(Some("the method trains no steps"));
+        return Ok(Some("the method trains no steps".into()));
     }
     let (device, kind) = (session.device(), session.kind());
     let obstacle = train::graph_obstacle(settings.cuda_graph, device, session.world(), &*session.architecture, kind)?;
-    Ok(obstacle.or(method.graph_key(0, 0).is_none().then_some(HOST_DECISION)))
+    Ok(obstacle.or(method.graph_key(0, 0).is_none().then(|| HOST_DECISION.into())))
 }
 
 fn bytes_of(elements: usize, kind: Kind) -> u64 {

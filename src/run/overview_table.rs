@@ -68,7 +68,7 @@ pub struct TrainingOverview {
     /// Empty for a method that edits the weights without training.
     pub phases: Vec<PhaseOverview>,
     /// The reason why steps are not captured as CUDA graphs; `None` if they are.
-    pub graph_obstacle: Option<&'static str>,
+    pub graph_obstacle: Option<String>,
     /// Bytes of gradients and of the optimizer's state on one rank.
     pub gradient_bytes: u64,
     pub optimizer_bytes: u64,
@@ -192,7 +192,7 @@ impl TrainingOverview {
         }
         rows.push((
             "graphs",
-            match self.graph_obstacle {
+            match &self.graph_obstacle {
                 Some(obstacle) => format!("off: {obstacle}"),
                 None => "on".into(),
             },
@@ -318,7 +318,7 @@ mod tests {
                 batch_size: 64,
                 accumulate: 2,
                 phases: vec![PhaseOverview { plan, optim, scheduler: Some(scheduler) }],
-                graph_obstacle: Some("this run computes on the CPU"),
+                graph_obstacle: Some("this run computes on the CPU".into()),
                 gradient_bytes: 1 << 20,
                 optimizer_bytes: 1 << 20,
             }),

@@ -11,6 +11,7 @@ use serde_json::Value;
 use tch::{Device, Kind};
 
 use super::devices::choose_device;
+use super::environment;
 use super::options::Options;
 use super::prepared_data::{DataKey, PreparedData};
 use crate::config::Loaded;
@@ -18,7 +19,7 @@ use crate::config::schema::{BatchScope, Config, CudaGraphMode, Precision};
 use crate::distributed::{World, process};
 use crate::error::{Error, Result};
 use crate::models;
-use crate::torch::{Numerics, gpus};
+use crate::torch::{Numerics, device_name, gpus};
 
 /// Largest allowed number of threads: more than any node has cores.
 const MAX_THREADS: usize = 1024;
@@ -62,6 +63,8 @@ impl Setup {
         let (config, world) = (&loaded.config, Rc::clone(&options.world));
         world.reset_counts();
         models::check(&config.model.model)?;
+        // libtorch's numerics come before the first use of a GPU.
+        apply_process_settings(config, &world)?;
         let device = choose_device(&world, config)?;
         if config.launch.trace_sums && !world.trace_all_reduces() {
             tracing::warn!(
@@ -73,7 +76,6 @@ impl Setup {
         }
         let kind = kind(config, device);
         check_graphs(config, device)?;
-        apply_process_settings(config, &world)?;
         check_batch(config, &world)?;
         Ok(Rc::new(Setup {
             options: options.clone(),
@@ -159,6 +161,11 @@ pub fn apply_process_settings(config: &Config, world: &World) -> Result<()> {
     }
     tch::set_num_threads(threads as i32);
     let deterministic = config.trainer.deterministic;
+    if deterministic {
+        let value = |name: &str| std::env::var_os(name).unwrap_or_default().to_string_lossy().into_owned();
+        let variables = environment::DETERMINISTIC.map(|(name, _)| format!("{name}={}", value(name)));
+        tracing::debug!("deterministic, with {}", variables.join(" "));
+    }
     Numerics { deterministic, tf32: config.trainer.allow_tf32, benchmark: !deterministic }.apply()
 }
 
@@ -183,12 +190,4 @@ fn gpu_models(world: &World, device: Device) -> Result<Vec<Option<String>>> {
     };
     let all = world.all_gather(&Value::from(mine).to_string())?;
     Ok(all.iter().map(|model| serde_json::from_str(model).unwrap_or_default()).collect())
-}
-
-/// The name of a device as in Python: `cpu`, `cuda:0`.
-fn device_name(device: Device) -> String {
-    match device {
-        Device::Cuda(index) => format!("cuda:{index}"),
-        _ => "cpu".into(),
-    }
 }

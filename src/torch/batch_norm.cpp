@@ -102,12 +102,21 @@ struct ChannelMoments : Node {
 extern "C" {
 
 char *regun_channel_moments(Tensor *result, Tensor input) {
-  return guarded([&] { *result = new at::Tensor(ChannelMoments::of(*input)); });
+  return guarded([&] {
+    TORCH_CHECK(input->dim() >= 2, "the moments of an input of shape ", input->sizes(), " have no channels");
+    *result = new at::Tensor(ChannelMoments::of(*input));
+  });
 }
 
 char *regun_batch_norm_backward(Tensor *by_input, Tensor *by_weight, Tensor *by_bias, Tensor grad, Tensor input,
                                 Tensor weight, Tensor mean, Tensor var, double eps) {
   return guarded([&] {
+    // The kernel checks no shapes.
+    TORCH_CHECK(input->dim() >= 2 && grad->sizes() == input->sizes(), "the gradient of batch normalisation is ",
+                grad->sizes(), " for an input of ", input->sizes());
+    for (const Tensor constant : {weight, mean, var})
+      TORCH_CHECK(constant->dim() == 1 && constant->size(0) == input->size(1), "a constant of shape ",
+                  constant->sizes(), " for the channels of ", input->sizes());
     const auto [dx, dw, db] = at::native_batch_norm_backward(*grad, *input, *weight, *mean, *var, {}, {},
                                                              /*train=*/false, eps, {true, true, true});
     *by_input = new at::Tensor(dx);

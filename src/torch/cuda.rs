@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LAZY};
-use tch::Cuda;
+use tch::{Cuda, Device};
 
 use super::symbols::reason;
 
@@ -39,6 +39,14 @@ pub fn load_cuda() -> Result<(), String> {
 /// Number of GPUs that libtorch can use; 0 before [`load_cuda`].
 pub fn device_count() -> usize {
     Cuda::device_count().max(0) as usize
+}
+
+/// The name of a device as in Python: `cpu`, `cuda:0`.
+pub fn device_name(device: Device) -> String {
+    match device {
+        Device::Cuda(index) => format!("cuda:{index}"),
+        _ => "cpu".into(),
+    }
 }
 
 /// The folder of the libtorch that this process has loaded; none if the system does not show it.

@@ -46,8 +46,11 @@ impl CudaGraph {
     }
 
     /// Enqueues the captured kernels on the current stream.
-    pub fn replay(&self) -> Result<()> {
-        // SAFETY: a graph of `capture`, alive until drop.
+    ///
+    /// # Safety
+    /// The memory of all tensors that the body used and that existed before the capture is still theirs.
+    pub unsafe fn replay(&self) -> Result<()> {
+        // SAFETY: a graph of `capture`, alive until drop; the caller vouches for the memory that it uses.
         check(unsafe { ffi::regun_replay_graph(self.0.as_ptr()) })
     }
 }

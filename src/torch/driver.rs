@@ -93,11 +93,14 @@ fn text(buffer: &[c_char]) -> String {
     unsafe { CStr::from_ptr(buffer.as_ptr()) }.to_string_lossy().into_owned()
 }
 
-/// Whether work for this stream goes into a CUDA graph instead of running. `stream` is a live stream's handle.
-pub fn is_capturing(stream: *mut c_void) -> bool {
+/// Whether work for this stream goes into a CUDA graph instead of running.
+///
+/// # Safety
+/// `stream` is the handle of a live stream.
+pub unsafe fn is_capturing(stream: *mut c_void) -> bool {
     let Some(driver) = driver() else { return false };
     let mut status = NOT_CAPTURING;
-    // SAFETY: the caller, inside this module, passes the handle of a live stream; `status` is ours to write.
+    // SAFETY: the caller passes the handle of a live stream; `status` is ours to write.
     let code = unsafe { (driver.is_capturing)(stream, &mut status) };
     code == SUCCESS && status != NOT_CAPTURING
 }

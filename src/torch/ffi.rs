@@ -35,7 +35,8 @@ pub struct AutocastState {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Numerics {
-    /// Operations without a deterministic kernel become errors, and cuBLAS uses a workspace of fixed size.
+    /// Operations without a deterministic kernel become errors. On a GPU cuBLAS counts as one unless the environment
+    /// has `CUBLAS_WORKSPACE_CONFIG` when it starts.
     pub deterministic: bool,
     /// float32 products on a GPU use TF32, with a mantissa of 10 bits.
     pub tf32: bool,
@@ -112,6 +113,7 @@ unsafe extern "C" {
     ) -> *mut c_char;
 
     // --- memory and transfer ---
+    pub fn regun_is_unshared(tensor: *mut C_tensor) -> bool;
     pub fn regun_tensor_over(
         result: *mut *mut C_tensor,
         data: *mut c_void,
@@ -153,5 +155,4 @@ unsafe extern "C" {
     pub fn regun_get_numerics(numerics: *mut Numerics) -> *mut c_char;
     pub fn regun_keep_freed_memory();
     pub fn regun_torch_version() -> *const c_char;
-    pub fn regun_default_environment(name: *const c_char, value: *const c_char) -> *mut c_char;
 }

@@ -36,7 +36,7 @@ pub fn fused_sgd(
     let SgdSettings { momentum, nesterov } = settings;
     let (values, grads, buffer) = (raw(values), raw(grads), raw(momentum_buffer));
     let (lr, skip) = (raw(update.lr), raw_or_null(update.skip));
-    // SAFETY: live tensors (`skip` may be null), changed only through the two unique borrows; the kernel checks shapes
+    // SAFETY: live tensors (`skip` may be null), changed only through the two unique borrows; the shim checks shapes
     // and dtypes.
     check(unsafe { ffi::regun_fused_sgd(values, grads, buffer, lr, momentum, weight_decay, nesterov, skip) })
 }
@@ -71,9 +71,48 @@ pub fn fused_adamw(
     let (values, grads) = (raw(values), raw(grads));
     let (exp_avg, exp_avg_sq, step) = (raw(exp_avg), raw(exp_avg_sq), raw(step));
     let (lr, skip) = (raw(update.lr), raw_or_null(update.skip));
-    // SAFETY: live tensors (`skip` may be null), changed only through the three unique borrows; the kernel checks
+    // SAFETY: live tensors (`skip` may be null), changed only through the three unique borrows; the shim checks
     // shapes and dtypes.
     check(unsafe {
         ffi::regun_fused_adamw(values, grads, exp_avg, exp_avg_sq, step, lr, beta1, beta2, weight_decay, eps, skip)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    #[test]
+    fn buffers_that_do_not_fit_are_refused() {
+        let zeros = |n: i64, kind| Tensor::zeros([n], (kind, Device::Cpu));
+        let lr = Tensor::from(0.1);
+        let step = |grads: &Tensor, momentum: &mut Tensor, lr: &Tensor| {
+            let settings = SgdSettings { momentum: 0.9, nesterov: false };
+            let update = Update { lr, skip: None };
+            fused_sgd(&mut zeros(8, Kind::Float), grads, momentum, update, 0.0, settings)
+        };
+        let float = |n| zeros(n, Kind::Float);
+        step(&float(8), &mut float(8), &lr).unwrap();
+        for (grads, mut momentum) in [
+            (float(4), float(8)),
+            (float(8), float(4)),
+            (zeros(8, Kind::Double), float(8)),
+            (float(16).slice(0, None, None, 2), float(8)),
+            (float(8).view([2, 4]), float(8)),
+        ] {
+            let error = step(&grads, &mut momentum, &lr).unwrap_err();
+            assert!(error.message().contains("a fused step of values [8] Float on cpu"), "{error}");
+        }
+        assert!(step(&float(8), &mut float(8), &zeros(0, Kind::Double)).unwrap_err().message().contains("shape [0]"));
+
+        let mut moments = [float(8), float(4)];
+        let [exp_avg, exp_avg_sq] = &mut moments;
+        let moments = AdamwMoments { exp_avg, exp_avg_sq, step: &zeros(1, Kind::Float) };
+        let settings = AdamwSettings { betas: [0.9, 0.999], eps: 1e-8 };
+        let update = Update { lr: &lr, skip: None };
+        let error = fused_adamw(&mut float(8), &float(8), moments, update, 0.0, settings).unwrap_err();
+        assert!(error.message().contains("with a buffer [4]"), "{error}");
+    }
 }

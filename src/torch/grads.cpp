@@ -30,6 +30,8 @@ char *regun_accumulate_grads(const Tensor *leaves, const Tensor *sums, size_t co
       at::Tensor sum = *sums[i], grad = std::move(leaves[i]->mutable_grad());
       if (!grad.defined())
         continue;
+      TORCH_CHECK(sum.sizes() == grad.sizes() && sum.device() == grad.device(), "gradient of ", grad.sizes(), " on ",
+                  grad.device(), " for a sum of ", sum.sizes(), " on ", sum.device());
       // _foreach_add_ needs equal strides, or it launches one kernel for each tensor. Strides of dimensions of length 1
       // mean nothing, so they are made equal.
       if (torch::autograd::utils::obeys_layout_contract(grad, sum)) {

@@ -87,5 +87,10 @@ mod tests {
         let got: Vec<f64> = sums.iter().map(|sum| sum.mean(Kind::Double).double_value(&[])).collect();
         assert_eq!(got, [4.0, 2.0, 10.0]);
         assert!(!used.grad().defined() && !given.grad().defined());
+
+        let mut misfit = GradAccumulator::default();
+        misfit.push(&used, zeros(&[6]));
+        (&used * 3.0).sum(Kind::Float).backward();
+        assert!(misfit.add().unwrap_err().message().contains("gradient of [2, 3] on cpu for a sum of [6]"));
     }
 }

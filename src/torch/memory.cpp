@@ -10,6 +10,10 @@
 
 extern "C" {
 
+bool regun_is_unshared(Tensor tensor) {
+  return tensor->use_count() == 1 && tensor->has_storage() && tensor->storage().use_count() == 1;
+}
+
 char *regun_tensor_over(Tensor *result, void *data, const int64_t *size, size_t dimensions, void (*drop)(void *),
                         void *context) {
   return guarded([&] {

@@ -4,7 +4,6 @@
 #include "shim.h"
 
 #include <ATen/Context.h>
-#include <c10/util/env.h>
 #include <torch/version.h>
 
 #include <cstdlib>
@@ -20,9 +19,6 @@ void regun_free_error(char *error) { free(error); }
 char *regun_set_numerics(RegunNumerics numerics) {
   return guarded([&] {
     at::Context &context = at::globalContext();
-    // cuBLAS is deterministic in a workspace of fixed size, and reads this when it starts.
-    if (numerics.deterministic)
-      c10::utils::set_env("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/false);
     context.setDeterministicAlgorithms(numerics.deterministic, /*warn_only=*/false);
     // Filling changes only reads of unwritten memory, and costs a pass over every new tensor.
     context.setDeterministicFillUninitializedMemory(false);
@@ -36,18 +32,13 @@ char *regun_set_numerics(RegunNumerics numerics) {
 char *regun_get_numerics(RegunNumerics *numerics) {
   return guarded([&] {
     const at::Context &context = at::globalContext();
-    numerics->deterministic = context.deterministicAlgorithms() && context.deterministicCuDNN() &&
-                              c10::utils::has_env("CUBLAS_WORKSPACE_CONFIG");
+    numerics->deterministic = context.deterministicAlgorithms() && context.deterministicCuDNN();
     numerics->tf32 = context.allowTF32CuBLAS() && context.allowTF32CuDNN();
     numerics->benchmark = context.benchmarkCuDNN();
   });
 }
 
 const char *regun_torch_version(void) { return TORCH_VERSION; }
-
-char *regun_default_environment(const char *name, const char *value) {
-  return guarded([&] { c10::utils::set_env(name, value, /*overwrite=*/false); });
-}
 
 void regun_keep_freed_memory(void) {
 #ifdef __GLIBC__

@@ -100,6 +100,8 @@ char *regun_fused_adamw(Tensor values, Tensor grads, Tensor exp_avg, Tensor exp_
 
 // --- memory and transfer ---
 
+// Whether this is the only handle on the tensor, and its tensor the only one over its memory.
+bool regun_is_unshared(Tensor tensor);
 // *result = a uint8 tensor over `data`, which must outlive it. drop(context) is called once: when no tensor reads
 // `data` any more, or if this function fails.
 char *regun_tensor_over(Tensor *result, void *data, const int64_t *size, size_t dimensions, void (*drop)(void *),
@@ -139,8 +141,6 @@ char *regun_get_numerics(RegunNumerics *numerics);
 void regun_keep_freed_memory(void);
 // "2.11.0": the version of the headers of this build. Static memory.
 const char *regun_torch_version(void);
-// Sets an environment variable for libraries that are loaded later, unless it is set.
-char *regun_default_environment(const char *name, const char *value);
 
 #ifdef __cplusplus
 }

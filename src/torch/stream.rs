@@ -67,7 +67,8 @@ impl CommStream {
 
     /// Whether the work of this stream goes into a CUDA graph instead of running.
     pub fn is_capturing(&self) -> bool {
-        !self.handle.is_null() && driver::is_capturing(self.handle)
+        // SAFETY: libtorch never frees the stream of this handle.
+        !self.handle.is_null() && unsafe { driver::is_capturing(self.handle) }
     }
 
     /// An event at the present end of this stream. Not allowed while it [is capturing](Self::is_capturing).

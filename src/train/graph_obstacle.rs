@@ -24,14 +24,16 @@ pub(super) fn note_failed_capture() {
 
 /// The reason why training steps cannot be captured as CUDA graphs. None: they can. `device` holds the data, `kind` is
 /// the dtype of the weights. A method may have an obstacle of its own, [`HOST_DECISION`].
+///
+/// A collective call: the all-reduces of a step are part of its graph, so an obstacle of one rank is one of all ranks.
 pub fn graph_obstacle(
     mode: CudaGraphMode,
     device: Device,
     world: &World,
     architecture: &dyn Architecture,
     kind: Kind,
-) -> Result<Option<&'static str>> {
-    Ok(match () {
+) -> Result<Option<String>> {
+    let mine = match () {
         _ if mode == CudaGraphMode::Off => Some("trainer.cuda_graph=false"),
         _ if !device.is_cuda() => Some("this run computes on the CPU"),
         _ if CAPTURE_FAILED.load(Ordering::Relaxed) => Some("an earlier capture failed"),
@@ -41,7 +43,15 @@ pub fn graph_obstacle(
         _ if world.overlap()?.is_some() => Some("launch.trace_sums=true measures single all-reduces"),
         _ if kind != Kind::Float => Some("the weights are not float32"),
         _ => None,
-    })
+    };
+    shared_obstacle(world, mine)
+}
+
+/// The obstacle of this rank, or else that of the first rank with one. A collective call.
+pub(super) fn shared_obstacle(world: &World, mine: Option<&str>) -> Result<Option<String>> {
+    let all = world.all_gather(mine.unwrap_or_default())?;
+    let theirs = all.iter().enumerate().find(|(_, obstacle)| !obstacle.is_empty());
+    Ok(mine.map(String::from).or_else(|| theirs.map(|(rank, obstacle)| format!("rank {rank}: {obstacle}"))))
 }
 
 #[cfg(test)]

@@ -160,8 +160,9 @@ const LIMIT: Duration = Duration::from_secs(3);
 const SLOW: Duration = Duration::from_secs(5);
 
 #[test]
+#[ignore = "one rank of another test"]
 fn rank_downloading() {
-    let Some(folder) = rank_folder() else { return };
+    let folder = rank_folder();
     let world = launch::start().unwrap();
     world.configure(LIMIT, true);
     let url = fs::read_to_string(folder.join("url")).unwrap();

@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::as_ranks::rank_command;
-use crate::mpirun::finish;
+use crate::as_ranks::{finish_ranks, rank_command};
 
 /// Compiles `fake.c` into `folder` with these compiler flags. Returns the path of the library.
 pub fn build(folder: &Path, flags: &[&str]) -> PathBuf {
@@ -22,7 +21,7 @@ pub fn run_over_fake(name: &str, n: usize, folder: &Path, fault: &str) -> Output
     let library = build(folder, &[]);
     let mut command = rank_command(name, n, folder);
     command.env("REGUN_NCCL_LIB", library).env("FAKE_NCCL_DIR", folder).env("FAKE_NCCL_FAULT", fault);
-    finish(command)
+    finish_ranks(command)
 }
 
 /// For each process, its calls to the library in order.

@@ -1,9 +1,10 @@
 //! Resizes images of any size to squares of one side: `Resize(side)` and `CenterCrop(side)` of torchvision v2, bilinear
 //! with antialiasing, with libtorch's kernel for uint8.
 
+use tch::Tensor;
+
 use super::rgb_image::RgbImage;
 use crate::error::Result;
-use crate::torch::tensor_over;
 
 /// Resizes the short side to `side` and keeps the ratio, then cuts a square of that side out of the middle.
 pub fn to_square(image: RgbImage, side: usize) -> Result<RgbImage> {
@@ -16,7 +17,7 @@ pub fn to_square(image: RgbImage, side: usize) -> Result<RgbImage> {
         true => (side as i64, long(height, width)),
         false => (long(width, height), side as i64),
     };
-    let pixels = tensor_over(pixels, &[1, 3, height as i64, width as i64])?;
+    let pixels = Tensor::f_from_slice(&pixels)?.f_view([1, 3, height as i64, width as i64])?;
     let resized = pixels.f_internal_upsample_bilinear2d_aa([to_height, to_width], false, None, None)?;
     // Python rounds half to even.
     let margin = |length: i64| ((length - side as i64) as f64 / 2.0).round_ties_even() as i64;

@@ -5,6 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
+use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 
 use super::corrupt::corrupt;
@@ -45,8 +46,12 @@ pub(super) enum PackLookup {
 
 /// Maps the pack at `path` and verifies its checksums.
 pub(super) fn open(path: &Path) -> PackLookup {
-    let map = File::open(path).and_then(|file| MappedFile::open(&file));
-    match map {
+    // SAFETY: a write to the file would change the mapped bytes, and shortening it would end the process with SIGBUS. A
+    // pack is written under another name, renamed when it is complete, and replaced only by another rename, which
+    // leaves this map on the old file. regun never opens a pack for writing. It cannot stop other programs from doing
+    // so, as with any program that maps files.
+    let map = File::open(path).and_then(|file| unsafe { Mmap::map(&file) });
+    match map.map(MappedFile::new) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => PackLookup::Absent,
         Err(error) => PackLookup::Damaged(error.to_string()),
         Ok(map) => match read(&map) {

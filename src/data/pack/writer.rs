@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 
+use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 
 use super::format::{MAGIC, PIXELS_AT, PackFacts};
@@ -38,17 +39,20 @@ impl<'a> PackWriter<'a> {
         skipped: Vec<String>,
     ) -> io::Result<()> {
         self.out.flush()?;
-        let map = MappedFile::open(self.out.get_ref())?;
         let test_at = PIXELS_AT + train_labels.len() * channels * height * width;
-        let images = |labels: &[i64], range| Images {
-            pixels: Pixels::Mapped(map.slice(range)),
-            labels: labels.to_vec(),
-            channels,
-            height,
-            width,
+        let fingerprint = {
+            // SAFETY: the file is still the temporary one of this writer, which writes to it again after the map has
+            // ended.
+            let map = MappedFile::new(unsafe { Mmap::map(&**self.out.get_ref()) }?);
+            let images = |labels: &[i64], range| Images {
+                pixels: Pixels::Mapped(map.slice(range)),
+                labels: labels.to_vec(),
+                channels,
+                height,
+                width,
+            };
+            fingerprint(&images(&train_labels, PIXELS_AT..test_at), &images(&test_labels, test_at..self.end))
         };
-        let fingerprint =
-            fingerprint(&images(&train_labels, PIXELS_AT..test_at), &images(&test_labels, test_at..self.end));
         let class_names = class_names.to_vec();
         let facts = PackFacts { channels, height, width, class_names, train_labels, test_labels, skipped, fingerprint };
         let facts = serde_json::to_vec(&facts)?;

@@ -35,6 +35,9 @@ pub struct Nccl {
     comm: Arc<Communicator>,
     stream: CommStream,
     unfinished: Arc<UnfinishedCollectives<Event>>,
+    /// Handles on the tensors of launched collectives for which the current stream does not wait yet. Their memory must
+    /// not serve other tensors before.
+    in_use: Mutex<Vec<Tensor>>,
     monitor: Monitor,
     /// None unless all-reduces are traced.
     timeline: Mutex<Option<Timeline<Event>>>,
@@ -49,14 +52,23 @@ impl Nccl {
         let mut shared = Tensor::f_from_slice(&id.0)?;
         host.broadcast(&mut shared)?;
         let mut id = raw::UniqueId([0; 128]);
-        id.0.copy_from_slice(torch::host_bytes_mut(&mut shared)?);
+        id.0.copy_from_slice(&torch::copy_from_tensor::<u8>(&shared, 0..128)?);
 
         let stream = CommStream::new(device)?;
         let rank_and_size = (host.rank(), host.size());
         let comm = Arc::new(Communicator::start(library, id, rank_and_size, device, watchdog::limit())?);
         let unfinished = Arc::<UnfinishedCollectives<Event>>::default();
         let monitor = Monitor::start(&comm, &unfinished, device);
-        Ok(Nccl { host, device, comm, stream, unfinished, monitor, timeline: Mutex::default() })
+        Ok(Nccl {
+            host,
+            device,
+            comm,
+            stream,
+            unfinished,
+            in_use: Mutex::default(),
+            monitor,
+            timeline: Mutex::default(),
+        })
     }
 
     /// Whether NCCL carries this tensor.
@@ -64,17 +76,26 @@ impl Nccl {
         tensor.device() == self.device
     }
 
-    /// Launches a collective after the work of the current stream, which computes its input.
+    /// Launches a collective on the memory of `tensors` after the work of the current stream, which computes its input.
+    /// Keeps the tensors until the current stream waits for the collective.
     ///
-    /// The memory belongs to dense tensors that [`carries`](Self::carries) accepts. It must stay alive and untouched
-    /// until the current stream has joined this one.
-    fn launch(&self, collective: NcclCollective) -> Result<()> {
+    /// # Safety
+    /// `collective` holds addresses and lengths of these tensors, which are dense and on the communicator's device.
+    unsafe fn launch(&self, collective: NcclCollective, tensors: &[&Tensor]) -> Result<()> {
         self.stream.follow_current()?;
-        // SAFETY: address and length of tensors on the communicator's device, see above; this module's callers hold
-        // them, or their own callers have promised to.
+        let handles = tensors.iter().map(|tensor| tensor.shallow_clone());
+        self.in_use.lock().unwrap_or_else(PoisonError::into_inner).extend(handles);
+        // SAFETY: the caller vouches for the addresses, and `in_use` holds the memory.
         let launched = unsafe { self.comm.launch(collective, self.stream.handle()) };
         launched.map_err(|error| error.context(watchdog::last_call()))?;
         self.watch(watchdog::last_call())
+    }
+
+    /// Launches an all-reduce of a tensor that [`carries`](Self::carries) accepts.
+    fn launch_all_reduce(&self, tensor: &Tensor) -> Result<()> {
+        let Some((data, count, dtype)) = Self::reduction(tensor)? else { return Ok(()) };
+        // SAFETY: address and length of this tensor, which `reduction` found to be dense.
+        unsafe { self.launch(NcclCollective::AllReduce { data, count, dtype }, &[tensor]) }
     }
 
     /// Watches the work that the stream holds now: the device should finish it within the limit.
@@ -90,7 +111,11 @@ impl Nccl {
         if let Some(timeline) = self.timeline().as_mut().filter(|timeline| timeline.has_started()) {
             timeline.wait_from(Event::timed_now(self.device)?)?;
         }
-        self.stream.join_current()
+        // Another thread may launch the next collective meanwhile: its tensors stay.
+        let launched = std::mem::take(&mut *self.in_use.lock().unwrap_or_else(PoisonError::into_inner));
+        self.stream.join_current()?;
+        drop(launched);
+        Ok(())
     }
 
     fn timeline(&self) -> MutexGuard<'_, Option<Timeline<Event>>> {
@@ -146,8 +171,7 @@ impl Transport for Nccl {
         if !self.carries(tensor) {
             return self.host.all_reduce(tensor);
         }
-        let Some((data, count, dtype)) = Self::reduction(tensor)? else { return Ok(()) };
-        self.launch(NcclCollective::AllReduce { data, count, dtype })?;
+        self.launch_all_reduce(tensor)?;
         self.wait_for_all()
     }
 
@@ -155,14 +179,15 @@ impl Transport for Nccl {
         if !self.carries(tensor) {
             return self.host.all_reduce(tensor);
         }
-        let Some((data, count, dtype)) = Self::reduction(tensor)? else { return Ok(()) };
-        let all_reduce = NcclCollective::AllReduce { data, count, dtype };
+        if tensor.numel() == 0 {
+            return Ok(());
+        }
         match &mut *self.timeline() {
-            None => self.launch(all_reduce),
+            None => self.launch_all_reduce(tensor),
             Some(timeline) => {
                 self.stream.follow_current()?;
                 let begin = self.stream.timed_event()?;
-                self.launch(all_reduce)?;
+                self.launch_all_reduce(tensor)?;
                 timeline.add(begin, self.stream.timed_event()?);
                 Ok(())
             }
@@ -192,7 +217,8 @@ impl Transport for Nccl {
             return self.host.reduce(tensor);
         }
         let Some((data, count, dtype)) = Self::reduction(tensor)? else { return Ok(()) };
-        self.launch(NcclCollective::Reduce { data, count, dtype })?;
+        // SAFETY: address and length of this tensor, which `reduction` found to be dense.
+        unsafe { self.launch(NcclCollective::Reduce { data, count, dtype }, &[tensor]) }?;
         self.wait_for_all()
     }
 
@@ -204,7 +230,8 @@ impl Transport for Nccl {
         if bytes == 0 {
             return Ok(());
         }
-        self.launch(NcclCollective::Broadcast { data, bytes })?;
+        // SAFETY: address and length of this tensor, which `dense_memory` found to be dense.
+        unsafe { self.launch(NcclCollective::Broadcast { data, bytes }, &[tensor]) }?;
         self.wait_for_all()
     }
 
@@ -228,7 +255,10 @@ impl Transport for Nccl {
         let all = Tensor::f_empty(&size, (kind, self.device))?;
         if all.numel() > 0 {
             let (from, to) = (torch::dense_memory(&mine)?.0.cast_const().cast(), torch::dense_memory(&all)?.0.cast());
-            self.launch(NcclCollective::AllGather { from, to, bytes: bytes_of(&mine)? })?;
+            let all_gather = NcclCollective::AllGather { from, to, bytes: bytes_of(&mine)? };
+            // SAFETY: addresses and lengths of these tensors, which `dense_memory` found to be dense; `all` holds the
+            // elements of `mine` for each rank.
+            unsafe { self.launch(all_gather, &[&mine, &all]) }?;
             self.wait_for_all()?;
         }
         let part = |(rank, &count): (usize, &i64)| Ok(all.f_narrow(0, longest * rank as i64, count)?);

@@ -13,7 +13,7 @@ use tch::{Kind, Tensor};
 use super::change::{ColorChange, Jitter};
 use crate::data::augment::color::GREY;
 use crate::error::{Error, ErrorKind, Result};
-use crate::torch::{HostElement, host_slice_mut};
+use crate::torch::{HostElement, unshared_slice};
 
 /// Least number of values for one thread (libtorch's grain size).
 const VALUES_PER_THREAD: usize = 1 << 15;
@@ -24,20 +24,33 @@ pub fn apply(images: &mut Tensor, jitters: &[Jitter]) -> Result<()> {
     if jitters.is_empty() || images.numel() == 0 {
         return Ok(());
     }
-    if !images.is_contiguous() {
-        let mut planes = images.f_contiguous()?;
-        apply(&mut planes, jitters)?;
-        images.f_copy_(&planes)?;
-        return Ok(());
-    }
     let (_, channels, height, width) = images.size4()?;
     if channels != 3 {
         return Err(Error::new(ErrorKind::Bug, format!("colour jitter of {channels} channels")));
     }
     let pixels = (height * width) as usize;
+    if images.is_contiguous() && change_unshared(images, pixels, jitters)? {
+        return Ok(());
+    }
+    // In other layouts, and in memory that another tensor shares, on a copy.
+    let mut planes = Tensor::f_empty(images.size(), (images.f_kind()?, images.device()))?;
+    planes.f_copy_(images)?;
+    if !change_unshared(&mut planes, pixels, jitters)? {
+        return Err(Error::new(ErrorKind::Bug, "colour jitter of a copy that another tensor shares"));
+    }
+    Ok(images.f_copy_(&planes)?)
+}
+
+/// Changes contiguous images if no other tensor shares their memory. False if one does.
+fn change_unshared(images: &mut Tensor, pixels: usize, jitters: &[Jitter]) -> Result<bool> {
+    fn change<T: Real>(images: &mut Tensor, pixels: usize, jitters: &[Jitter]) -> Result<bool> {
+        let Some(values) = unshared_slice::<T>(images)? else { return Ok(false) };
+        in_parallel(values, pixels, jitters)?;
+        Ok(true)
+    }
     match images.f_kind()? {
-        Kind::Double => in_parallel::<f64>(host_slice_mut(images)?, pixels, jitters),
-        _ => in_parallel::<f32>(host_slice_mut(images)?, pixels, jitters),
+        Kind::Double => change::<f64>(images, pixels, jitters),
+        _ => change::<f32>(images, pixels, jitters),
     }
 }
 
