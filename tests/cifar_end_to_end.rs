@@ -1,27 +1,49 @@
 //! CIFAR-10 from its published files to results. The tests need the data: `REGUN_TEST_DATA` names a folder that holds
-//! `cifar-10-batches-bin` and `cifar-10-batches-py`. Without it they are skipped.
+//! `cifar-10-batches-bin` and `cifar-10-batches-py`. Without it they count as ignored.
 
 mod common;
+mod harness;
 
 use std::fs;
 use std::path::PathBuf;
 
 use common::Workspace;
 use regun::checkpoint;
+use regun::data::Images;
+use regun::data::cifar::{self, CIFAR10};
 use serde_json::Value;
 
-/// The folder of `REGUN_TEST_DATA`; `None` if it is not set.
-fn data_folder() -> Option<PathBuf> {
-    let folder = std::env::var_os("REGUN_TEST_DATA").map(PathBuf::from);
-    if folder.is_none() {
-        eprintln!("skipped: REGUN_TEST_DATA is not set");
-    }
-    folder
+fn main() {
+    let found = data_folder().map(drop).ok_or_else(|| "REGUN_TEST_DATA is not set".to_owned());
+    let tests = tests![
+        the_whole_data_set_is_the_same_in_both_layouts,
+        the_binary_and_the_python_files_hold_the_same_data_and_train_the_same_model,
+        the_default_model_unlearns_and_reports_every_metric,
+    ];
+    harness::main(tests.map(|test| test.needs(&found)));
 }
 
-#[test]
+/// The folder of `REGUN_TEST_DATA`.
+fn data_folder() -> Option<PathBuf> {
+    std::env::var_os("REGUN_TEST_DATA").map(PathBuf::from)
+}
+
+fn the_whole_data_set_is_the_same_in_both_layouts() {
+    let dir = data_folder().unwrap();
+    let binary = cifar::load(&dir.join("cifar-10-batches-bin"), &CIFAR10, false).unwrap();
+    let python = cifar::load(&dir.join("cifar-10-batches-py"), &CIFAR10, false).unwrap();
+    assert!(binary == python);
+    let counts = |images: &Images| {
+        let mut counts = [0; 10];
+        images.labels.iter().for_each(|&label| counts[label as usize] += 1);
+        counts
+    };
+    assert_eq!(counts(&binary.train), [5000; 10]);
+    assert_eq!(counts(&binary.test), [1000; 10]);
+}
+
 fn the_binary_and_the_python_files_hold_the_same_data_and_train_the_same_model() {
-    let Some(data) = data_folder() else { return };
+    let data = data_folder().unwrap();
     let models = ["cifar-10-batches-bin", "cifar-10-batches-py"].map(|layout| {
         let workspace = Workspace::new();
         fs::create_dir(workspace.path("data")).unwrap();
@@ -42,9 +64,8 @@ fn the_binary_and_the_python_files_hold_the_same_data_and_train_the_same_model()
     }
 }
 
-#[test]
 fn the_default_model_unlearns_and_reports_every_metric() {
-    let Some(data) = data_folder() else { return };
+    let data = data_folder().unwrap();
     let workspace = Workspace::new();
     let setup = format!(
         "data=cifar10 data.data_dir={} data.debug_subset_size=500 split.forget_frac=0.1 split.retain_frac=0.8 \

@@ -152,6 +152,7 @@ fn tiny_imagenet_gives_the_same_results_on_two_ranks_as_on_one() {
     assert_eq!(packs.filter(|path| path.extension().is_some_and(|e| e == "pack")).count(), 1);
     for (key, value) in &results[0] {
         let timed = ["seconds", "images_per_second", "peak_memory"].iter().any(|start| key.starts_with(start));
+        assert_eq!(value.is_number(), results[1][key].is_number(), "{key}");
         let (Some(one), Some(two)) = (value.as_f64(), results[1][key].as_f64()) else { continue };
         assert!(timed || (one - two).abs() <= 1e-6 * one.abs().max(1.0), "{key}: {one} on one rank, {two} on two");
     }

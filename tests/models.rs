@@ -414,7 +414,10 @@ fn loading_checks_every_name_and_shape() {
         state.named().map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone())).collect::<Vec<_>>()
     };
     let load = |named| State::from_named(&layout, named, Kind::Float, Device::Cpu);
-    assert!(load(complete()).is_ok());
+    let loaded = load(complete()).unwrap();
+    let tensors =
+        |state: &State| state.named().map(|(name, tensor)| (name.to_owned(), tensor.copy())).collect::<Vec<_>>();
+    assert_eq!(tensors(&loaded), complete());
 
     let message = |named| {
         let error = load(named).unwrap_err();

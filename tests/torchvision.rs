@@ -1,6 +1,8 @@
 //! Exchanges weights with torchvision in both directions: the names and the logits must be the same.
 //!
-//! Needs a Python with torchvision, `.venv/bin/python` or `python3`. Without one the test prints this and passes.
+//! Needs a Python with torchvision, `.venv/bin/python` or `python3`. Without one the test counts as ignored.
+
+mod harness;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -81,12 +83,14 @@ fn exchange(peer: &mut (impl Write, impl BufRead), name: &str, folder: &Path) {
     std::fs::remove_file(answer_path).unwrap();
 }
 
-#[test]
+fn main() {
+    let found = python_with_torchvision().map(drop).ok_or("neither .venv/bin/python nor python3 knows torchvision");
+    let found = found.map_err(String::from);
+    harness::main(tests![weights_go_to_torchvision_and_back].map(|test| test.needs(&found)));
+}
+
 fn weights_go_to_torchvision_and_back() {
-    let Some(python) = python_with_torchvision() else {
-        eprintln!("skipped: neither .venv/bin/python nor python3 knows torchvision");
-        return;
-    };
+    let python = python_with_torchvision().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/torchvision/peer.py");
     let mut child = Command::new(python).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();

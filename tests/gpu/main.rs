@@ -1,10 +1,12 @@
-//! A GPU gives the numbers of the CPU, and several ranks over NCCL give those of one process. Without a usable GPU each
-//! test prints that and passes. `make gpu-check` takes this program to a machine with a GPU.
+//! A GPU gives the numbers of the CPU, and several ranks over NCCL give those of one process. Without a usable GPU the
+//! tests count as ignored. `make gpu-check` takes this program to a machine with a GPU.
 //!
 //! The ranks share one GPU. NCCL refuses that unless each rank has a host id of its own (`NCCL_HOSTID`).
 
 #[path = "../as_ranks/mod.rs"]
 mod as_ranks;
+#[path = "../harness/mod.rs"]
+mod harness;
 #[path = "../mpirun/mod.rs"]
 mod mpirun;
 #[path = "../training/mod.rs"]
@@ -13,7 +15,7 @@ mod training;
 mod one_process;
 mod ranks;
 
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use regun::config::{Config, Request, load};
 use regun::data::{DeviceDataset, LoadOptions, Part, load_dataset, split};
@@ -30,27 +32,49 @@ const GPU: Device = Device::Cuda(0);
 const PLAIN: Numerics = Numerics { deterministic: false, tf32: false, benchmark: false };
 const DETERMINISTIC: Numerics = Numerics { deterministic: true, ..PLAIN };
 
-/// Locks the GPU for one test at a time, because numerics are set for the whole process. None without a usable GPU.
-fn gpu(numerics: Numerics) -> Option<MutexGuard<'static, ()>> {
-    static TURN: Mutex<()> = Mutex::new(());
-    static FOUND: LazyLock<Result<(), String>> = LazyLock::new(|| {
-        if torch::gpus()?.is_empty() {
-            return Err("the NVIDIA driver shows none".into());
-        }
-        // Before the first use of the GPU, because cuBLAS reads its settings only then.
-        DETERMINISTIC.apply().map_err(|error| error.to_string())?;
-        torch::load_cuda()?;
-        (torch::device_count() > 0).then_some(()).ok_or_else(|| "libtorch can use none".into())
-    });
-    if let Err(why) = &*FOUND {
-        println!("no GPU: skipped ({why})");
-        return None;
+fn main() {
+    // cuBLAS and NCCL read these when they start. A variable can be set only before any thread starts.
+    torch::default_environment("CUBLAS_WORKSPACE_CONFIG", ":4096:8").unwrap();
+    if let Ok(rank) = std::env::var("OMPI_COMM_WORLD_RANK") {
+        torch::default_environment("NCCL_HOSTID", &format!("regun-rank-{rank}")).unwrap();
     }
+    let gpu = find_gpu().map_err(|reason| format!("no GPU: {reason}"));
+    let tests = tests![
+        one_process::float32_training_matches_the_cpu,
+        one_process::float64_training_matches_the_cpu,
+        one_process::an_upload_copies_a_tensor_unless_it_is_already_on_the_device,
+        one_process::logits_match_the_cpu,
+        one_process::a_replayed_step_gives_the_numbers_of_a_launched_step,
+        one_process::mixed_precision_follows_float32,
+        one_process::two_deterministic_runs_are_equal_to_the_last_bit,
+        one_process::augmented_images_match_the_cpu,
+        ranks::collectives_are_exact_on_ranks_that_share_a_gpu,
+        ranks::training_on_ranks_that_share_a_gpu_matches_one_rank,
+        ranks::images_that_do_not_fit_stay_in_host_memory,
+        ranks::batch_norm_over_ranks_matches_the_cpu,
+    ];
+    let of_ranks =
+        tests![ranks::rank_collectives, ranks::rank_training, ranks::rank_with_little_memory, ranks::rank_batch_norm,];
+    harness::main(tests.map(|test| test.needs(&gpu)));
+}
+
+/// An error, with the reason, without a usable GPU.
+fn find_gpu() -> Result<(), String> {
+    if torch::gpus()?.is_empty() {
+        return Err("the NVIDIA driver shows none".into());
+    }
+    torch::load_cuda()?;
+    (torch::device_count() > 0).then_some(()).ok_or_else(|| "libtorch can use none".into())
+}
+
+/// Locks the GPU for one test at a time, because numerics are set for the whole process.
+fn gpu(numerics: Numerics) -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     numerics.apply().unwrap();
     torch::set_device(GPU).unwrap();
     tch::set_num_threads(1);
-    Some(turn)
+    turn
 }
 
 /// Images are cropped and flipped at random. An epoch has 5 batches, and the last one is smaller. The learning rate is
@@ -105,8 +129,8 @@ fn train(world: &World, config: &Config, kind: Kind, device: Device) -> Trained 
 
 /// Logits of the test images at rank 0; empty on the other ranks.
 fn logits(world: &World, dataset: &DeviceDataset, model: &Model) -> Vec<f32> {
-    let logits = collect::logits(world, dataset, model, Part::Test).unwrap();
-    logits.map_or(Vec::new(), |logits| (0..logits.len()).flat_map(|i| logits.row(i).to_vec()).collect())
+    let logits = collect::logits(world, dataset, model, [Part::Test]).unwrap();
+    logits.map_or(Vec::new(), |[logits]| (0..logits.len()).flat_map(|i| logits.row(i).to_vec()).collect())
 }
 
 /// `||a - b|| / ||b||`.

@@ -27,9 +27,8 @@ fn methods() -> Vec<String> {
     unlearn::REGISTRY.iter().map(|method| format!("unlearn={} {}", method.name, brief(method.name))).collect()
 }
 
-#[test]
-fn float32_training_matches_the_cpu() {
-    let Some(_turn) = gpu(PLAIN) else { return };
+pub fn float32_training_matches_the_cpu() {
+    let _turn = gpu(PLAIN);
     let world = World::solo();
     for variant in methods().into_iter().chain([String::new()]) {
         let config = configure(&variant);
@@ -42,9 +41,8 @@ fn float32_training_matches_the_cpu() {
 }
 
 /// float64 shows differences that float32 rounding would hide. They can only come from a different computation.
-#[test]
-fn float64_training_matches_the_cpu() {
-    let Some(_turn) = gpu(PLAIN) else { return };
+pub fn float64_training_matches_the_cpu() {
+    let _turn = gpu(PLAIN);
     for variant in ["", "unlearn=regun unlearn.trainer.max_epochs=2", "unlearn=scrub unlearn.trainer.max_epochs=2"] {
         let config = configure(&format!("trainer.precision=64 {variant}"));
         let [ours, wanted] = [GPU, Device::Cpu].map(|device| train(&World::solo(), &config, Kind::Double, device));
@@ -53,9 +51,8 @@ fn float64_training_matches_the_cpu() {
     }
 }
 
-#[test]
-fn an_upload_copies_a_tensor_unless_it_is_already_on_the_device() {
-    let Some(_turn) = gpu(PLAIN) else { return };
+pub fn an_upload_copies_a_tensor_unless_it_is_already_on_the_device() {
+    let _turn = gpu(PLAIN);
     let host = Tensor::arange(1000, (Kind::Int64, Device::Cpu));
     let there = torch::upload(&host, Device::Cuda(0)).unwrap();
     let again = torch::upload(&there, Device::Cuda(0)).unwrap();
@@ -63,9 +60,8 @@ fn an_upload_copies_a_tensor_unless_it_is_already_on_the_device() {
     assert_eq!(torch::upload(&again, Device::Cpu).unwrap(), host);
 }
 
-#[test]
-fn logits_match_the_cpu() {
-    let Some(_turn) = gpu(PLAIN) else { return };
+pub fn logits_match_the_cpu() {
+    let _turn = gpu(PLAIN);
     let config = configure("");
     let architecture = build(&config.model.model).unwrap().into();
     let [ours, wanted] = [GPU, Device::Cpu].map(|device| {
@@ -78,10 +74,9 @@ fn logits_match_the_cpu() {
     assert!(apart <= 1e-4, "{apart:e} apart");
 }
 
-#[test]
-fn a_replayed_step_gives_the_numbers_of_a_launched_step() {
+pub fn a_replayed_step_gives_the_numbers_of_a_launched_step() {
     // Deterministic algorithms, so that only the capture can make a difference.
-    let Some(_turn) = gpu(DETERMINISTIC) else { return };
+    let _turn = gpu(DETERMINISTIC);
     for variant in [
         "trainer.max_epochs=3",
         "trainer.max_epochs=3 model.optim.name=adamw model.optim.lr=0.001",
@@ -102,9 +97,8 @@ fn a_replayed_step_gives_the_numbers_of_a_launched_step() {
     }
 }
 
-#[test]
-fn mixed_precision_follows_float32() {
-    let Some(_turn) = gpu(PLAIN) else { return };
+pub fn mixed_precision_follows_float32() {
+    let _turn = gpu(PLAIN);
     let run = |precision: &str| {
         let config = configure(&format!("trainer.max_epochs=4 model.optim.lr=0.02 trainer.precision={precision}"));
         train(&World::solo(), &config, Kind::Float, GPU)
@@ -122,9 +116,8 @@ fn mixed_precision_follows_float32() {
     assert!(last.is_finite() && last < first, "16-mixed: from {first} to {last}");
 }
 
-#[test]
-fn two_deterministic_runs_are_equal_to_the_last_bit() {
-    let Some(_turn) = gpu(DETERMINISTIC) else { return };
+pub fn two_deterministic_runs_are_equal_to_the_last_bit() {
+    let _turn = gpu(DETERMINISTIC);
     for variant in ["trainer.max_epochs=3", "unlearn=regun unlearn.trainer.max_epochs=3"] {
         let config = configure(&format!("trainer.deterministic=true trainer.precision=bf16-mixed {variant}"));
         let [one, other] = [0, 1].map(|_| train(&World::solo(), &config, Kind::Float, GPU));
@@ -134,9 +127,8 @@ fn two_deterministic_runs_are_equal_to_the_last_bit() {
 }
 
 /// All transforms at once, on images of 20 x 24 pixels.
-#[test]
-fn augmented_images_match_the_cpu() {
-    let Some(_turn) = gpu(PLAIN) else { return };
+pub fn augmented_images_match_the_cpu() {
+    let _turn = gpu(PLAIN);
     let all = "data=cifar10 data.transforms.normalize.mean=[0,0,0] data.transforms.normalize.std=[1,1,1] \
         data.transforms.random_crop.size=20 +data.transforms.randaugment.enabled=true \
         +data.transforms.randaugment.num_ops=2 +data.transforms.randaugment.magnitude=9 \

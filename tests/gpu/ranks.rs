@@ -1,8 +1,7 @@
-//! Ranks that share the first GPU. NCCL refuses that unless each rank has a host id of its own (`NCCL_HOSTID`).
+//! Ranks that share the first GPU.
 //!
 //! Functions called `rank_...` run on each rank.
 
-use std::ffi::CString;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,14 +31,8 @@ fn join() -> (World, Device) {
     world.configure(Duration::from_secs(60), false);
     tch::set_num_threads(1);
     PLAIN.apply().unwrap();
-    let host = CString::new(format!("regun-rank-{}", world.rank())).unwrap();
-    torch::default_environment(c"NCCL_HOSTID", &host).unwrap();
-    let request = DeviceRequest {
-        accelerator: AcceleratorRequest::Gpu,
-        devices: DeviceBound::These(vec![0]),
-        share_gpus: true,
-        deterministic: false,
-    };
+    let request =
+        DeviceRequest { accelerator: AcceleratorRequest::Gpu, devices: DeviceBound::These(vec![0]), share_gpus: true };
     let device = device_placement::choose_device(&world, &request).unwrap();
     assert_eq!(device, GPU);
     assert_eq!(world.backend(), if world.size() == 1 { "solo" } else { "nccl" });
@@ -52,9 +45,8 @@ fn numbers(rank: usize, kind: Kind) -> Tensor {
     (line * (rank as i64 + 1)).to_kind(kind).view([300, 4])
 }
 
-#[test]
-fn rank_collectives() {
-    let Some(_) = rank_folder() else { return };
+pub fn rank_collectives() {
+    rank_folder();
     let (world, device) = join();
     let (rank, size) = (world.rank(), world.size());
     for kind in [Kind::Float, Kind::Double, Kind::Half, Kind::BFloat16, Kind::Int64] {
@@ -113,9 +105,8 @@ fn run_ranks(name: &str, n: usize) -> tempfile::TempDir {
     folder
 }
 
-#[test]
-fn collectives_are_exact_on_ranks_that_share_a_gpu() {
-    let Some(_turn) = gpu(PLAIN) else { return };
+pub fn collectives_are_exact_on_ranks_that_share_a_gpu() {
+    let _turn = gpu(PLAIN);
     for n in [1, 2, 4] {
         run_ranks("rank_collectives", n);
     }
@@ -145,9 +136,8 @@ fn read(folder: &Path, name: &str) -> Vec<f64> {
     serde_json::from_str(&std::fs::read_to_string(folder.join(name)).unwrap()).unwrap()
 }
 
-#[test]
-fn rank_training() {
-    let Some(folder) = rank_folder() else { return };
+pub fn rank_training() {
+    let folder = rank_folder();
     let (world, device) = join();
     for (i, variant) in variants().iter().enumerate() {
         let trained = train(&world, &configure(variant), Kind::Double, device);
@@ -164,9 +154,8 @@ fn rank_training() {
     world.barrier().unwrap();
 }
 
-#[test]
-fn training_on_ranks_that_share_a_gpu_matches_one_rank() {
-    let Some(_turn) = gpu(PLAIN) else { return };
+pub fn training_on_ranks_that_share_a_gpu_matches_one_rank() {
+    let _turn = gpu(PLAIN);
     let one = run_ranks("rank_training", 1);
     for n in [2, 4] {
         let many = run_ranks("rank_training", n);
@@ -182,9 +171,8 @@ fn training_on_ranks_that_share_a_gpu_matches_one_rank() {
 }
 
 /// Runs in a process of its own, because libtorch keeps memory that it has allocated once.
-#[test]
-fn rank_with_little_memory() {
-    let Some(_) = rank_folder() else { return };
+pub fn rank_with_little_memory() {
+    rank_folder();
     let (_, device) = join();
     let free = torch::free_device_memory(device).unwrap().unwrap();
     let left: u64 = 256 << 20;
@@ -220,9 +208,8 @@ fn rank_with_little_memory() {
     assert!(taken < 96 << 20, "two images took {taken} bytes of GPU memory");
 }
 
-#[test]
-fn images_that_do_not_fit_stay_in_host_memory() {
-    let Some(_turn) = gpu(PLAIN) else { return };
+pub fn images_that_do_not_fit_stay_in_host_memory() {
+    let _turn = gpu(PLAIN);
     run_ranks("rank_with_little_memory", 1);
 }
 
@@ -254,9 +241,8 @@ fn batch_norm(world: &World, device: Device, kind: Kind, narrow: Kind, [x, up]: 
 }
 
 /// Compares with the same layer on host memory, where float64 statistics travel over MPI.
-#[test]
-fn rank_batch_norm() {
-    let Some(_) = rank_folder() else { return };
+pub fn rank_batch_norm() {
+    rank_folder();
     let (world, device) = join();
     let names = ["output", "gradient of x", "gradient of weight", "gradient of bias", "running_mean", "running_var"];
     // The last two batches leave ranks without samples. The last one has a single value per channel over all ranks.
@@ -282,9 +268,8 @@ fn rank_batch_norm() {
     world.barrier().unwrap();
 }
 
-#[test]
-fn batch_norm_over_ranks_matches_the_cpu() {
-    let Some(_turn) = gpu(PLAIN) else { return };
+pub fn batch_norm_over_ranks_matches_the_cpu() {
+    let _turn = gpu(PLAIN);
     for n in [2, 4] {
         run_ranks("rank_batch_norm", n);
     }
