@@ -1,5 +1,5 @@
-//! Parses the command line, prepares the environment for libraries, joins the other ranks, starts the log, runs the command, and turns an error into its exit
-//! code.
+//! Parses the command line, sets the environment of libraries, joins the other ranks, starts the log, runs the command,
+//! and turns an error into its exit code.
 
 use std::rc::Rc;
 

@@ -615,6 +615,7 @@ fn the_whole_pipeline_runs_on_two_ranks_and_shares_the_work() {
         assert!(String::from_utf8_lossy(&output.stdout).contains("ReGUn"), "{}", said(&output));
     }
     let [alone, shared] = [1, 2].map(|n| read_json(&workspace.path(&format!("on_{n}/results.json"))));
+    let mut compared = 0;
     for (model, metrics) in alone.as_object().unwrap().iter().filter(|(model, _)| *model != "flags") {
         for (name, wanted) in metrics.as_object().unwrap() {
             let costs = ["seconds", "images_per_second", "peak_memory_bytes", "peak_gpu_memory_bytes"]
@@ -623,14 +624,18 @@ fn the_whole_pipeline_runs_on_two_ranks_and_shares_the_work() {
             if let (Some(wanted), false) = (wanted.as_f64(), costs) {
                 let found = shared[model][name].as_f64().unwrap();
                 assert!((found - wanted).abs() <= 1e-5, "{model} {name}: {found} on two ranks, {wanted} on one");
+                compared += 1;
             }
         }
     }
+    assert!(compared >= 4 * 52, "{compared} metrics: base, retrained and two methods have 52 at least");
     let run = read_json(&workspace.path("on_2/regun/run.json"));
     assert_eq!((run["ranks"].as_u64(), run["backend"].as_str()), (Some(2), Some("mpi")));
     let alone = read_json(&workspace.path("on_1/regun/run.json"));
     let work = |run: &Value, rank: usize, what: &str| run["work"][rank]["images"][what].as_u64().unwrap_or(0);
-    for what in alone["work"][0]["images"].as_object().unwrap().keys() {
+    let images = alone["work"][0]["images"].as_object().unwrap();
+    assert!(images.contains_key("unlearn/regun/forget"), "{images:?}");
+    for what in images.keys() {
         let (first, second) = (work(&run, 0, what), work(&run, 1, what));
         assert_eq!(first + second, work(&alone, 0, what), "{what}");
         assert!(second > 0, "rank 1 has no images of {what}");

@@ -3,7 +3,7 @@
 use regun::config::{Request, load};
 use regun::data::{DeviceDataset, LoadOptions, Part, load_dataset, split};
 use regun::distributed::World;
-use regun::error::Result;
+use regun::error::{ErrorKind, Result};
 use regun::models::{Model, build};
 use regun::train::supervised::Supervised;
 use regun::train::{Method, Observer, Phase, StepReport, TrainSettings, Trainer, plan};
@@ -93,4 +93,15 @@ fn the_plan_counts_the_steps_of_the_run() {
         // `prepare`, which the run has called, does not change the plan.
         assert_eq!(plan(&*method, &dataset, &settings).unwrap(), planned, "{variant}");
     }
+
+    let overrides: Vec<String> = SETUP
+        .split_whitespace()
+        .chain(["unlearn=finetune", "unlearn.trainer.max_epochs=9223372036854775807"])
+        .map(String::from)
+        .collect();
+    let config = load(&Request { overrides: &overrides, ..Request::default() }).unwrap().config;
+    let method = unlearn::build(config.unlearn.as_ref().unwrap()).unwrap();
+    let error = plan(&*method, &dataset, &TrainSettings::new(&config, &world, "test", 1)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    assert!(error.message().contains("9223372036854775807 epochs in the phase"), "{error}");
 }

@@ -207,6 +207,7 @@ fn losses_and_weights_match_one_rank_and_the_work_is_shared() {
 fn check_work(n: usize, ranks: &Value, alone: &Value) {
     let ranks = ranks.as_array().unwrap();
     assert_eq!(ranks.len(), n);
+    assert!(!alone.as_object().unwrap().is_empty());
     for (what, total) in alone.as_object().unwrap() {
         let counts: Vec<u64> = ranks.iter().map(|rank| rank[what].as_u64().unwrap_or(0)).collect();
         assert_eq!(counts.iter().sum::<u64>(), total.as_u64().unwrap(), "{what} on {n} ranks: {counts:?}");

@@ -9,8 +9,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::inference::local_rows;
 use crate::models::Model;
 
-/// Logits of a model on these parts of the data, each in the order of the part's indices. A collective call: rank 0 gets
-/// the logits, the other ranks get `None`.
+/// Logits of a model on these parts of the data, each in the order of the part's indices. A collective call: rank 0
+/// gets the logits, the other ranks get `None`.
 pub fn logits<const N: usize>(
     world: &World,
     dataset: &DeviceDataset,

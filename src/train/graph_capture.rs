@@ -218,8 +218,8 @@ impl CapturedStep {
     /// Runs the step on the inputs in the memory of the capture.
     fn launch(&mut self, world: &World, step: &mut StepFn<'_>) -> Result<StepOutcome> {
         match &self.graph {
-            // SAFETY: the step uses its inputs, which this value owns, and the weights, moments, meters and frozen copies
-            // of the phase, the model and the method, which stay at their addresses until the phase has ended.
+            // SAFETY: the step uses its inputs, which this value owns, and weights, moments, meters and frozen copies of
+            // the phase, the model and the method, which stay at their addresses until the phase has ended.
             Some(graph) => unsafe { graph.replay() }?,
             None => return step(&self.inputs),
         }

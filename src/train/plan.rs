@@ -4,7 +4,10 @@ use super::method::Method;
 use super::phase_loaders::PhaseLoaders;
 use super::settings::TrainSettings;
 use crate::data::DeviceDataset;
-use crate::error::Result;
+use crate::error::{Error, Result};
+
+/// More epochs than any training needs. The plan looks at each of them.
+const MAX_EPOCHS: usize = 1_000_000;
 
 /// The planned steps of one phase.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,11 +24,18 @@ pub struct PhasePlan {
 /// one-shot method.
 ///
 /// # Errors
-/// `Usage` if a sampler of the method has no samples: the split leaves none.
+/// `Usage` if a sampler of the method has no samples, because the split leaves none; or for more than [`MAX_EPOCHS`]
+/// epochs.
 pub fn plan(method: &dyn Method, dataset: &DeviceDataset, settings: &TrainSettings) -> Result<Vec<PhasePlan>> {
     let mut plans = Vec::new();
     for (number, phase) in method.phases().iter().enumerate() {
         let mut loaders = PhaseLoaders::new(settings, phase.name);
+        if phase.epochs > MAX_EPOCHS {
+            return Err(Error::usage(format!(
+                "{} epochs in the phase `{}` of {}: wanted at most {MAX_EPOCHS}",
+                phase.epochs, phase.name, settings.purpose
+            )));
+        }
         let mut epoch_steps = Vec::with_capacity(phase.epochs);
         for epoch in 0..phase.epochs {
             let mut steps = 0;

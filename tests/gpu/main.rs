@@ -52,9 +52,11 @@ fn main() {
         ranks::training_on_ranks_that_share_a_gpu_matches_one_rank,
         ranks::images_that_do_not_fit_stay_in_host_memory,
         ranks::batch_norm_over_ranks_matches_the_cpu,
+        ranks::rank_collectives,
+        ranks::rank_training,
+        ranks::rank_with_little_memory,
+        ranks::rank_batch_norm,
     ];
-    let of_ranks =
-        tests![ranks::rank_collectives, ranks::rank_training, ranks::rank_with_little_memory, ranks::rank_batch_norm,];
     harness::main(tests.map(|test| test.needs(&gpu)));
 }
 
