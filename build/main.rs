@@ -12,6 +12,6 @@ fn main() {
     for path in SOURCES {
         println!("cargo:rerun-if-changed={path}");
     }
-    commit::record();
+    commit::record(&SOURCES);
     shim::compile();
 }

@@ -155,7 +155,10 @@ fn absent_data_is_named_with_a_hint_to_get_it() {
     fs::create_dir_all(workspace.path("data")).unwrap();
     fs::write(workspace.path("data/cifar-10-binary.tar.gz"), "").unwrap();
     let run = workspace.regun(&format!("{CIFAR} data.download=false"));
-    run.fails(MISSING, &["hint: ", "tar -xzf data/cifar-10-binary.tar.gz"]);
+    run.fails(MISSING, &["hint: ", "tar -xzf data/cifar-10-binary.tar.gz -C data"]);
+    let mut run = workspace.prepare("splits data=cifar10 data.download=false");
+    run.command.arg("data.data_dir='my data'");
+    run.run().fails(MISSING, &["hint: ", "tar -xzf cifar-10-binary.tar.gz -C 'my data'"]);
     workspace
         .regun(CIFAR)
         .fails(MISSING, &["data/cifar-10-binary.tar.gz is not the published file", "hint: remove it"]);
@@ -305,6 +308,8 @@ fn missing_models_are_named_with_the_commands_that_make_them() {
     workspace.regun(&unlearn).fails(MISSING, &["the base model is missing", BASE, "regun base"]);
     workspace.regun(&evaluate).fails(MISSING, &[BASE, "does not exist"]);
     workspace.regun(&format!("{unlearn} --references")).fails(MISSING, &["the base model is missing"]);
+    let without_data = format!("{unlearn} data=cifar10 data.data_dir=nowhere data.download=false");
+    workspace.regun(&without_data).fails(MISSING, &["the base model is missing"]);
 
     // Other reasons that are known before the work begins.
     fs::write(workspace.path(BASE), &good[..good.len() / 2]).unwrap();
@@ -314,7 +319,7 @@ fn missing_models_are_named_with_the_commands_that_make_them() {
     workspace.regun(&format!("{unlearn} split.seed=1")).fails(MISSING, &[BASE, "does not fit"]);
     workspace.regun(&format!("{evaluate} split.seed=1")).fails(MISSING, &[BASE, "does not fit"]);
     workspace
-        .regun(&format!("{unlearn} data=cifar10 data.data_dir=nowhere data.download=false"))
+        .regun(&format!("{evaluate} data=cifar10 data.data_dir=nowhere data.download=false"))
         .fails(MISSING, &["nowhere"]);
     assert!(!workspace.path("run").exists(), "a refused run leaves no folder");
     assert!(!workspace.path(REFERENCE_1).exists(), "a refused run trains nothing");

@@ -1,5 +1,8 @@
 //! The command line: help, examples, usage errors, and the commands that only print.
 
+#[path = "../build/commit.rs"]
+#[allow(dead_code)] // The build script calls `record`.
+mod commit;
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -311,4 +314,51 @@ fn the_home_folder_can_stand_at_the_head_of_every_path() {
     assert!(shown.stdout.contains("seed: 8"), "{shown}");
     assert_eq!(run("config --config-dir=~/conf experiment=e", &[]).succeeds().stdout, shown.stdout);
     assert!(!workspace.path("~").exists() && !workspace.path("$HOME").exists());
+}
+
+/// The commit of a build: of a clone, of a worktree (where `.git` is a file), of an archive, in a foreign repository.
+#[test]
+fn a_build_knows_its_commit_wherever_git_does() {
+    let workspace = Workspace::new();
+    let git = |folder: &str, arguments: &str| {
+        let mut git = std::process::Command::new("git");
+        git.args(["-c", "user.name=a", "-c", "user.email=a@b"]).args(arguments.split_whitespace());
+        for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
+            git.env_remove(variable);
+        }
+        let output = git.current_dir(workspace.path(folder)).output().expect("git");
+        assert!(output.status.success(), "git {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let write = |path: &str, text: &str| {
+        std::fs::create_dir_all(workspace.path(path).parent().unwrap()).unwrap();
+        std::fs::write(workspace.path(path), text).unwrap();
+    };
+    let commit_of = |folder: &str| commit::of(&workspace.path(folder), &["src", "Cargo.toml"]);
+    write("repository/Cargo.toml", "");
+    write("repository/src/main.rs", "fn main() {}");
+    assert_eq!(commit_of("repository"), None, "an archive");
+    git("repository", "init -q");
+    assert_eq!(commit_of("repository"), None, "an archive in a repository that does not know it");
+    git("repository", "add .");
+    git("repository", "commit -q -m first");
+    let first = git("repository", "rev-parse HEAD");
+    git("repository", "worktree add -q ../worktree");
+    for folder in ["repository", "worktree"] {
+        assert_eq!(commit_of(folder), Some((first.clone(), None)), "{folder}");
+        write(&format!("{folder}/README.md"), "no source");
+        assert_eq!(commit_of(folder), Some((first.clone(), None)), "{folder}: a file that is no source");
+        for (path, text) in [("src/main.rs", "fn main() { }"), ("src/new.rs", "")] {
+            write(&format!("{folder}/{path}"), text);
+            let (dirty, log) = commit_of(folder).unwrap();
+            assert_eq!(dirty, format!("{first}-dirty"), "{folder}: {path}");
+            let log = log.expect("the file that changes with a commit");
+            let before = std::fs::read(&log).unwrap();
+            git(folder, "add .");
+            git(folder, "commit -q -m next");
+            assert_ne!(std::fs::read(&log).unwrap(), before, "{folder}: {path}");
+            assert_eq!(commit_of(folder), Some((git(folder, "rev-parse HEAD"), None)));
+            git(folder, "reset -q --hard HEAD~1");
+        }
+    }
 }

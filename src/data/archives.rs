@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use super::cifar;
 use super::tiny_imagenet;
 use crate::config::schema::{DataConfig, DatasetName};
+use crate::config::text_override;
 use crate::distributed::process;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fetch::unpack::{ArchiveContents, ArchiveFormat, unpack};
 use crate::fetch::{Checksum, FileLock, Remote, RetryPolicy, fetch_locked};
+use crate::shell;
 
 /// The published archive of one data set.
 #[derive(Debug, Clone, Copy)]
@@ -147,15 +149,15 @@ impl Archive<'_> {
             return error;
         }
         let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let folder = text_override("data.data_dir", &absolute(data_dir).to_string_lossy());
+        let fetch = shell::command(["regun", "splits", &format!("data={}", self.name), &folder]);
         error.context(format!("{} is not in {}", self.name, data_dir.display())).hint(format!(
             "if this machine has no network (a compute node), do one of these first:\n  \
              on a machine with a network that sees the folder (a login node):\n    \
-             regun splits data={} data.data_dir={} > /dev/null\n  \
+             {fetch} > /dev/null\n  \
              put {} by hand into {}\n  \
              name a folder or server with a copy: data.mirror=FOLDER, or data.mirror=http://HOST/PATH\n  \
              name the proxy: export HTTPS_PROXY=http://HOST:PORT",
-            self.name,
-            absolute(data_dir).display(),
             self.remote.url,
             absolute(parent).display()
         ))

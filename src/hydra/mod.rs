@@ -38,6 +38,7 @@ mod program;
 pub mod scalar;
 mod section;
 mod sweep_range;
+mod text_override;
 pub mod yaml;
 
 pub use compose::compose;
@@ -50,3 +51,4 @@ pub use nearest::Synonyms;
 pub use node::{KeyMap, Node, Origin, Value, join};
 pub use program::{ChoiceHint, HydraProgram};
 pub use section::Section;
+pub use text_override::text_override;

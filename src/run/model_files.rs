@@ -19,16 +19,24 @@ pub fn checkpoint_exists(session: &Session, path: &Path) -> Result<bool> {
     session.world().broadcast_bool(find_checkpoint(path).is_some())
 }
 
+/// The existing file of a role's model. `command` is the command that makes such a model.
+///
+/// # Errors
+/// `Missing` without a file. The hint names `command`.
+pub fn find_role(path: &Path, role: &str, command: &str) -> Result<PathBuf> {
+    find_checkpoint(path).ok_or_else(|| {
+        let places: Vec<_> = candidates(path).iter().map(|place| place.display().to_string()).collect();
+        Error::missing(format!("the {role} model is missing: there is no {}", places.join(", no ")))
+            .hint(format!("make it with `{command}` and the same overrides"))
+    })
+}
+
 /// Reads the checkpoint of a role and checks that it fits the run. `command` is the command that makes such a model.
 ///
 /// # Errors
 /// `Missing` without a file, with a damaged file, or with a model of another identity. The hint names `command`.
 pub fn load_role(session: &Session, path: &Path, role: &str, seed: u64, command: &str) -> Result<Checkpoint> {
-    let Some(found) = find_checkpoint(path) else {
-        let places: Vec<_> = candidates(path).iter().map(|place| place.display().to_string()).collect();
-        return Err(Error::missing(format!("the {role} model is missing: there is no {}", places.join(", no ")))
-            .hint(format!("make it with `{command}` and the same overrides")));
-    };
+    let found = find_role(path, role, command)?;
     let checkpoint = checkpoint::load(&found).map_err(|error| {
         error.hint(format!("make it again with `{command}` and the same overrides, or restore it from a copy"))
     })?;

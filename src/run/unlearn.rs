@@ -1,9 +1,10 @@
 //! `regun unlearn`: makes the base model forget, and compares it with the retrained model.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use super::identity;
-use super::model_files::{check_finite, load_role, model_of, save_model};
+use super::model_files::{check_finite, find_role, load_role, model_of, save_model};
 use super::options::Options;
 use super::overview;
 use super::references::find_baselines;
@@ -24,12 +25,21 @@ use crate::torch::peak_device_memory;
 use crate::train::{self, Method, TrainSettings};
 use crate::unlearn;
 
+/// The command that makes the base model.
+const BASE_COMMAND: &str = "regun base";
+
 pub fn run(options: &Options, overrides: &[String], train_references: bool) -> Result<()> {
     let loaded = options.load(overrides)?;
     unlearn::build(chosen(&loaded.config)?)?; // an unknown or misconfigured method is refused before any work
+    find_role(&base_path(&loaded.config), "base", BASE_COMMAND)?; // and a missing base model before data are downloaded
     let setup = Setup::new(options, &loaded)?;
     let data = setup.data(&loaded)?;
     Session::new(&setup, &data, loaded, "unlearn")?.guard(|session| execute(session, train_references).map(|_| ()))
+}
+
+/// Path of the base model.
+fn base_path(config: &Config) -> PathBuf {
+    Names::of(config).preferred_path(&config.run.base_weights, Names::base)
 }
 
 /// Configuration of the chosen method.
@@ -48,8 +58,7 @@ pub fn execute(session: &mut Session, train_references: bool) -> Result<Results>
     let role = format!("unlearn/{}", chosen.name);
 
     // Model
-    let base_path = session.names().preferred_path(&config.run.base_weights, Names::base);
-    let base = load_role(session, &base_path, "base", config.seed, "regun base")?;
+    let base = load_role(session, &base_path(&config), "base", config.seed, BASE_COMMAND)?;
     let mut model = model_of(session, &base)?;
     check_finite(&model, "the base model")?;
 

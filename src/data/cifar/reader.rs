@@ -9,6 +9,7 @@ use super::python::read_python;
 use crate::data::images::Images;
 use crate::data::raw_dataset::RawDataset;
 use crate::error::{Error, Result};
+use crate::shell;
 
 /// Loads the set from its folder in `data_dir`, or from `data_dir` itself if the files lie there. If both layouts are
 /// present, reads the binary one. `download` only changes the message about a set that is not there.
@@ -64,12 +65,17 @@ fn absent(data_dir: &Path, format: &CifarFormat, download: bool) -> Error {
     for archive in [binary.archive, python.archive] {
         let path = data_dir.join(archive);
         if path.is_file() {
-            return error.hint(format!("the archive is there, unpack it: tar -xzf {} -C {place}", path.display()));
+            return error.hint(format!("the archive is there, unpack it: {}", unpack(&path, data_dir)));
         }
     }
     error.hint(format!(
-        "set data.data_dir to the folder that has it, or data.download=true, or fetch {} and unpack it: \
-         tar -xzf {} -C {place}",
-        binary.url, binary.archive
+        "set data.data_dir to the folder that has it, or data.download=true, or fetch {} and unpack it: {}",
+        binary.url,
+        unpack(Path::new(binary.archive), data_dir)
     ))
+}
+
+/// The command that unpacks an archive into a folder.
+fn unpack(archive: &Path, folder: &Path) -> String {
+    shell::command(["tar", "-xzf", &archive.to_string_lossy(), "-C", &folder.to_string_lossy()])
 }
