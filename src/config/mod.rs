@@ -22,7 +22,7 @@ mod request;
 pub mod schema;
 mod validate;
 
-pub use crate::hydra::{Node, Section, Value, text_override};
+pub use crate::hydra::{Node, Section, Value};
 pub use load::{Loaded, compose, compose_in, load, meant_by};
 pub use request::Request;
 pub use schema::Config;

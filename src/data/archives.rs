@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use super::cifar;
 use super::tiny_imagenet;
 use crate::config::schema::{DataConfig, DatasetName};
-use crate::config::text_override;
 use crate::distributed::process;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fetch::unpack::{ArchiveContents, ArchiveFormat, unpack};
 use crate::fetch::{Checksum, FileLock, Remote, RetryPolicy, fetch_locked};
+use crate::hydra::text_override;
 use crate::shell;
 
 /// The published archive of one data set.
