@@ -4,12 +4,13 @@
 mod as_ranks;
 mod mpirun;
 
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use as_ranks::{rank_folder, run_as_ranks};
 use mpirun::{finish, mpirun, said};
 use regun::distributed::{launch, process};
+use tempfile::TempDir;
 
 /// Far less than the default timeout of a collective. A job that ends sooner was ended by the failure itself.
 const SOON: Duration = Duration::from_secs(30);
@@ -205,18 +206,55 @@ fn ranks_with_different_settings_stop_before_the_first_step() {
     assert!(!folder.path().join("cache").exists() && !folder.path().join("outputs").exists());
 }
 
-#[test]
-fn processes_of_one_launch_that_mpi_does_not_connect_are_an_error() {
+/// Ends the program, started alone with these variables, which look like those of a launcher.
+fn alone_with(variables: &str, arguments: &str) -> (Output, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(regun());
-    command
-        .args(["splits", "data=digits"])
-        // The variables of srun, started with a PMI plugin that this MPI does not support.
-        .envs([("SLURM_STEP_ID", "0"), ("SLURM_STEP_NUM_TASKS", "4"), ("SLURM_PROCID", "1")])
-        .envs([("OMPI_ALLOW_RUN_AS_ROOT", "1"), ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")])
-        .current_dir(folder.path());
+    command.args(arguments.split_whitespace()).current_dir(folder.path());
+    command.envs(variables.split_whitespace().filter_map(|pair| pair.split_once('=')));
+    command.envs([("OMPI_ALLOW_RUN_AS_ROOT", "1"), ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")]);
+    (finish(command), folder)
+}
+
+#[test]
+fn processes_of_one_launch_that_mpi_does_not_connect_are_an_error() {
+    let training = "reference --run-idx 1 data=digits model=resnet20 trainer.max_epochs=1 trainer.threads=1";
+    for (variables, parts) in [
+        // srun, started with a PMI plugin that this MPI does not support.
+        (
+            "SLURM_STEP_ID=0 SLURM_STEP_NUM_TASKS=4 SLURM_PROCID=1",
+            ["SLURM_STEP_NUM_TASKS=4", "one of 4 processes, but MPI sees 1", "srun --mpi=pmix"],
+        ),
+        (
+            "PMI_SIZE=2 PMI_RANK=0",
+            ["PMI_SIZE=2", "one of 2 processes, but MPI sees 1", "mpiexec of MPICH or Intel MPI"],
+        ),
+        (
+            "RANK=1 LOCAL_RANK=1 WORLD_SIZE=2 LOCAL_WORLD_SIZE=2 TORCHELASTIC_RUN_ID=none",
+            ["WORLD_SIZE=2 and RANK=1: torchrun", "one of 2", "mpirun -n 2 regun"],
+        ),
+    ] {
+        let (output, folder) = alone_with(variables, training);
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{variables}\n{text}");
+        for part in parts {
+            assert!(text.contains(part), "{variables}: no {part:?} in\n{text}");
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "{variables}: files were written\n{text}");
+    }
+}
+
+#[test]
+fn variables_of_a_launcher_do_not_stop_a_run_that_is_what_it_seems() {
+    let splits = "splits data=digits data.debug_subset_size=50 split.forget_frac=0.1";
+    for variables in ["WORLD_SIZE=8 MASTER_PORT=29500", "RANK=0 LOCAL_RANK=0 WORLD_SIZE=1 TORCHELASTIC_RUN_ID=none"] {
+        let (output, _) = alone_with(variables, splits);
+        assert_eq!(output.status.code(), Some(0), "{variables}\n{}", said(&output));
+    }
+    // Scripts export the variables of PyTorch for programs of both kinds. mpirun has started two ranks here.
+    let mut command = mpirun(2);
+    command.arg(regun()).args(splits.split_whitespace());
+    command.envs([("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "8")]);
     let output = finish(command);
-    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
-    let text = said(&output);
-    assert!(text.contains("one of 4 processes, but MPI sees 1") && text.contains("srun --mpi=pmix"), "{text}");
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
 }

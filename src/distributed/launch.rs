@@ -5,6 +5,7 @@
 
 use std::env;
 
+use super::launcher::{self, Launcher};
 use super::mpi::{self, Mpi};
 use super::process;
 use super::solo::Solo;
@@ -15,35 +16,50 @@ use crate::error::{Error, Result};
 /// single process.
 ///
 /// # Errors
-/// MPI sees another number of processes than the launcher, or lacks `MPI_THREAD_MULTIPLE`.
+/// `Usage` if a launcher started several processes and MPI does not connect them; MPI lacks `MPI_THREAD_MULTIPLE`.
 pub fn start() -> Result<World> {
-    let world = match expected_ranks() {
+    let variables =
+        env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let world = match launcher::find(&variables.collect()) {
         None => World::new(Box::new(Solo)),
-        Some((variable, expected)) => {
+        Some(launcher) if launcher.connects_by_mpi => {
             let world = World::new(Box::new(Mpi::start()?));
-            if world.size() != expected {
-                return Err(Error::usage(format!(
-                    "{variable}={expected} says that this is one of {expected} processes, but MPI sees {}: they would \
-                     all do the same work and write the same files",
-                    world.size()
-                ))
-                .hint("start with an MPI launcher of the same MPI: mpirun, or srun --mpi=pmix (see srun --mpi=list)"));
+            if world.size() < launcher.processes {
+                return Err(unconnected(&launcher, world.size()));
             }
             world
         }
+        Some(launcher) => return Err(without_mpi(&launcher)),
     };
     process::set_identity(world.rank(), world.size());
     Ok(world)
 }
 
-/// The number of processes that a launcher says it started, and the variable that says so.
-fn expected_ranks() -> Option<(&'static str, usize)> {
-    let number = |name: &'static str| Some((name, env::var(name).ok()?.trim().parse().ok()?));
-    // Under mpirun inside a Slurm job both are set, and Slurm's counts mpirun's own daemons.
-    number("OMPI_COMM_WORLD_SIZE")
-        .or_else(|| number("PMI_SIZE"))
-        .or_else(|| env::var_os("SLURM_STEP_ID").and_then(|_| number("SLURM_STEP_NUM_TASKS")))
-        .filter(|(_, ranks): &(_, usize)| *ranks > 1)
+/// The error of a process that MPI connects with fewer processes than its launcher started.
+fn unconnected(launcher: &Launcher, size: usize) -> Error {
+    let Launcher { name, evidence, processes, .. } = launcher;
+    let mpi = mpi_version();
+    Error::usage(format!(
+        "{evidence} says that this is one of {processes} processes, but MPI sees {size}: {name} does not work together \
+         with the MPI of this program ({mpi}), and all would do the same work and write the same files"
+    ))
+    .hint(format!(
+        "start with a launcher of {mpi}: its mpirun, or srun --mpi=pmix (see srun --mpi=list); or build regun with the \
+         MPI of your launcher"
+    ))
+}
+
+/// The error of a process whose launcher is none of MPI's.
+fn without_mpi(launcher: &Launcher) -> Error {
+    let Launcher { name, evidence, processes, .. } = launcher;
+    Error::usage(format!(
+        "{evidence}: {name} started this process as one of {processes}, and MPI does not connect them: all would do \
+         the same work and write the same files"
+    ))
+    .hint(format!(
+        "regun runs several processes under MPI: mpirun -n {processes} regun ..., or srun --mpi=pmix -n {processes} \
+         regun ...; for a single process start regun itself, without these variables"
+    ))
 }
 
 /// Name and version of the MPI library.

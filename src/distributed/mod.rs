@@ -7,11 +7,13 @@
 //!
 //! Every rank makes the same collective calls in the same order. `order` checks that if the configuration asks for it.
 //! `watchdog` ends the job when a rank waits too long for the others. [`launch`] joins the ranks that a launcher
-//! started, [`process`] ends all of them after an error, [`device_placement`] assigns GPUs to ranks.
+//! started, `launcher` recognises that launcher, [`process`] ends all ranks after an error, [`device_placement`] assigns
+//! GPUs to ranks.
 
 mod counters;
 pub mod device_placement;
 pub mod launch;
+mod launcher;
 mod mpi;
 pub mod nccl;
 mod order;
