@@ -21,7 +21,7 @@ const SOURCES: [&str; 11] = [
 ];
 
 /// The header files of the shim.
-const HEADERS: [&str; 4] = ["guard", "node", "shim", "stream"];
+const HEADERS: [&str; 5] = ["guard.h", "node.h", "shim.h", "stream.h", "stand_ins/nlohmann/json.hpp"];
 
 /// Variables that choose the compiler and its options.
 const VARIABLES: [&str; 3] = ["CXX", "CXXFLAGS", "OPT_LEVEL"];
@@ -41,6 +41,7 @@ pub fn compile() {
         cc::Build::new()
             .cpp(true)
             .std("c++17")
+            .include("src/torch/stand_ins")
             .cargo_metadata(false)
             // As system headers: the compiler is silent about warnings in torch's own code.
             .flag("-isystem")
@@ -78,7 +79,7 @@ fn libtorch() -> PathBuf {
 /// All that the compiled shim depends on: this file, the C++ files, libtorch's folder and version, the compiler.
 fn inputs(include: &Path) -> Vec<u8> {
     let files = SOURCES.map(|name| format!("src/torch/{name}.cpp"));
-    let headers = HEADERS.map(|name| format!("src/torch/{name}.h"));
+    let headers = HEADERS.map(|name| format!("src/torch/{name}"));
     let version = include.join("torch/version.h");
     let ours = ["build/shim.rs".into()].into_iter().chain(files).chain(headers).map(PathBuf::from);
     let mut inputs = include.as_os_str().as_encoded_bytes().to_vec();

@@ -11,7 +11,8 @@
 #   .venv                  otherwise: made here with pip
 # pip's own variables apply (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS, PIP_CACHE_DIR, ...). They can name a
 # mirror, or an index of CPU-only wheels, which are far smaller.
-# LIBCLANG_PATH, a variable of bindgen, names the folder of libclang if it is in no usual place.
+# CXX names the C++ compiler if it is not c++. LIBCLANG_PATH, a variable of bindgen, names the folder of libclang if it
+# is in no usual place.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -35,8 +36,16 @@ die() {
 run() {
     local status=0
     "$@" || status=$?
-    [ "$status" -eq 0 ] || die "this command failed with exit code $status (its output is above):" "$(printf '%q ' "$@")"
+    [ "$status" -eq 0 ] ||
+        die "this command failed with exit code $status (its output is above):" "$(printf '%q ' "$@")"
 }
+
+# shellcheck source=scripts/setup/versions.sh
+source scripts/setup/versions.sh
+# shellcheck source=scripts/setup/libclang.sh
+source scripts/setup/libclang.sh
+
+have() { command -v "$1" >/dev/null; }
 
 # --- libtorch ---------------------------------------------------------------------------------------------------------
 
@@ -62,15 +71,23 @@ require_libtorch() {
 
 # The folder of the PyTorch that torch-sys would use. Finds it without importing torch, which takes seconds.
 pytorch_folder() {
-    local python=python3
-    [ -z "${VIRTUAL_ENV:-}" ] || python=python
-    "$python" -c 'import importlib.util as u
+    local name=python3 python version folder
+    [ -z "${VIRTUAL_ENV:-}" ] || name=python
+    python=$(command -v "$name") || die "LIBTORCH_USE_PYTORCH is set, but there is no $name in PATH."
+    version=$("$python" -c 'import platform; print(platform.python_version())') ||
+        die "LIBTORCH_USE_PYTORCH is set, but $python does not run."
+    folder=$("$python" -c 'import importlib.util as u
 torch = u.find_spec("torch")
-print(torch.submodule_search_locations[0] if torch else "")'
+print(torch.submodule_search_locations[0] if torch else "")')
+    [ -n "$folder" ] || die "LIBTORCH_USE_PYTORCH is set, and $python (Python $version) has no torch." \
+        "Activate the environment that has torch $TORCH, or install it: $python -m pip install torch==$TORCH" \
+        "Or unset LIBTORCH_USE_PYTORCH and run this again: then it is installed in .venv."
+    echo "$folder"
 }
 
-configured_libtorch() {
-    [ -e "$CARGO_CONFIG" ] && sed -n 's/^LIBTORCH = "\(.*\)"$/\1/p' "$CARGO_CONFIG" | head -n 1 | sed 's/\\\(["\]\)/\1/g'
+# The value of variable $1 in cargo's configuration.
+configured() {
+    [ -e "$CARGO_CONFIG" ] && sed -n "s/^$1 = \"\(.*\)\"\$/\1/p" "$CARGO_CONFIG" | head -n 1 | sed 's/\\\(["\]\)/\1/g'
 }
 
 venv_site_packages() { compgen -G "$VENV/lib/python3.*/site-packages" | head -n 1; }
@@ -122,52 +139,55 @@ make_venv() {
     run "$python" -I -m venv "$VENV"
     say "installing PyTorch $TORCH in .venv: with its CUDA libraries a download of about 3 GB, once"
     # PIP_USER is set on some clusters, and fails inside a virtual environment.
-    run env PIP_USER=0 "$VENV/bin/python" -I -m pip install "torch==$TORCH" "torchvision==$TORCHVISION" "numpy==$(venv_numpy)"
+    run env PIP_USER=0 "$VENV/bin/python" -I -m pip install \
+        "torch==$TORCH" "torchvision==$TORCHVISION" "numpy==$(venv_numpy)"
     venv_libtorch >/dev/null || die "pip reported success, but .venv does not hold libtorch $TORCH." \
         "Is this platform one that PyTorch has wheels for? Otherwise set LIBTORCH to a folder with libtorch $TORCH."
 }
 
+# A line NAME = "value" of cargo's configuration.
+entry() {
+    local escaped=${2//\\/\\\\}
+    printf '%s = "%s"\n' "$1" "${escaped//\"/\\\"}"
+}
+
+# Tells cargo where libtorch is (folder $1), and libclang if bindgen does not find it itself (folder $2 or nothing).
 write_cargo_config() {
-    local folder=$1 escaped
-    [ "$(configured_libtorch)" != "$folder" ] || return 0
-    if [ -e "$CARGO_CONFIG" ] && ! grep -qxF "$CONFIG_MARK" "$CARGO_CONFIG"; then
-        die "$CARGO_CONFIG was not written by this script and does not name the libtorch to use." \
-            "Add to it:" "[env]" "LIBTORCH = \"$folder\""
+    local entries text
+    entries=$(entry LIBTORCH "$1")
+    if [ -n "$2" ]; then
+        entries+=$'\n'$(entry LIBCLANG_PATH "$2")
+        # A libclang without clang's own headers takes stddef.h and the like from the C++ compiler.
+        has_own_headers "$2" ||
+            entries+=$'\n'$(entry BINDGEN_EXTRA_CLANG_ARGS "-isystem $("${cxx[@]}" -print-file-name=include)")
     fi
-    escaped=${folder//\\/\\\\}
+    text=$CONFIG_MARK$'\n[env]\n'$entries
+    if [ -e "$CARGO_CONFIG" ] && ! grep -qxF "$CONFIG_MARK" "$CARGO_CONFIG"; then
+        # Somebody's own file: it stays as it is.
+        local line missing=()
+        while read -r line; do grep -qxF "$line" "$CARGO_CONFIG" || missing+=("$line"); done <<<"$entries"
+        [ ${#missing[@]} -eq 0 ] || die "$CARGO_CONFIG was not written by this script and lacks lines." \
+            "Add to it:" "[env]" "${missing[@]}"
+        return 0
+    fi
+    [ ! -e "$CARGO_CONFIG" ] || [ "$(cat "$CARGO_CONFIG")" != "$text" ] || return 0
     mkdir -p "$(dirname "$CARGO_CONFIG")"
-    printf '%s\n[env]\nLIBTORCH = "%s"\n' "$CONFIG_MARK" "${escaped//\"/\\\"}" >"$CARGO_CONFIG"
-    say "$CARGO_CONFIG names libtorch $TORCH in $folder"
+    printf '%s\n' "$text" >"$CARGO_CONFIG"
+    say "$CARGO_CONFIG names libtorch $TORCH in $1${2:+ and libclang in $2}"
 }
 
 # --- system packages --------------------------------------------------------------------------------------------------
 
-have() { command -v "$1" >/dev/null; }
-
-have_header() { printf '#if !__has_include(<%s>)\n#error\n#endif\n' "$1" | c++ -std=c++17 -E -x c++ - >/dev/null 2>&1; }
-
-# Searches the folders that clang-sys searches. Only development packages have the plain .so and the headers that
-# bindgen needs.
-have_libclang() {
-    local pattern
-    [ -z "${LIBCLANG_PATH:-}" ] || return 0
-    for pattern in "/usr/lib/llvm-*/lib" "/usr/lib64" "/usr/lib64/llvm*/lib" "/usr/lib" "/usr/local/lib"; do
-        if compgen -G "$pattern/libclang.so" >/dev/null; then return; fi
-    done
-    have llvm-config && [ -e "$(llvm-config --libdir)/libclang.so" ]
-}
-
-# Debian's names of the missing packages, one per line. $1 is yes if .venv has to be made.
+# Debian's names of the missing packages, one per line. $1 is yes if .venv has to be made, $2 if there is a libclang.
 missing_packages() {
-    have c++ || echo g++
+    have "${cxx[0]}" || echo g++
     have pkg-config || echo pkg-config
     # libjpeg-turbo is compiled from source: without nasm it has no vector code.
     have cmake || echo cmake
     have nasm || echo nasm
     have mpicc || echo libopenmpi-dev
     have mpirun || have srun || echo openmpi-bin
-    have_libclang || echo libclang-dev
-    have_header nlohmann/json.hpp || echo nlohmann-json3-dev
+    [ "$2" = yes ] || echo libclang-dev
     if [ "$1" = yes ] && ! find_python >/dev/null; then
         echo python3
         echo python3-venv
@@ -177,14 +197,22 @@ missing_packages() {
 install_packages() {
     local packages=("$@") as_root=()
     local by_hand="apt-get update && apt-get install ${packages[*]}"
+    local elsewhere=()
+    case " ${packages[*]} " in
+    *" libclang-dev "*)
+        elsewhere=("libclang: load a module with LLVM or Clang, or conda install -c conda-forge libclang, or" \
+            "pip install libclang. If this script does not find it then: export LIBCLANG_PATH=FOLDER_OF_libclang.so")
+        ;;
+    esac
     have apt-get || die "missing: ${packages[*]} (Debian's names), and there is no apt-get here." \
-        "Install or load (environment modules, conda) their counterparts, then run this again."
+        "Install or load (environment modules, conda) their counterparts, then run this again." "${elsewhere[@]}"
     if [ "$(id -u)" -ne 0 ]; then
         if have sudo && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then
             as_root=(sudo)
         else
-            die "missing packages: ${packages[*]}" "They need root, and there is no sudo that works here. As root, run:" \
-                "$by_hand" "and then this again."
+            die "missing packages: ${packages[*]}" \
+                "They need root, and there is no sudo that works here. As root, run:" \
+                "$by_hand" "and then this again." "${elsewhere[@]}"
         fi
     fi
     say "installing with apt-get: ${packages[*]}"
@@ -194,19 +222,30 @@ install_packages() {
         install -y -qq --no-install-recommends "${packages[@]}" </dev/null
 }
 
+# --- costs of the first build -----------------------------------------------------------------------------------------
+
+is_first_build() { ! compgen -G "${CARGO_TARGET_DIR:-target}/release/build/torch-sys-*" >/dev/null; }
+
+# Says what the first build takes. README has the same numbers. $1 is yes if .venv has to be made.
+say_costs() {
+    [ "$1" = no ] || say "the first build downloads libtorch: 3 GB, and 5 GB of disk in .venv"
+    say "the first build compiles for about 15 minutes on two cores, with 3 GB of memory"
+}
+
 # --- main -------------------------------------------------------------------------------------------------------------
 
-have cargo || die "cargo is not in PATH: install Rust (rustup, or your cluster's module), then run this again."
+require_rust
+require_compiler
 
 libtorch=
 if [ -n "${LIBTORCH_USE_PYTORCH+set}" ]; then
-    libtorch=$(pytorch_folder) || die "LIBTORCH_USE_PYTORCH is set, but no python3 runs here."
+    libtorch=$(pytorch_folder) || exit
     require_libtorch "$libtorch" LIBTORCH_USE_PYTORCH
 elif [ -n "${LIBTORCH+set}" ]; then
     require_libtorch "$LIBTORCH" LIBTORCH
     libtorch=$(cd "$LIBTORCH" && pwd)
 else
-    configured=$(configured_libtorch) || configured=
+    configured=$(configured LIBTORCH) || configured=
     case $configured in
     "" | "$VENV"/*) libtorch=$(venv_libtorch) || libtorch= ;;
     *)
@@ -222,8 +261,16 @@ fi
 
 needs_venv=no
 [ -n "$libtorch" ] || needs_venv=yes
-mapfile -t missing < <(missing_packages "$needs_venv")
-[ "${#missing[@]}" -eq 0 ] || install_packages "${missing[@]}"
+has_clang=yes
+libclang=$(find_libclang) || has_clang=no
+[ "$has_clang" = yes ] || [ -z "${LIBCLANG_PATH:-}" ] || exit 1
+mapfile -t missing < <(missing_packages "$needs_venv" "$has_clang")
+is_first_build && say_costs "$needs_venv"
+if [ "${#missing[@]}" -gt 0 ]; then
+    install_packages "${missing[@]}"
+    require_compiler
+    libclang=$(find_libclang) || libclang=
+fi
 
 if [ "$needs_venv" = yes ]; then
     # With two setups at once the second waits and then finds .venv complete. The lock ends with this process. Some
@@ -233,4 +280,4 @@ if [ "$needs_venv" = yes ]; then
     venv_libtorch >/dev/null || make_venv
     libtorch=$(venv_libtorch)
 fi
-write_cargo_config "$libtorch"
+write_cargo_config "$libtorch" "$libclang"

@@ -30,6 +30,7 @@
 //! | [`memory`] | main memory of the machine and of the process |
 //! | [`log`] | messages to standard error and to `train.log` |
 //! | [`files`] | atomic writes, free space |
+//! | [`folders`] | the names in a folder of a data set |
 //! | [`home`] | the home folder at the head of a path |
 //! | [`digest`] | SHA-256 as text |
 //! | [`error`] | one error type with message, hint and exit code |
@@ -44,6 +45,7 @@ pub mod error;
 pub mod eval;
 pub mod fetch;
 pub mod files;
+pub mod folders;
 pub mod home;
 pub mod hydra;
 pub mod inference;

@@ -10,7 +10,7 @@ use regun::data::augment::Augment;
 use regun::data::device_images::DeviceImages;
 use regun::data::split::SplitIndices;
 use regun::data::{Batch, DataLoader, DeviceDataset, Part, Pool, Sampler, View};
-use regun::data::{Dataset, Images};
+use regun::data::{Dataset, Fingerprints, Images};
 use regun::distributed::World;
 use regun::random::{RandomStream, SampleKeys};
 use regun::torch::is_channels_last;
@@ -197,6 +197,7 @@ fn the_message_about_an_impossible_transform_names_it() {
         (&["random_crop.size=12", "random_crop.padding=3"][..], "width 5 + 2 x 3"),
     ] {
         let error = Augment::new(&transforms(overrides), (HEIGHT, WIDTH), Kind::Float, Device::Cpu).err().unwrap();
+        assert!(error.hint_text().is_some_and(|hint| hint.contains("random_crop.size=5, or null")), "{error}");
         assert!(error.message().contains("random_crop.size") && error.message().contains(named), "{error}");
     }
 }
@@ -361,8 +362,9 @@ fn a_loader_augments_by_pass_and_data_set_index() {
         train: images(pixels(), SAMPLES),
         test,
         num_classes: 10,
-        fingerprint: String::new(),
+        fingerprints: Fingerprints::default(),
         class_names: Vec::new(),
+        no_test: None,
     };
     let retain: Vec<usize> = (1..SAMPLES).step_by(2).collect();
     let parts = SplitIndices { retain: retain.clone(), ..SplitIndices::default() };

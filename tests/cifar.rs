@@ -281,14 +281,14 @@ fn the_settings_cut_and_check_every_data_set() {
     let nowhere = Path::new("nowhere");
     let digits = load(&settings("digits", nowhere, 10, None)).unwrap();
     assert_eq!((digits.train.len(), digits.test.len(), digits.num_classes), (1438, 359, 10));
-    assert_eq!((digits.name.as_str(), digits.fingerprint.len()), ("digits", 64));
+    assert_eq!((digits.name.as_str(), digits.fingerprints.all.len()), ("digits", 64));
     assert_eq!(count_test_images_in_train(&digits), 0);
 
     let cut = load(&settings("digits", nowhere, 10, Some(400))).unwrap();
     assert_eq!((cut.train.len(), cut.test.len()), (400, 359));
     assert_eq!(cut.train.pixels[..], digits.train.pixels[..400 * 192]);
-    assert_ne!(cut.fingerprint, digits.fingerprint);
-    assert_eq!(load(&settings("digits", nowhere, 10, Some(9999))).unwrap().fingerprint, digits.fingerprint);
+    assert_ne!(cut.fingerprints, digits.fingerprints);
+    assert_eq!(load(&settings("digits", nowhere, 10, Some(9999))).unwrap().fingerprints, digits.fingerprints);
 
     let mut leaky = digits.clone();
     let leaked = [&digits.train.pixels[192..384], &digits.test.pixels[192..]].concat();

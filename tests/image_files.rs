@@ -41,7 +41,14 @@ fn a_file_without_a_whole_image_is_refused_with_the_reason() {
     huge[16..24].copy_from_slice(&[0, 1, 0, 0, 0, 1, 0, 0]); // 65536 x 65536
     for (bytes, reason) in [
         (&[][..], "it is empty"),
-        (b"GIF89a...", "neither JPEG nor PNG"),
+        (b"GIF89a...", "it is GIF, and only JPEG and PNG are read"),
+        (b"RIFF\x10\0\0\0WEBPVP8 ", "it is WebP, and only"),
+        (b"BM\x36\0\0\0\0\0\0\0\x36\0\0\0", "it is BMP, and only"),
+        (b"II*\0\x08\0\0\0", "it is TIFF, and only"),
+        (b"\0\0\0\x1cftypavif", "it is AVIF, and only"),
+        (b"\n<!DOCTYPE html><html>", "it is a web page"),
+        (b"<?xml version='1.0'?><Error>", "it is a web page"),
+        (b"a,b", "neither JPEG nor PNG"),
         (b"\xff\xd8\xff", "truncated"),
         (b"\xff\xd8\xff\xd9", "it holds no image"),
         (&jpeg[..jpeg.len() / 2], "truncated"),

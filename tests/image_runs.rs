@@ -27,18 +27,20 @@ fn folder(workspace: &Workspace) {
 }
 
 const MINE: &str = "data=image_folder data.data_dir=mine data.image_size=16 model=resnet20 trainer.max_epochs=1 \
-    data.transforms.random_crop.size=16 split.forget_frac=0.2 split.retain_frac=0.7 mul_eval.mia_num_models=1 \
+    split.forget_frac=0.2 split.retain_frac=0.7 mul_eval.mia_num_models=1 \
     trainer.threads=1 trainer.precision=32";
 
 #[test]
 fn an_image_folder_goes_through_the_whole_pipeline() {
     let workspace = Workspace::new();
     folder(&workspace);
-    workspace.regun(&format!("splits {MINE}")).fails(USAGE, &["data.num_classes", "hint: "]);
     workspace
         .regun(&format!("splits {MINE} data.num_classes=4"))
         .fails(USAGE, &["data.num_classes is 4", "3 class folders", "set data.num_classes=3"]);
-    let finished = workspace.regun(&format!("--json pipeline --methods regun {MINE} data.num_classes=3")).succeeds();
+    let resolved = workspace.regun(&format!("config --resolve {MINE}")).succeeds().stdout;
+    assert_eq!(resolved.matches("num_classes: 3").count(), 2, "of data and model, counted\n{resolved}");
+    assert!(resolved.contains("size: 16\n      padding"), "the crop is as large as the images\n{resolved}");
+    let finished = workspace.regun(&format!("--json pipeline --methods regun {MINE}")).succeeds();
     assert!(finished.stderr.contains("packing image_folder (36 images"), "{finished}");
     assert_eq!(finished.stderr.matches("packing").count(), 1, "all steps must use one pack\n{finished}");
 
@@ -105,16 +107,70 @@ fn the_command_for_several_ranks_in_the_readme_works_on_a_fresh_cache() {
 }
 
 #[test]
+fn files_that_are_no_images_by_name_are_passed_over_and_counted() {
+    let workspace = Workspace::new();
+    folder(&workspace);
+    for name in ["bee/Thumbs.db", "bee/desktop.ini", "ant/list.csv", "notes.txt"] {
+        fs::write(workspace.path("mine/train").join(name), "a,b").unwrap();
+    }
+    let finished = workspace.regun(&format!("splits {MINE}")).succeeds();
+    let line = "passed over 4 file(s) in mine that are no images by their names: train/notes.txt, train/ant/list.csv, \
+        train/bee/Thumbs.db and 1 more";
+    assert_eq!(finished.stderr.matches(line).count(), 1, "{finished}");
+    assert!(!finished.stderr.contains("warning"), "{finished}");
+}
+
+#[test]
 fn a_file_that_is_no_image_stops_a_run_unless_skip_corrupt_is_set() {
     let workspace = Workspace::new();
     folder(&workspace);
-    fs::write(workspace.path("mine/train/bee/list.csv"), "a,b").unwrap();
-    let run = format!("splits {MINE} data.num_classes=3");
-    let named = ["1 of 37 image files", "train/bee/list.csv", "neither JPEG nor PNG", "data.skip_corrupt=true"];
+    fs::write(workspace.path("mine/train/bee/list.jpg"), "a,b").unwrap();
+    let run = format!("splits {MINE}");
+    let named = ["1 of 37 image files", "train/bee/list.jpg", "neither JPEG nor PNG", "data.skip_corrupt=true"];
     workspace.regun(&run).fails(MISSING, &named);
     let finished = workspace.regun(&format!("{run} data.skip_corrupt=true")).succeeds();
     assert!(finished.stderr.contains("warning: left out: 1 of 37"), "{finished}");
     workspace.regun(&run).fails(MISSING, &named);
+}
+
+#[test]
+fn the_folder_val_is_the_test_set_where_there_is_no_folder_test() {
+    let workspace = Workspace::new();
+    folder(&workspace);
+    fs::rename(workspace.path("mine/test"), workspace.path("mine/val")).unwrap();
+    let finished = workspace.regun(&format!("splits {MINE}")).succeeds();
+    let line = "mine has no folder test: the images in its folder val are the test set";
+    assert_eq!(finished.stderr.matches(line).count(), 1, "{finished}");
+}
+
+/// A reference model sees no test image. One that was trained while there were none serves a run that has them.
+#[test]
+fn without_test_images_a_reference_trains_and_an_evaluation_says_what_is_missing() {
+    let workspace = Workspace::new();
+    folder(&workspace);
+    fs::rename(workspace.path("mine/test"), workspace.path("later")).unwrap();
+    let run = format!("reference --run-idx 1 {MINE}");
+    let finished = workspace.regun(&run).succeeds();
+    assert!(finished.stderr.contains("goes on without: mine has no folder test"), "{finished}");
+    for command in ["base", "pipeline --methods regun", "unlearn unlearn=regun"] {
+        let run = workspace.regun(&format!("{command} {MINE} hydra.run.dir=none"));
+        run.fails(MISSING, &["no test images", "mine has no folder test", "hint: "]);
+        assert!(!workspace.path("none").exists(), "{command} made a run folder");
+    }
+    fs::rename(workspace.path("later"), workspace.path("mine/test")).unwrap();
+    let finished = workspace.regun(&format!("pipeline --methods regun {MINE}")).succeeds();
+    assert!(!finished.stderr.contains("forget0.2_retrained_42-001"), "reference 1 is there already\n{finished}");
+}
+
+#[test]
+fn a_subset_that_leaves_classes_out_is_a_warning() {
+    let workspace = Workspace::new();
+    folder(&workspace);
+    for (size, warning) in [(12, Some("training images, and with them 2 of 3 classes")), (21, None)] {
+        let finished = workspace.regun(&format!("splits {MINE} data.debug_subset_size={size}")).succeeds();
+        assert_eq!(finished.stderr.contains("warning: data.debug_subset_size"), warning.is_some(), "{finished}");
+        assert!(finished.stderr.contains(warning.unwrap_or_default()), "{finished}");
+    }
 }
 
 #[test]

@@ -149,12 +149,23 @@ fn tiny_imagenet_numbers_its_classes_by_sorted_wnid() {
 #[test]
 fn the_message_about_a_wrong_image_folder_gives_the_reason() {
     type Damage = fn(&Path);
-    let damages: [(Damage, &[&str]); 7] = [
-        (|root| fs::remove_dir_all(root.join("train")).unwrap(), &["no folder train", "data.data_dir"]),
-        (|root| fs::remove_dir_all(root.join("test")).unwrap(), &["no folder test", "test/<class>/*"]),
-        (|root| fs::rename(root.join("test/ant"), root.join("test/aunt")).unwrap(), &["`aunt`", "did you mean `ant`"]),
-        (|root| fs::create_dir(root.join("train/dog")).unwrap(), &["`dog` has no images", "train/dog"]),
-        (|root| fs::create_dir(root.join("test/cat/more")).unwrap(), &["test/cat/more is a folder"]),
+    let damages: [(Damage, &[&str]); 6] = [
+        (
+            |root| fs::rename(root.join("train"), root.join("Training")).unwrap(),
+            &["no folder train", "it has Training, test"],
+        ),
+        (|root| fs::create_dir(root.join("train/dog")).unwrap(), &["`dog` has no images", "train/dog", "is empty"]),
+        (
+            |root| {
+                fs::create_dir(root.join("train/dog")).unwrap();
+                fs::write(root.join("train/dog/Thumbs.db"), "").unwrap();
+            },
+            &["`dog` has no images", "1 file(s) that are no images, train/dog/Thumbs.db"],
+        ),
+        (
+            |root| std::os::unix::fs::symlink("..", root.join("train/cat/up")).unwrap(),
+            &["train/cat/up", "a link to a folder above itself"],
+        ),
         (
             |root| {
                 for class in ["ant", "bee", "cat"] {
@@ -176,25 +187,166 @@ fn the_message_about_a_wrong_image_folder_gives_the_reason() {
 }
 
 #[test]
+fn a_wrong_test_part_leaves_the_training_images_and_the_reason() {
+    type Damage = fn(&Path);
+    let damages: [(Damage, &[&str]); 4] = [
+        (|root| fs::remove_dir_all(root.join("test")).unwrap(), &["no folder test", "test/<class>/*"]),
+        (|root| fs::rename(root.join("test/ant"), root.join("test/aunt")).unwrap(), &["`aunt`", "did you mean `ant`"]),
+        (|root| fs::remove_file(root.join("test/ant/only.jpg")).unwrap(), &["`ant` has no images"]),
+        (
+            |root| {
+                for class in ["ant", "bee", "cat"] {
+                    fs::rename(root.join("test").join(class), root.join(class)).unwrap();
+                }
+                put("420.jpg", &root.join("test/unlabelled.jpg"));
+            },
+            &["has no class folders in its folder test"],
+        ),
+    ];
+    for (damage, parts) in damages {
+        let tree = Tree::new();
+        damage(&tree.path("data"));
+        let listing = tree.listing();
+        assert_eq!((listing.train.len(), listing.test.len()), (6, 0));
+        says(listing.no_test.unwrap(), ErrorKind::Missing, parts);
+        assert_eq!(tree.load(|_| ()).unwrap().test.len(), 0);
+    }
+}
+
+#[test]
+fn a_validation_part_stands_in_for_the_test_part() {
+    for name in ["val", "valid", "validation"] {
+        let tree = Tree::new();
+        fs::rename(tree.path("data/test"), tree.path("data").join(name)).unwrap();
+        fs::create_dir(tree.path("data/test")).unwrap(); // of images without labels, or empty
+        let listing = tree.listing();
+        assert!(listing.no_test.is_none());
+        assert_eq!(listing.test.iter().map(|entry| entry.label).collect::<Vec<_>>(), [0, 1, 2]);
+        assert!(listing.test[0].path.starts_with(name));
+    }
+    let tree = Tree::new();
+    put("420.jpg", &tree.path("data/val/ant/0.jpg"));
+    assert!(tree.listing().test[0].path.starts_with("test/"), "a folder test with classes counts");
+}
+
+/// The order of torchvision's `ImageFolder`: by folder as text, then by file name.
+#[test]
+fn sub_folders_are_walked_in_the_order_of_torchvision() {
+    let tree = Tree::new();
+    for name in ["b/1.jpg", "a.jpg", "b/x/0.jpg", "b-c/2.jpg", "Z.png", "ä/3.jpg", "b/.hidden/4.jpg"] {
+        put("420.jpg", &tree.path("data/train/cat").join(name));
+    }
+    put("420.jpg", &tree.path("data/train/cat/@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg"));
+    put("420.jpg", &tree.path("data/elsewhere/9.jpg"));
+    std::os::unix::fs::symlink("../../elsewhere", tree.path("data/train/cat/linked")).unwrap();
+    fs::write(tree.path("data/train/cat/b/Thumbs.db"), "no image").unwrap();
+    let cats: Vec<String> = tree.listing().train.into_iter().filter(|entry| entry.label == 2).map(|e| e.path).collect();
+    let wanted =
+        ["420.jpg", "444.jpg", "Z.png", "a.jpg", "b/1.jpg", "b-c/2.jpg", "b/x/0.jpg", "linked/9.jpg", "ä/3.jpg"];
+    assert_eq!(cats, wanted.map(|name| format!("train/cat/{name}")));
+}
+
+/// Moves the validation images of [`make_tiny_imagenet`] to other places, without the annotations.
+fn move_val(root: &Path, place: impl Fn(&str, &str) -> String) {
+    for (name, wnid) in [("val_0.JPEG", "n02"), ("val_1.JPEG", "n02"), ("val_2.JPEG", "n01")] {
+        let to = root.join(place(name, wnid));
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::rename(root.join("val/images").join(name), to).unwrap();
+    }
+    fs::remove_file(root.join("val/val_annotations.txt")).unwrap();
+}
+
+#[test]
+fn every_layout_of_tiny_imagenet_is_the_same_data_set() {
+    type Change = fn(&Path);
+    let layouts: [(&str, Change); 12] = [
+        ("the archive's", |_| ()),
+        ("val/<wnid>/", |root| {
+            move_val(root, |name, wnid| format!("val/{wnid}/{name}"));
+            fs::remove_dir(root.join("val/images")).unwrap();
+        }),
+        ("val/<wnid>/images/", |root| move_val(root, |name, wnid| format!("val/{wnid}/images/{name}"))),
+        ("val/images/<wnid>/", |root| move_val(root, |name, wnid| format!("val/images/{wnid}/{name}"))),
+        ("sorted with the annotations left", |root| {
+            let text = fs::read(root.join("val/val_annotations.txt")).unwrap();
+            move_val(root, |name, wnid| format!("val/{wnid}/{name}"));
+            fs::write(root.join("val/val_annotations.txt"), text).unwrap();
+        }),
+        ("half sorted", |root| {
+            fs::create_dir_all(root.join("val/n02")).unwrap();
+            fs::rename(root.join("val/images/val_1.JPEG"), root.join("val/n02/val_1.JPEG")).unwrap();
+        }),
+        ("copied into folders", |root| {
+            for (name, wnid) in [("val_0.JPEG", "n02"), ("val_2.JPEG", "n01")] {
+                fs::create_dir_all(root.join("val").join(wnid)).unwrap();
+                fs::copy(root.join("val/images").join(name), root.join("val").join(wnid).join(name)).unwrap();
+            }
+        }),
+        ("annotations as a table", |root| {
+            fs::remove_file(root.join("val/val_annotations.txt")).unwrap();
+            let table = "\u{feff}file,class\r\nval_2.JPEG,n01\r\nval_0.JPEG,n02\r\n\"val_1.JPEG\",\"n02\"\r\n";
+            fs::write(root.join("val/val_annotations.csv"), table).unwrap();
+        }),
+        ("annotations beside the images", |root| {
+            fs::rename(root.join("val/val_annotations.txt"), root.join("val/images/val_annotations.txt")).unwrap();
+        }),
+        ("annotations above val", |root| {
+            fs::rename(root.join("val/val_annotations.txt"), root.join("val_annotations.txt")).unwrap();
+        }),
+        ("train/<wnid>/ without images/", |root| {
+            for wnid in ["n01", "n02"] {
+                for i in 0..2 {
+                    let class = root.join("train").join(wnid);
+                    let name = format!("{wnid}_{i}.JPEG");
+                    fs::rename(class.join("images").join(&name), class.join(&name)).unwrap();
+                }
+            }
+            fs::remove_dir(root.join("train/n01/images")).unwrap();
+        }),
+        ("with wnids.txt, words.txt and a test part", |root| {
+            fs::write(root.join("wnids.txt"), "n02\nn01\n").unwrap();
+            fs::write(root.join("words.txt"), "n01\tfish\n").unwrap();
+            put("420.jpg", &root.join("test/images/test_0.JPEG"));
+        }),
+    ];
+    let load = |change: Change| {
+        let dir = TempDir::new().unwrap();
+        make_tiny_imagenet(dir.path());
+        change(dir.path());
+        let listing = tiny_imagenet::list(dir.path()).unwrap();
+        assert!(listing.no_test.is_none(), "{:?}", listing.no_test);
+        pack::load(&listing, &settings(&dir.path().join("cache"))).unwrap()
+    };
+    let wanted = load(|_| ());
+    assert_eq!(wanted.test.labels, [1, 1, 0]);
+    for (name, change) in layouts {
+        assert!(load(change) == wanted, "{name}");
+    }
+}
+
+/// Copies of the set by class can have names of their own, which are equal in two classes.
+#[test]
+fn validation_images_in_class_folders_may_have_any_names() {
+    let dir = TempDir::new().unwrap();
+    make_tiny_imagenet(dir.path());
+    move_val(dir.path(), |name, wnid| format!("val/{wnid}/{}", if name == "val_0.JPEG" { "1.JPEG" } else { "0.JPEG" }));
+    let listing = tiny_imagenet::list(dir.path()).unwrap();
+    assert_eq!(order(&listing.test), [("val/n01/0.JPEG", 0), ("val/n02/0.JPEG", 1), ("val/n02/1.JPEG", 1)]);
+}
+
+#[test]
 fn the_message_about_a_wrong_tiny_imagenet_gives_the_reason() {
     type Damage = fn(&Path);
-    let damages: [(Damage, &[&str]); 8] = [
+    let damages: [(Damage, &[&str]); 4] = [
         (|root| fs::remove_dir_all(root.join("train")).unwrap(), &["no folder train", "tiny-imagenet-200.zip"]),
-        (
-            |root| fs::remove_file(root.join("val/val_annotations.txt")).unwrap(),
-            &["val/val_annotations.txt is missing"],
-        ),
-        (|root| fs::remove_dir_all(root.join("val/images")).unwrap(), &["val/images is missing"]),
         (|root| fs::remove_file(root.join("train/n01/images/n01_0.JPEG")).unwrap(), &[]),
         (|root| fs::create_dir_all(root.join("train/n03/images")).unwrap(), &["`n03` has no images"]),
-        (|root| fs::remove_file(root.join("val/images/val_1.JPEG")).unwrap(), &["1 file(s)", "val_1.JPEG among them"]),
         (
-            |root| fs::copy(root.join("val/images/val_1.JPEG"), root.join("val/images/val_9.JPEG")).map(drop).unwrap(),
-            &["no class for val/images/val_9.JPEG"],
-        ),
-        (
-            |root| fs::write(root.join("val/val_annotations.txt"), "val_0.JPEG\tn02\nval_1.JPEG\tn77\n").unwrap(),
-            &["val_annotations.txt:2", "`n77`"],
+            |root| {
+                let class = root.join("train/n01");
+                fs::copy(class.join("images/n01_0.JPEG"), class.join("n01_0.JPEG")).map(drop).unwrap();
+            },
+            &["in two places: train/n01/n01_0.JPEG and train/n01/images/n01_0.JPEG"],
         ),
     ];
     for (damage, parts) in damages {
@@ -205,6 +357,58 @@ fn the_message_about_a_wrong_tiny_imagenet_gives_the_reason() {
             [] => assert_eq!(tiny_imagenet::list(dir.path()).unwrap().train.len(), 3),
             parts => says(tiny_imagenet::list(dir.path()).unwrap_err(), ErrorKind::Missing, parts),
         }
+    }
+}
+
+#[test]
+fn a_wrong_validation_part_of_tiny_imagenet_leaves_the_training_images_and_the_reason() {
+    type Damage = fn(&Path);
+    let damages: [(Damage, &[&str]); 10] = [
+        (|root| fs::remove_dir_all(root.join("val")).unwrap(), &["val is missing; it is the test set"]),
+        (
+            |root| fs::remove_file(root.join("val/val_annotations.txt")).unwrap(),
+            &["val/val_annotations.txt is missing, and val/images/val_0.JPEG lies in no folder of a class"],
+        ),
+        (|root| fs::remove_dir_all(root.join("val/images")).unwrap(), &["val has no images"]),
+        (|root| fs::remove_file(root.join("val/images/val_1.JPEG")).unwrap(), &["1 file(s)", "val_1.JPEG among them"]),
+        (
+            |root| fs::copy(root.join("val/images/val_1.JPEG"), root.join("val/images/val_9.JPEG")).map(drop).unwrap(),
+            &["no class for val/images/val_9.JPEG"],
+        ),
+        (
+            |root| fs::write(root.join("val/val_annotations.txt"), "val_0.JPEG\tn02\nval_1.JPEG\tn77\n").unwrap(),
+            &["val_annotations.txt:2", "`n77`"],
+        ),
+        (
+            |root| {
+                fs::create_dir(root.join("val/n01")).unwrap();
+                fs::rename(root.join("val/images/val_1.JPEG"), root.join("val/n01/val_1.JPEG")).unwrap();
+            },
+            &["val/n01/val_1.JPEG lies in the folder of n01", "another class"],
+        ),
+        (
+            |root| move_val(root, |name, _| format!("val/n01/n02/{name}")),
+            &["lies in the folders of two classes, n01 and n02"],
+        ),
+        (
+            |root| {
+                move_val(root, |name, wnid| format!("val/{wnid}/{name}"));
+                put("rgb8.png", &root.join("val/n02/images/val_1.JPEG"));
+            },
+            &["in two places: val/n02/images/val_1.JPEG and val/n02/val_1.JPEG"],
+        ),
+        (
+            |root| move_val(root, |name, wnid| format!("val/{}/{name}", wnid.replace("n02", "n07"))),
+            &["val/n07/val_0.JPEG lies in no folder of a class"],
+        ),
+    ];
+    for (damage, parts) in damages {
+        let dir = TempDir::new().unwrap();
+        make_tiny_imagenet(dir.path());
+        damage(dir.path());
+        let listing = tiny_imagenet::list(dir.path()).unwrap();
+        assert_eq!((listing.train.len(), listing.test.len()), (4, 0), "{parts:?}");
+        says(listing.no_test.unwrap(), ErrorKind::Missing, parts);
     }
 }
 
@@ -275,7 +479,7 @@ fn a_pack_is_used_again_until_an_image_changes() {
     put("444.jpg", &image);
     let changed = tree.load(|_| ()).unwrap();
     assert_eq!(changed.train.iter().nth(4).unwrap(), pixels("444.jpg"));
-    assert_ne!(changed.fingerprint, first.fingerprint);
+    assert_ne!(changed.fingerprints, first.fingerprints);
 }
 
 #[test]
@@ -330,12 +534,12 @@ fn files_that_cannot_be_decoded_are_named_counted_and_left_out_if_configured() {
     let tree = Tree::new();
     let bytes = fs::read(Path::new(FIXTURES).join("420.jpg")).unwrap();
     fs::write(tree.path("data/train/cat/420.jpg"), &bytes[..bytes.len() / 2]).unwrap();
-    fs::write(tree.path("data/train/bee/list.txt"), "grey16.png").unwrap();
+    fs::write(tree.path("data/train/bee/list.png"), "grey16.png").unwrap();
     fs::write(tree.path("data/test/ant/only.jpg"), "").unwrap();
     let named = [
         "3 of 10 image files",
         "train/cat/420.jpg: it is truncated",
-        "train/bee/list.txt: it is neither JPEG nor PNG",
+        "train/bee/list.png: it is neither JPEG nor PNG",
         "test/ant/only.jpg: it is empty",
         "data.skip_corrupt=true",
     ];

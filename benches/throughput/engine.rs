@@ -6,7 +6,7 @@ use std::error::Error;
 use regun::config::schema::Config;
 use regun::config::{Request, load};
 use regun::data::split::SplitIndices;
-use regun::data::{Dataset, Images};
+use regun::data::{Dataset, Fingerprints, Images};
 use regun::data::{DeviceDataset, Part};
 use regun::distributed::World;
 use regun::models;
@@ -109,8 +109,9 @@ fn train(options: &Options, device: Device, rounds: &mut Rounds) -> regun::error
         train: noise(n),
         test: noise(1),
         num_classes: 10,
-        fingerprint: String::new(),
+        fingerprints: Fingerprints::default(),
         class_names: Vec::new(),
+        no_test: None,
     };
     let parts = SplitIndices { retain: (0..n).collect(), ..SplitIndices::default() };
     let dataset = DeviceDataset::new(&dataset, parts, &config.data, Kind::Float, device)?;

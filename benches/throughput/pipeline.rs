@@ -39,7 +39,7 @@ pub fn compare(options: &Options, data_set: &str) -> Result<Row, Box<dyn Error>>
 }
 
 fn epoch(transforms: &TransformsConfig, batch_size: usize, device: Device) -> regun::error::Result<TimedStep> {
-    let side = transforms.random_crop.size;
+    let side = transforms.random_crop.size.unwrap_or(32);
     let n = BATCHES * batch_size;
     let stored = Tensor::f_randint(256, [n as i64, 3, side, side], (Kind::Uint8, device))?;
     let augment = Augment::new(transforms, (side as usize, side as usize), Kind::Float, device)?;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::builtin::BUILTIN;
+use super::class_count::count_classes;
 use super::program::PROGRAM;
 use super::request::Request;
 use super::schema::{Config, UnlearnConfig};
@@ -67,7 +68,8 @@ impl Loaded {
     ///
     /// # Errors
     /// The errors of [`load`].
-    pub fn read(composed: Composed) -> Result<Self> {
+    pub fn read(mut composed: Composed) -> Result<Self> {
+        count_classes(&mut composed)?;
         let run_dir = composed.run_dir()?;
         let tree = composed.resolve()?;
         let mut warnings = composed.warnings;

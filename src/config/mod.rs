@@ -1,7 +1,8 @@
 //! The configuration of this program: its files, its keys as typed structs, and the checks of their values.
 //!
 //! `load` composes a [`Request`] with [`crate::hydra`], reads the tree into [`schema`] and checks it with `validate`.
-//! `builtin` holds the files of `conf/`. `additions` brings keys that configurations of the Python program lack.
+//! `builtin` holds the files of `conf/`. `additions` brings keys that configurations of the Python program lack,
+//! and `class_count` counts the classes of a folder of images.
 //!
 //! ```
 //! # fn main() -> regun::error::Result<()> {
@@ -16,6 +17,7 @@
 
 mod additions;
 pub mod builtin;
+mod class_count;
 mod load;
 mod program;
 mod request;

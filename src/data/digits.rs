@@ -28,7 +28,8 @@ pub fn load() -> RawDataset {
         part.push(i64::from(record[0]), &grey.repeat(CHANNELS));
     }
     let [train, test] = parts;
-    RawDataset { train, test, class_names: (0..10).map(|digit| digit.to_string()).collect(), fingerprint: None }
+    let class_names = (0..10).map(|digit| digit.to_string()).collect();
+    RawDataset { train, test, class_names, fingerprints: None }
 }
 
 /// round(ink * 255 / 16)

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::images::Images;
+use super::images::{Fingerprints, Images};
+use crate::error::Error;
 
 /// A data set in host memory, ready for splitting.
 #[derive(Debug, Clone)]
@@ -13,10 +14,11 @@ pub struct Dataset {
     pub test: Images,
     /// `data.num_classes`: every label is below it.
     pub num_classes: usize,
-    /// SHA-256 (hex) over shapes, labels and pixels of train and test, after `data.debug_subset_size` is applied. Two
-    /// data sets with one fingerprint hold the same data.
-    pub fingerprint: String,
+    /// Fingerprints after `data.debug_subset_size` is applied.
+    pub fingerprints: Fingerprints,
     pub class_names: Vec<String>,
+    /// The reason why there are no test images; `None` if there are.
+    pub no_test: Option<Error>,
 }
 
 /// Number of test images that are, pixel for pixel, among the training images. Accuracy on those does not measure

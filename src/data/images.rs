@@ -68,13 +68,25 @@ impl Images {
     }
 }
 
-/// SHA-256 (hex) over shapes, labels and pixels of a training and a test set. Two data sets with one fingerprint hold
+/// Fingerprints of a data set: SHA-256 (hex) over shapes, labels and pixels. Two data sets with one fingerprint hold
 /// the same data.
-pub(super) fn fingerprint(train: &Images, test: &Images) -> String {
-    let mut hasher = Sha256::new();
-    train.hash(&mut hasher);
-    test.hash(&mut hasher);
-    hex(&hasher.finalize())
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fingerprints {
+    /// Of the training and the test set.
+    pub all: String,
+    /// Of the training set: the fingerprint that the data set has while its test set is missing.
+    pub train: String,
+}
+
+impl Fingerprints {
+    pub(super) fn of(train: &Images, test: &Images) -> Self {
+        let mut hasher = Sha256::new();
+        train.hash(&mut hasher);
+        let mut alone = hasher.clone();
+        Images { labels: Vec::new(), pixels: Vec::new().into(), ..*train }.hash(&mut alone);
+        test.hash(&mut hasher);
+        Fingerprints { all: hex(&hasher.finalize()), train: hex(&alone.finalize()) }
+    }
 }
 
 #[cfg(test)]
@@ -89,6 +101,7 @@ pub(super) mod tests {
 
     #[test]
     fn the_fingerprint_depends_on_labels_pixels_shape_and_part() {
+        let fingerprint = |train: &Images, test: &Images| Fingerprints::of(train, test).all;
         let base = fingerprint(&images(&[0, 1]), &images(&[2]));
         let mut relabelled = images(&[0, 1]);
         relabelled.labels[0] = 1;
@@ -101,6 +114,14 @@ pub(super) mod tests {
         }
         assert_ne!(fingerprint(&images(&[0]), &images(&[1, 2])), base);
         assert_eq!(fingerprint(&images(&[0, 1]), &images(&[2])), base);
+    }
+
+    #[test]
+    fn the_fingerprint_of_the_training_set_is_that_of_a_set_without_test_images() {
+        let whole = Fingerprints::of(&images(&[0, 1]), &images(&[2]));
+        let alone = Fingerprints::of(&images(&[0, 1]), &images(&[]));
+        assert_eq!((&alone.all, &alone.train), (&whole.train, &whole.train));
+        assert_ne!(whole.all, whole.train);
     }
 
     #[test]

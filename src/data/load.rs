@@ -1,11 +1,12 @@
 //! Reads the data set that `data.name` chooses into host memory.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Instant;
 
 use super::cifar::{self, CIFAR10, CIFAR100};
 use super::host_dataset::Dataset;
-use super::images::{Images, fingerprint};
+use super::images::{Fingerprints, Images};
 use super::listing::ImageListing;
 use super::pack::{self, PackOptions};
 use super::raw_dataset::RawDataset;
@@ -34,13 +35,14 @@ pub fn load_dataset(data: &DataConfig, options: LoadOptions<'_>) -> Result<Datas
             .hint("use data.image_size=null"));
     }
     let began = Instant::now();
-    let RawDataset { mut train, mut test, class_names, fingerprint: known } = match data.name {
-        DatasetName::Digits => digits::load(),
-        DatasetName::Cifar10 => cifar::load(&data.data_dir, &CIFAR10, data.download)?,
-        DatasetName::Cifar100 => cifar::load(&data.data_dir, &CIFAR100, data.download)?,
+    let (raw, no_test) = match data.name {
+        DatasetName::Digits => (digits::load(), None),
+        DatasetName::Cifar10 => (cifar::load(&data.data_dir, &CIFAR10, data.download)?, None),
+        DatasetName::Cifar100 => (cifar::load(&data.data_dir, &CIFAR100, data.download)?, None),
         DatasetName::TinyImagenet => packed(tiny_imagenet::list(&data.data_dir)?, data, options)?,
         DatasetName::ImageFolder => packed(image_folder::list(&data.data_dir)?, data, options)?,
     };
+    let RawDataset { mut train, mut test, class_names, fingerprints: known } = raw;
     let whole = (train.len(), test.len());
     let images = whole.0 + whole.1;
     tracing::debug!("data read: {name}, {images} images, {:.3} s", began.elapsed().as_secs_f64());
@@ -49,24 +51,41 @@ pub fn load_dataset(data: &DataConfig, options: LoadOptions<'_>) -> Result<Datas
             return Err(Error::usage("data.debug_subset_size is 0, wanted at least 1 image")
                 .hint("data.debug_subset_size=null uses all images"));
         }
+        let classes = distinct(&train.labels);
         train.truncate(n);
         test.truncate(n);
+        warn_about_lost_classes(n, classes, distinct(&train.labels));
     }
     let num_classes = check_classes(data.num_classes, name, &train, &test)?;
     let known = known.filter(|_| (train.len(), test.len()) == whole);
-    let fingerprint = fingerprint_of(name, known, &train, &test);
-    Ok(Dataset { name: name.to_string(), train, test, num_classes, fingerprint, class_names })
+    let fingerprints = fingerprints_of(name, known, &train, &test);
+    Ok(Dataset { name: name.to_string(), train, test, num_classes, fingerprints, class_names, no_test })
 }
 
-/// The fingerprint that reading has computed, or a new one. A debug line in the log tells the two apart.
-fn fingerprint_of(name: &str, known: Option<String>, train: &Images, test: &Images) -> String {
+/// The number of classes that have images.
+fn distinct(labels: &[i64]) -> usize {
+    labels.iter().collect::<BTreeSet<_>>().len()
+}
+
+/// Warns if the first images of a data set that is sorted by class leave classes out.
+fn warn_about_lost_classes(subset: usize, before: usize, after: usize) {
+    if after < before {
+        tracing::warn!(
+            "data.debug_subset_size={subset} keeps the first {subset} training images, and with them {after} of \
+             {before} classes: raise it for images that come class by class"
+        );
+    }
+}
+
+/// The fingerprints that reading has computed, or new ones. A debug line in the log tells the two apart.
+fn fingerprints_of(name: &str, known: Option<Fingerprints>, train: &Images, test: &Images) -> Fingerprints {
     if let Some(known) = known {
-        tracing::debug!("data hashed: {name}, fingerprint {known}, known since its pack was verified");
+        tracing::debug!("data hashed: {name}, fingerprint {}, known since its pack was verified", known.all);
         return known;
     }
     let began = Instant::now();
-    let new = fingerprint(train, test);
-    tracing::debug!("data hashed: {name}, fingerprint {new}, {:.3} s", began.elapsed().as_secs_f64());
+    let new = Fingerprints::of(train, test);
+    tracing::debug!("data hashed: {name}, fingerprint {}, {:.3} s", new.all, began.elapsed().as_secs_f64());
     new
 }
 
@@ -74,8 +93,9 @@ fn is_made_of_files(dataset: DatasetName) -> bool {
     matches!(dataset, DatasetName::TinyImagenet | DatasetName::ImageFolder)
 }
 
-/// The images of a tree of files, through their pack. Their classes must be as many as `data.num_classes`.
-fn packed(listing: ImageListing, data: &DataConfig, options: LoadOptions<'_>) -> Result<RawDataset> {
+/// The images of a tree of files, through their pack, and the reason if there are no test images. Their classes must be
+/// as many as `data.num_classes`.
+fn packed(listing: ImageListing, data: &DataConfig, options: LoadOptions<'_>) -> Result<(RawDataset, Option<Error>)> {
     let classes = listing.class_names.len();
     if data.num_classes != classes as i64 {
         return Err(Error::usage(format!(
@@ -92,7 +112,7 @@ fn packed(listing: ImageListing, data: &DataConfig, options: LoadOptions<'_>) ->
         cache_dir: options.cache_dir,
         threads: options.threads,
     };
-    pack::load(&listing, &options)
+    Ok((pack::load(&listing, &options)?, listing.no_test))
 }
 
 fn check_classes(num_classes: i64, name: &str, train: &Images, test: &Images) -> Result<usize> {

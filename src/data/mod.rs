@@ -4,7 +4,8 @@
 //! | --- | --- |
 //! | [`archives`] | downloads a data set that is absent |
 //! | [`digits`], [`cifar`], [`tiny_imagenet`], [`image_folder`] | the readers, one for each kind of data set |
-//! | [`listing`], [`decode`], [`pack`] | image files: their order, their pixels, and a pack of all decoded images |
+//! | [`listing`], `image_names` | image files: their order, and files that are none |
+//! | [`decode`], [`pack`] | their pixels, and a pack of all decoded images |
 //! | [`pixels`], [`images`], [`raw_dataset`], [`host_dataset`] | a data set in host memory |
 //! | [`load`], [`obtain`] | reads the configured data set, on one process or on every rank |
 //! | [`split`] | cuts the training indices into retain, forget, held-out and validation |
@@ -23,6 +24,7 @@ pub mod device_images;
 pub mod digits;
 pub mod host_dataset;
 pub mod image_folder;
+mod image_names;
 pub mod images;
 pub mod listing;
 pub mod load;
@@ -42,7 +44,7 @@ pub use batch::Batch;
 pub use device_dataset::DeviceDataset;
 pub use device_images::DeviceImages;
 pub use host_dataset::Dataset;
-pub use images::Images;
+pub use images::{Fingerprints, Images};
 pub use load::{LoadOptions, load_dataset};
 pub use loader::DataLoader;
 pub use obtain::obtain;

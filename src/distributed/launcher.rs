@@ -1,6 +1,6 @@
 //! Recognises the launcher that started this process, by the environment variables that it sets.
 //!
-//! Some launchers connect their processes by MPI. Those of PyTorch do not: each of their processes would be rank 0 of 1.
+//! MPI connects the processes of some launchers. Those of PyTorch's launchers it does not: each would be rank 0 of 1.
 
 use std::collections::BTreeMap;
 
@@ -56,7 +56,7 @@ const MPI_LAUNCHERS: [Signature; 9] = [
     signature("mpirun of MVAPICH", "MV2_COMM_WORLD_SIZE", Counts::All, None),
     signature("jsrun", "JSM_NAMESPACE_SIZE", Counts::All, None),
     signature("flux run", "FLUX_JOB_SIZE", Counts::All, Some("FLUX_TASK_RANK")),
-    // Under mpirun inside a Slurm job Slurm's variables count the daemons of mpirun, so they come after those of mpirun.
+    // Under mpirun inside a Slurm job Slurm's variables count the daemons of mpirun, so mpirun's come first.
     signature("srun", "SLURM_STEP_NUM_TASKS", Counts::All, Some("SLURM_STEP_ID")),
     signature("mpiexec of PALS", "PALS_LOCAL_SIZE", Counts::OnThisMachine, Some("PALS_RANKID")),
     signature("mpiexec of MPICH or Intel MPI", "MPI_LOCALNRANKS", Counts::OnThisMachine, Some("MPI_LOCALRANKID")),

@@ -9,7 +9,7 @@ use super::defaults::DefaultsTree;
 use super::interpolate::{Environment, Interpolator};
 use super::merge::{embed, merge};
 use super::nearest::{Synonyms, namesakes};
-use super::node::{KeyMap, Node, Origin, Value};
+use super::node::{KeyMap, MANDATORY, Node, Origin, Value};
 use super::section::Section;
 use crate::error::Result;
 use crate::home;
@@ -35,6 +35,29 @@ impl Composed {
         // The path is no interpolation, even if it holds `${`.
         let text = run_dir.replace("${", "\\${");
         merge(&mut self.root, embed("hydra.run.dir", Node::new(Value::Str(text), Origin::Program)));
+    }
+
+    /// Whether the key `path` has no value: it is absent, null or `???`.
+    pub fn is_unset(&self, path: &str) -> bool {
+        let value = self.root.get(path).map(|node| &node.value);
+        value.is_none_or(|value| match value {
+            Value::Null => true,
+            Value::Str(text) => text == MANDATORY,
+            _ => false,
+        })
+    }
+
+    /// Sets the key `path`, as no file or override has done.
+    pub fn set(&mut self, path: &str, value: Value) {
+        merge(&mut self.root, embed(path, Node::new(value, Origin::Program)));
+    }
+
+    /// The value of the key `path`, with its interpolations resolved; `None` without the key.
+    ///
+    /// # Errors
+    /// The errors of [`Composed::resolve`].
+    pub fn value(&self, path: &str) -> Result<Option<Node>> {
+        self.root.get(path).map(|node| self.interpolator().resolve(path, node)).transpose()
     }
 
     /// The configuration without Hydra's own section, as composed.

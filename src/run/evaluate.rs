@@ -22,7 +22,7 @@ pub fn run(options: &Options, overrides: &[String], path: &Path, train_reference
     let data = setup.data(&loaded)?;
     Session::new(&setup, &data, loaded, "evaluate")?.guard(|session| {
         // Checks
-        checkpoint_check::check_fits(&session.identity, &session.loaded, &checkpoint, None)?;
+        checkpoint_check::check_fits(&session.identity_for(&checkpoint), &session.loaded, &checkpoint, None)?;
         let model = model_of(session, &checkpoint)?;
         check_finite(&model, &format!("checkpoint {}", found.display()))?;
         let (retrained, mut references) = find_baselines(session, train_references)?;

@@ -8,6 +8,9 @@ use crate::data::Dataset;
 use crate::data::split::{SplitIndices, digest};
 use crate::digest::sha256;
 
+/// The fact of an identity that tells the content of the data.
+pub const CONTENT: &str = "data content (sha256)";
+
 /// Identity of data and split: name, subset and content of the data set, settings and indices of the split.
 pub fn of_data(config: &Config, dataset: &Dataset, parts: &SplitIndices) -> Facts {
     let subset = config.data.debug_subset_size.map_or("all".into(), |n| format!("first {n}"));
@@ -16,7 +19,7 @@ pub fn of_data(config: &Config, dataset: &Dataset, parts: &SplitIndices) -> Fact
     Facts::default()
         .with("data", &dataset.name)
         .with("data subset", subset)
-        .with("data content (sha256)", &dataset.fingerprint)
+        .with(CONTENT, &dataset.fingerprints.all)
         .with("split scheme", config.split.scheme.name())
         .with("split seed", config.split.seed)
         .with("split forget_frac", config.split.forget_frac)

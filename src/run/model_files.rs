@@ -40,9 +40,10 @@ pub fn load_role(session: &Session, path: &Path, role: &str, seed: u64, command:
     let checkpoint = checkpoint::load(&found).map_err(|error| {
         error.hint(format!("make it again with `{command}` and the same overrides, or restore it from a copy"))
     })?;
-    checkpoint_check::check_fits(&session.identity, &session.loaded, &checkpoint, Some((role, seed))).map_err(
-        |error| error.hint(format!("use the settings that it was trained with, or make it with these: `{command}`")),
-    )?;
+    let identity = session.identity_for(&checkpoint);
+    checkpoint_check::check_fits(&identity, &session.loaded, &checkpoint, Some((role, seed))).map_err(|error| {
+        error.hint(format!("use the settings that it was trained with, or make it with these: `{command}`"))
+    })?;
     Ok(checkpoint)
 }
 

@@ -14,7 +14,7 @@ use crate::data::host_dataset::count_test_images_in_train;
 use crate::data::pixels::Pixels;
 use crate::data::{self, Dataset, DeviceDataset, LoadOptions, split};
 use crate::distributed::{World, process};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// All settings that prepared data depends on. Runs with equal keys share the data.
 #[derive(Debug, PartialEq)]
@@ -49,6 +49,10 @@ pub struct PreparedData {
     pub input_sizes: [(i64, i64); 2],
     /// Identity of data and split: the part of a model's identity that does not depend on the model.
     pub identity: Facts,
+    /// The fact of `identity` about the content of the data, of models that were trained while there was no test set.
+    pub content_without_test: String,
+    /// The reason why there are no test images; `None` if there are.
+    no_test: Option<Error>,
     /// Warnings that belong in the results of every run on this data.
     pub flags: Vec<String>,
     /// Bytes of all images, train and test.
@@ -65,7 +69,7 @@ impl PreparedData {
     /// `Missing` data, data that differ between the ranks, a split that is not possible.
     pub fn new(key: DataKey, config: &Config, world: &World) -> Result<Self> {
         let dataset = data::obtain(&config.data, load_options(config, world), world)?;
-        world.agree(|| vec![("content of the data (sha256)".into(), dataset.fingerprint.clone())])?;
+        world.agree(|| vec![("content of the data (sha256)".into(), dataset.fingerprints.all.clone())])?;
         let parts = split::split(&dataset.train.labels, &config.split)?;
         for warning in &parts.warnings {
             tracing::warn!("{warning}");
@@ -76,12 +80,34 @@ impl PreparedData {
             image_shape: [images.channels, images.height, images.width],
             input_sizes: input_sizes(&config.data.transforms, images),
             identity: identity::of_data(config, &dataset, &parts),
+            content_without_test: dataset.fingerprints.train.clone(),
+            no_test: dataset.no_test.clone(),
             flags: data_flags(&dataset),
             image_bytes: [images, &dataset.test].map(|images| images.pixels.len() as u64).iter().sum(),
             is_mapped: matches!(images.pixels, Pixels::Mapped(_)),
             dataset: DeviceDataset::new(&dataset, parts, &config.data, key.kind, key.device)?,
             key,
         })
+    }
+
+    /// Checks that there are test images, before a run that evaluates trains anything.
+    ///
+    /// # Errors
+    /// `Missing`, with the reason.
+    pub fn require_test(&self) -> Result<()> {
+        match &self.no_test {
+            Some(error) => {
+                Err(error.clone().context("there are no test images, and this run evaluates models on them"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Logs that there are no test images, for a run that needs none.
+    pub fn log_missing_test(&self) {
+        if let Some(error) = &self.no_test {
+            tracing::info!("there are no test images, and this command goes on without: {}", error.message());
+        }
     }
 }
 

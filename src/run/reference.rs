@@ -43,8 +43,11 @@ pub fn execute(session: &mut Session, index: usize) -> Result<()> {
         metrics.insert("acc_test", accuracy(&test.predict()));
     }
     metrics.insert("seconds_train", trained.seconds);
-    let test = metrics.get("acc_test").unwrap_or(f64::NAN);
-    let text = format!("{role}: test accuracy {:.2} %, saved as {}\n", 100.0 * test, path.display());
+    let accuracy = match metrics.get("acc_test").filter(|accuracy| accuracy.is_finite()) {
+        Some(test) => format!("test accuracy {:.2} %", 100.0 * test),
+        None => "no test images".into(),
+    };
+    let text = format!("{role}: {accuracy}, saved as {}\n", path.display());
     session.finish_with(vec![results::of_role(&role, metrics)], &text)?;
     Ok(())
 }

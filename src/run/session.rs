@@ -13,7 +13,7 @@ use super::output::{print, print_json};
 use super::prepared_data::PreparedData;
 use super::setup::Setup;
 use super::{identity, run_facts};
-use crate::checkpoint::Facts;
+use crate::checkpoint::{Checkpoint, Facts};
 use crate::config::Loaded;
 use crate::config::schema::Config;
 use crate::data::DeviceDataset;
@@ -50,8 +50,13 @@ impl Session {
     /// Prepares a run of `command` and builds its architecture. There is no run folder before [`start`](Self::start).
     ///
     /// # Errors
-    /// A usage error for a number of classes or an architecture that does not fit the data.
+    /// A usage error for a number of classes or an architecture that does not fit the data; `Missing` without test
+    /// images, which only `reference` can do without.
     pub fn new(setup: &Rc<Setup>, data: &Rc<PreparedData>, loaded: Loaded, command: &'static str) -> Result<Self> {
+        match command {
+            "reference" => data.log_missing_test(),
+            _ => data.require_test()?,
+        }
         let mut session = Session::build(setup, data, loaded, command)?;
         session.flag(data.flags.iter().cloned());
         Ok(session)
@@ -114,6 +119,16 @@ impl Session {
         }
         self.folder = Some(folder);
         Ok(())
+    }
+
+    /// The identity that `checkpoint` must have. A model that was trained while there were no test images has seen the
+    /// same training images.
+    pub fn identity_for(&self, checkpoint: &Checkpoint) -> Facts {
+        let without_test = self.data.content_without_test.as_str();
+        match checkpoint.manifest.identity.get(identity::CONTENT) {
+            Some(content) if content == without_test => self.identity.clone().with(identity::CONTENT, content),
+            _ => self.identity.clone(),
+        }
     }
 
     pub fn config(&self) -> &Config {

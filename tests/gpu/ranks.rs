@@ -9,7 +9,7 @@ use std::time::Duration;
 use regun::data::DeviceDataset;
 use regun::data::Part;
 use regun::data::split::SplitIndices;
-use regun::data::{Dataset, Images};
+use regun::data::{Dataset, Fingerprints, Images};
 use regun::distributed::device_placement::{self, AcceleratorRequest, DeviceBound, DeviceRequest};
 use regun::distributed::{World, launch, process};
 use regun::models::batch_norm::BatchNorm;
@@ -191,8 +191,9 @@ pub fn rank_with_little_memory() {
         train: images(255),
         test: images(1),
         num_classes: 1,
-        fingerprint: String::new(),
+        fingerprints: Fingerprints::default(),
         class_names: Vec::new(),
+        no_test: None,
     };
     let before = torch::free_device_memory(device).unwrap().unwrap();
     let plain = "data.transforms.normalize.mean=[0,0,0] data.transforms.normalize.std=[1,1,1]";

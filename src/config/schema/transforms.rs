@@ -24,12 +24,19 @@ pub struct NormalizeConfig {
     pub std: Vec<f64>,
 }
 
-/// A random square of `size` pixels, after `padding` zeros on each side.
+/// A random square of `size` pixels (null: a window as large as the image), after `padding` zeros on each side.
 #[derive(Debug, Clone, Deserialize)]
 pub struct RandomCropConfig {
     pub enabled: bool,
-    pub size: i64,
+    pub size: Option<i64>,
     pub padding: i64,
+}
+
+impl RandomCropConfig {
+    /// Height and width of the window, for images of this height and width.
+    pub fn window(&self, (height, width): (i64, i64)) -> (i64, i64) {
+        self.size.map_or((height, width), |size| (size, size))
+    }
 }
 
 /// A horizontal flip with probability `p`.

@@ -19,7 +19,7 @@ pub(super) fn check_transforms(check: &ConfigChecker, transforms: &TransformsCon
         check.that(positive, &join(section, "std"), "three numbers above 0")?;
     }
     let crop = &transforms.random_crop;
-    check.at_least(crop.size, 1, "data.transforms.random_crop.size")?;
+    check.at_least(crop.size.unwrap_or(1), 1, "data.transforms.random_crop.size")?;
     check.at_least(crop.padding, 0, "data.transforms.random_crop.padding")?;
     check.fraction(transforms.horizontal_flip.p, "data.transforms.horizontal_flip.p")?;
     let resize = &transforms.imagenet_resize;

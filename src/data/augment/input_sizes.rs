@@ -11,5 +11,5 @@ pub fn input_sizes(transforms: &TransformsConfig, stored: &Images) -> [(i64, i64
     }
     let stored = (stored.height as i64, stored.width as i64);
     let crop = &transforms.random_crop;
-    [if crop.enabled { (crop.size, crop.size) } else { stored }, stored]
+    [if crop.enabled { crop.window(stored) } else { stored }, stored]
 }

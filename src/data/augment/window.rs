@@ -49,14 +49,15 @@ impl CropFlip {
         if !crop.enabled && flip_probability == 0.0 {
             return Ok(None);
         }
-        let (padding, out_height, out_width) =
-            if crop.enabled { (crop.padding, crop.size, crop.size) } else { (0, height, width) };
+        let padding = if crop.enabled { crop.padding } else { 0 };
+        let (out_height, out_width) = if crop.enabled { crop.window((height, width)) } else { (height, width) };
         for (side, out, name) in [(height, out_height, "height"), (width, out_width, "width")] {
             if out > side + 2 * padding {
                 return Err(Error::usage(format!(
                     "data.transforms.random_crop.size={out}: larger than the padded image ({name} {side} + 2 x \
                      {padding})",
-                )));
+                ))
+                .hint(format!("set data.transforms.random_crop.size={}, or null for the size of the images", side)));
             }
         }
         Ok(Some(CropFlip {

@@ -25,7 +25,7 @@ pub fn load(data_dir: &Path, format: &CifarFormat, download: bool) -> Result<Raw
     let mut test = empty(format.images_per_test_file);
     read(&file(&folder, layout, format.test), format, format.images_per_test_file, &mut test)?;
     let class_names = format.class_names.iter().map(|name| name.to_string()).collect();
-    Ok(RawDataset { train, test, class_names, fingerprint: None })
+    Ok(RawDataset { train, test, class_names, fingerprints: None })
 }
 
 fn empty(room: usize) -> Images {

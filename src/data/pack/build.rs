@@ -119,7 +119,7 @@ fn check_size(first: &mut Option<(usize, usize, String)>, file: &ImageFile, imag
     Ok(())
 }
 
-/// Fails unless each class still has a training image and there is a test image.
+/// Fails unless each class still has a training image and there is a test image, if any was listed.
 fn check_classes(listing: &ImageListing, [train, test]: &[Vec<i64>; 2]) -> Result<()> {
     let mut found = vec![false; listing.class_names.len()];
     train.iter().for_each(|&label| found[label as usize] = true);
@@ -127,7 +127,7 @@ fn check_classes(listing: &ImageListing, [train, test]: &[Vec<i64>; 2]) -> Resul
     match without {
         Some(name) => Err(Error::missing(format!("no training image of the class `{name}` can be decoded"))
             .hint("mend its images, or remove the folders of the class")),
-        None if test.is_empty() => {
+        None if test.is_empty() && listing.no_test.is_none() => {
             Err(Error::missing("no test image can be decoded").hint("mend the images of the test part"))
         }
         None => Ok(()),

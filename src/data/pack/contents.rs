@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::corrupt::corrupt;
 use super::format::{MAGIC, PIXELS_AT, PackFacts};
-use crate::data::images::{Images, fingerprint};
+use crate::data::images::{Fingerprints, Images};
 use crate::data::pixels::{MappedFile, Pixels};
 use crate::data::raw_dataset::RawDataset;
 use crate::error::Result;
@@ -81,10 +81,12 @@ fn read(map: &MappedFile) -> Result<PackContents, String> {
     };
     let train = images(train_labels, PIXELS_AT, train_bytes);
     let test = images(test_labels, test_at, test_bytes);
-    if fingerprint(&train, &test) != wanted {
+    let fingerprints = Fingerprints::of(&train, &test);
+    if fingerprints.all != wanted {
         return Err("its content has another checksum than when it was made".into());
     }
-    Ok(PackContents { dataset: RawDataset { train, test, class_names, fingerprint: Some(wanted) }, skipped })
+    let dataset = RawDataset { train, test, class_names, fingerprints: Some(fingerprints) };
+    Ok(PackContents { dataset, skipped })
 }
 
 /// Byte range of the facts.

@@ -7,7 +7,7 @@ use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 
 use super::format::{MAGIC, PIXELS_AT, PackFacts};
-use crate::data::images::{Images, fingerprint};
+use crate::data::images::{Fingerprints, Images};
 use crate::data::pixels::{MappedFile, Pixels};
 
 /// Writes a pack: first the pixels, image by image, then the facts and the header.
@@ -51,7 +51,7 @@ impl<'a> PackWriter<'a> {
                 height,
                 width,
             };
-            fingerprint(&images(&train_labels, PIXELS_AT..test_at), &images(&test_labels, test_at..self.end))
+            Fingerprints::of(&images(&train_labels, PIXELS_AT..test_at), &images(&test_labels, test_at..self.end)).all
         };
         let class_names = class_names.to_vec();
         let facts = PackFacts { channels, height, width, class_names, train_labels, test_labels, skipped, fingerprint };
