@@ -41,7 +41,7 @@ pub(super) enum PackLookup {
     Absent,
     /// With the reason.
     Damaged(String),
-    Ready(PackContents),
+    Ready(Box<PackContents>),
 }
 
 /// Maps the pack at `path` and verifies its checksums.
@@ -55,7 +55,7 @@ pub(super) fn open(path: &Path) -> PackLookup {
         Err(error) if error.kind() == io::ErrorKind::NotFound => PackLookup::Absent,
         Err(error) => PackLookup::Damaged(error.to_string()),
         Ok(map) => match read(&map) {
-            Ok(contents) => PackLookup::Ready(contents),
+            Ok(contents) => PackLookup::Ready(contents.into()),
             Err(why) => PackLookup::Damaged(why),
         },
     }
