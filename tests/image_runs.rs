@@ -126,7 +126,7 @@ fn a_file_that_is_no_image_stops_a_run_unless_skip_corrupt_is_set() {
     folder(&workspace);
     fs::write(workspace.path("mine/train/bee/list.jpg"), "a,b").unwrap();
     let run = format!("splits {MINE}");
-    let named = ["1 of 37 image files", "train/bee/list.jpg", "neither JPEG nor PNG", "data.skip_corrupt=true"];
+    let named = ["1 of 37 image files", "train/bee/list.jpg", "it is no image", "data.skip_corrupt=true"];
     workspace.regun(&run).fails(MISSING, &named);
     let finished = workspace.regun(&format!("{run} data.skip_corrupt=true")).succeeds();
     assert!(finished.stderr.contains("warning: left out: 1 of 37"), "{finished}");

@@ -539,7 +539,7 @@ fn files_that_cannot_be_decoded_are_named_counted_and_left_out_if_configured() {
     let named = [
         "3 of 10 image files",
         "train/cat/420.jpg: it is truncated",
-        "train/bee/list.png: it is neither JPEG nor PNG",
+        "train/bee/list.png: it is no image",
         "test/ant/only.jpg: it is empty",
         "data.skip_corrupt=true",
     ];

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::files;
 
 /// Part of the key. It must change when the same files would give other pixels or another file format.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The images of `listing`, from their pack. If there is no pack yet, it is built first.
 ///
