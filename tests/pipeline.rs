@@ -215,7 +215,7 @@ fn the_folder_of_a_run_is_complete() {
         for (line, steps) in lines.iter().zip(steps) {
             let epoch = line["epoch"].as_u64().unwrap();
             assert!(epoch >= 1 && line["global_step"] == epoch * steps, "{line}");
-            let numbers = ["train/loss", "train/acc", "train/acc_macro", "val/loss", "val/acc", "val/acc_macro"];
+            let numbers = ["train/loss", "train/acc", "train/acc_micro", "val/loss", "val/acc", "val/acc_micro"];
             for key in numbers.into_iter().chain(["lr", "images_per_second", "seconds"]) {
                 assert!(line[key].is_f64(), "{key} of {line}");
             }

@@ -167,10 +167,11 @@ fn add_means(line: &mut Map<String, Value>, means: &MeterMeans) {
     }
 }
 
-/// Adds an accuracy over samples, as in the results, and the one over classes that the Python program logs.
+/// Adds the accuracy over classes that the Python program logs under this name, and the one over samples, as in the
+/// results.
 fn add_accuracy(line: &mut Map<String, Value>, name: &str, accuracy: &AccuracyCounts) {
-    line.insert(name.to_owned(), number(accuracy.over_samples()));
-    line.insert(format!("{name}_macro"), number(accuracy.over_classes()));
+    line.insert(name.to_owned(), number(accuracy.over_classes()));
+    line.insert(format!("{name}_micro"), number(accuracy.over_samples()));
 }
 
 /// Mean cross entropy and accuracy on val. A collective call: `None` without val samples, and on all ranks but rank 0.
