@@ -18,9 +18,21 @@ pub fn local_rows(
     part: Part,
     batch_size: usize,
     work: &str,
+    compute: impl FnMut(&Tensor, &Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    local_rows_of(world, dataset, part, dataset.indices(part), batch_size, work, compute)
+}
+
+/// Like [`local_rows`], for the samples `indices` of the part.
+pub fn local_rows_of(
+    world: &World,
+    dataset: &DeviceDataset,
+    part: Part,
+    indices: &[usize],
+    batch_size: usize,
+    work: &str,
     mut compute: impl FnMut(&Tensor, &Tensor) -> Result<Tensor>,
 ) -> Result<Tensor> {
-    let indices = dataset.indices(part);
     let batches = indices.len().div_ceil(batch_size);
     let mut rows = Vec::new();
     for (number, batch) in indices.chunks(batch_size).enumerate() {

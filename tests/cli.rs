@@ -362,3 +362,87 @@ fn a_build_knows_its_commit_wherever_git_does() {
         }
     }
 }
+
+/// The smallest run whose values are the defaults but for its size.
+const SMALL: &str = "data=digits model=resnet20 data.debug_subset_size=150 trainer.max_epochs=1 trainer.threads=1 \
+                     mul_eval.mia_num_models=1 split.forget_frac=0.1";
+
+#[test]
+fn no_command_warns_about_its_own_defaults() {
+    let workspace = Workspace::new();
+    let base = "cache/models/resnet20_digits_random_forget0.1_42.safetensors";
+    for command in [
+        format!("reference --run-idx 1 {SMALL}"),
+        format!("base {SMALL}"),
+        format!("unlearn unlearn=finetune {SMALL}"),
+        format!("evaluate --checkpoint {base} {SMALL}"),
+        format!("pipeline unlearn=finetune {SMALL}"),
+        format!("convert {base} base.pt"),
+        "splits data=digits".into(),
+        "config".into(),
+        "config --resolve unlearn=regun".into(),
+        "doctor data=digits model=resnet20".into(),
+    ] {
+        let run = workspace.regun(&command).succeeds();
+        // A flag of the results is no warning about a setting.
+        let warns = |line: &&str| line.starts_with("warning:") && !line.contains("over-unlearning");
+        assert_eq!(run.stderr.lines().find(warns), None, "{run}");
+    }
+    // Fractions that the user has chosen are compared.
+    let chosen = workspace.regun("splits data=digits split.retain_frac=0.5").succeeds();
+    assert!(chosen.stderr.contains("split.validation_frac + forget_frac + retain_frac is 0.61"), "{chosen}");
+}
+
+/// The lines of `metrics.jsonl` in the run folder `run`.
+fn metrics(workspace: &Workspace, run: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(workspace.path(run).join("metrics.jsonl")).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+}
+
+#[test]
+fn limits_of_batches_have_lightnings_meaning() {
+    let workspace = Workspace::new();
+    // 14 batches of 8 in a pass over the 107 retained images; 2 in the 14 images of val, which the metrics see, too.
+    let run = |name: &str, overrides: &str| {
+        let command = format!("reference --run-idx 1 {SMALL} data.batch_size=8 hydra.run.dir='{name}' {overrides}");
+        workspace.regun(&command).succeeds();
+        let facts = std::fs::read_to_string(workspace.path(name).join("run.json")).unwrap();
+        let facts: Value = serde_json::from_str(&facts).unwrap();
+        let images = facts["work"][0]["images"].clone();
+        let lines = metrics(&workspace, name);
+        let images = |of: &str| images[of].as_u64().unwrap_or(0);
+        (images("reference 1/retain"), images("evaluate/val") - 14, lines)
+    };
+    let (trained, validated, lines) = run("whole", "");
+    assert_eq!((trained, validated, lines.len()), (107, 14, 1));
+    let (trained, validated, _) = run("counted", "trainer.limit_train_batches=2 trainer.limit_val_batches=1");
+    assert_eq!((trained, validated), (16, 8));
+    let (trained, validated, lines) = run("divided", "trainer.limit_train_batches=0.5 trainer.limit_val_batches=0");
+    assert_eq!((trained, validated, lines[0].get("val/loss")), (56, 0, None));
+    for nothing in ["trainer.limit_train_batches=0", "trainer.max_epochs=0"] {
+        let (trained, validated, lines) = run(nothing, nothing);
+        assert_eq!((trained, validated, lines.len()), (0, 0, 0), "{nothing}");
+    }
+
+    // The same batches in each epoch have the same loss as long as the weights stay.
+    let still = "trainer.max_epochs=2 model.optim.lr=1e-12 model.optim.weight_decay=0 trainer.precision=64";
+    let losses = |lines: &[Value]| lines.iter().map(|line| line["train/loss"].as_f64().unwrap()).collect::<Vec<_>>();
+    let (trained, validated, lines) = run("overfit", &format!("{still} trainer.overfit_batches=1"));
+    assert_eq!((trained, validated), (16, 16));
+    let [first, second] = losses(&lines)[..] else { panic!("two epochs") };
+    assert!((first - second).abs() < 1e-6, "{first} {second}");
+    let (.., lines) = run("shuffled", &format!("{still} trainer.limit_train_batches=1"));
+    let [first, second] = losses(&lines)[..] else { panic!("two epochs") };
+    assert!((first - second).abs() > 1e-3, "{first} {second}");
+
+    let refused = format!("reference --run-idx 1 {SMALL} trainer.limit_train_batches=0.01");
+    workspace.regun(&refused).fails(2, &["trainer.limit_train_batches=0.01", "leaves none"]);
+}
+
+#[test]
+fn a_fast_dev_run_leaves_no_model_among_the_real_ones() {
+    let workspace = Workspace::new();
+    let run = workspace.regun(&format!("pipeline unlearn=finetune {SMALL} trainer.fast_dev_run=true")).succeeds();
+    assert!(run.stderr.contains("trainer.limit_test_batches=1: evaluations see the first 128 of 150"), "{run}");
+    assert!(workspace.path("cache/fast_dev_run/models").is_dir() && !workspace.path("cache/models").exists());
+}

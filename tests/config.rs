@@ -5,7 +5,9 @@ use std::env::VarError;
 use std::fs;
 use std::path::Path;
 
-use regun::config::schema::{DevicesConfig, ErasingValue, OptimName, Precision, SchedulerName, Stem, UnlearnConfig};
+use regun::config::schema::{
+    Accelerator, BatchLimit, DevicesConfig, ErasingValue, OptimName, Precision, SchedulerName, Stem, UnlearnConfig,
+};
 use regun::config::{Loaded, Request, builtin, compose_in};
 use regun::error::{Error, ErrorKind};
 use regun::hydra::overrides::{Override, sweep};
@@ -159,6 +161,7 @@ fn every_combination_of_choices_has_the_defaults_of_the_python_program() {
     for case in cases {
         let overrides = texts(&case["overrides"]);
         let loaded = load(&overrides).unwrap_or_else(|error| panic!("{overrides:?}: {error}"));
+        assert!(loaded.warnings.is_empty(), "{overrides:?}: {:?}", loaded.warnings);
         let (found, mut wanted) = (loaded.tree.to_json(), case["config"].clone());
         if overrides.contains(&"model=vit") {
             let image_size = wanted["model"]["model"].get_mut("image_size").expect("a ViT has it");
@@ -624,7 +627,18 @@ fn errors_name_the_value_its_origin_the_wanted_value_and_a_remedy() {
         (&["data=tiny_imagenet", "data.transforms.random_erasing.value=inf"], &["is inf: wanted a number or `random`"]),
         (&["unlearn=regun", "unlearn.optim.lr=big"], &["`unlearn.optim.lr` is the text \"big\": wanted a number"]),
         (&["unlearn=regun", "~unlearn.optim"], &["`unlearn`", "the key `optim` is missing"]),
-        (&["unlearn=regun", "unlearn.trainer.max_epochs=0"], &["`unlearn.trainer.max_epochs` is 0"]),
+        (&["unlearn=regun", "unlearn.trainer.max_epochs=-1"], &["`unlearn.trainer.max_epochs` is -1", "without end"]),
+        (&["trainer.max_epochs=-1"], &["`trainer.max_epochs` is -1: wanted a number of epochs", "at least 0"]),
+        (&["unlearn=regun", "unlearn.trainer.max_epochs=1.5"], &["max_epochs` is 1.5: wanted a number of epochs"]),
+        (&["trainer.gradient_clip_val=-1"], &["`trainer.gradient_clip_val` is -1: wanted a number above 0"]),
+        (&["trainer.limit_train_batches=1.5"], &["`trainer.limit_train_batches` is 1.5: wanted a number of batches"]),
+        (&["trainer.limit_val_batches=-1"], &["`trainer.limit_val_batches` is -1", "from 0.0 to 1.0"]),
+        (&["trainer.overfit_batches=all"], &["`trainer.overfit_batches` is the text \"all\""]),
+        (&["trainer.fast_dev_run=-1"], &["`trainer.fast_dev_run` is -1: wanted true, false or a number of batches"]),
+        (&["trainer.accelerator=tpu"], &["`trainer.accelerator` is the text \"tpu\": wanted one of auto"]),
+        (&["trainer.devices='0,x'"], &["`trainer.devices` is the text \"0,x\": wanted `auto`"]),
+        (&["trainer.devices='0,-1'"], &["`trainer.devices` is the text \"0,-1\": wanted `auto`"]),
+        (&["split.forget_classes=many"], &["`split.forget_classes` is the text \"many\": wanted a list of integers"]),
         (&["mul_eval.mia_num_models=0"], &["`mul_eval.mia_num_models` is 0"]),
         (&["model.model.label_smoothing=1"], &["no key `model.model.label_smoothing`"]),
         (&["++model.model.label_smoothing=1"], &["from 0 to below 1"]),
@@ -664,12 +678,79 @@ fn errors_in_files_name_line_and_column() {
 
 #[test]
 fn keys_without_effect_give_warnings() {
-    let idle = ["data.num_workers=8", "data.pin_memory=false", "trainer.enable_checkpointing=true"];
+    let idle =
+        ["logging.enable=true", "data.num_workers=8", "data.pin_memory=false", "trainer.enable_checkpointing=true"];
     let warnings = load(&[&["+foo=1", "+data.batch_sise=3"][..], &idle].concat()).expect("kept").warnings;
     let all = warnings.join("\n");
     assert_says(&all, &["override `+foo=1`: nothing reads `foo`", "`data.batch_sise`", "did you mean `batch_size`"]);
     assert_says(&all, &["data.num_workers, data.pin_memory", "enable_checkpointing", "logging.enable"]);
     assert_eq!(warnings.len(), 5, "{all}");
+}
+
+/// Values as users of Lightning write them.
+#[test]
+fn values_may_be_written_as_in_lightning() {
+    let trainer = |overrides: &[&str]| load(overrides).unwrap_or_else(|error| panic!("{overrides:?}: {error}")).config;
+    for classes in ["3", "[3]", "'3'", "'3,'", "'[3]'"] {
+        let config = trainer(&["split.scheme=class", &format!("split.forget_classes={classes}")]);
+        assert_eq!(config.split.forget_classes, [3], "{classes}");
+    }
+    assert_eq!(trainer(&["split.forget_classes='3, 5'"]).split.forget_classes, [3, 5]);
+    let scheduler = trainer(&["model.scheduler.name=multistep", "+model.scheduler.milestones=5"]).model.scheduler;
+    assert_eq!(scheduler.milestones, Some(vec![5]));
+    for (written, meant) in [("cuda", Accelerator::Gpu), ("gpu", Accelerator::Gpu), ("cpu", Accelerator::Cpu)] {
+        assert_eq!(trainer(&[&format!("trainer.accelerator={written}")]).trainer.accelerator, meant);
+    }
+    for (written, meant) in [("0", None), ("0.0", None), ("null", None), ("1", Some(1.0)), ("0.5", Some(0.5))] {
+        assert_eq!(trainer(&[&format!("trainer.gradient_clip_val={written}")]).trainer.gradient_clip_val, meant);
+    }
+    for (written, meant) in [
+        ("'0,1'", DevicesConfig::These(vec![0, 1])),
+        ("'1, 0'", DevicesConfig::These(vec![1, 0])),
+        ("'0,'", DevicesConfig::These(vec![0])),
+        ("'[0,1]'", DevicesConfig::These(vec![0, 1])),
+        ("[0,1]", DevicesConfig::These(vec![0, 1])),
+        ("auto", DevicesConfig::Auto),
+        ("'-1'", DevicesConfig::Count(-1)),
+        ("-1", DevicesConfig::Count(-1)),
+        ("1", DevicesConfig::Count(1)),
+    ] {
+        assert_eq!(trainer(&[&format!("trainer.devices={written}")]).trainer.devices, meant, "{written}");
+    }
+    // Unquoted it is a sweep, and the message says how a list is written.
+    assert_says(&failure(&["trainer.devices=0,1"]), &["`trainer.devices=[0,1]`"]);
+    assert_eq!(trainer(&["trainer.max_epochs=0"]).trainer.max_epochs, 0);
+    assert_eq!(trainer(&["unlearn=regun", "unlearn.trainer.max_epochs=0"]).unlearn.expect("a method").max_epochs, 0);
+    for (written, meant) in [
+        ("1", BatchLimit::Batches(1)),
+        ("1.0", BatchLimit::ALL),
+        ("0.25", BatchLimit::Fraction(0.25)),
+        ("0", BatchLimit::Batches(0)),
+        ("null", BatchLimit::ALL),
+    ] {
+        assert_eq!(trainer(&[&format!("trainer.limit_train_batches={written}")]).trainer.limit_train_batches, meant);
+    }
+}
+
+#[test]
+fn a_fast_dev_run_is_one_epoch_of_few_batches_with_files_of_its_own() {
+    let load = |value: &str| load(&["unlearn=neggradp", &format!("trainer.fast_dev_run={value}")]).expect("it loads");
+    for (value, batches) in [("true", 1), ("1", 1), ("3", 3)] {
+        let Loaded { config, tree, warnings, .. } = load(value);
+        let (trainer, limit) = (&config.trainer, BatchLimit::Batches(batches));
+        assert_eq!([trainer.limit_train_batches, trainer.limit_val_batches, trainer.limit_test_batches], [limit; 3]);
+        assert_eq!((trainer.max_epochs, config.unlearn.expect("a method").max_epochs), (1, 1));
+        assert_eq!(tree.get("unlearn.neggrad.epochs").map(Node::to_json), Some(json!(1)));
+        assert_eq!(tree.get("model.scheduler.t_max").map(Node::to_json), Some(json!(1)));
+        assert_eq!(config.paths.cache_dir, Path::new("cache/fast_dev_run"));
+        assert!(config.run.base_weights.starts_with("cache/fast_dev_run/models"));
+        assert_eq!(config.data.data_dir, Path::new("cache"));
+        assert_says(&warnings.join("\n"), &["trainer.fast_dev_run", "cache/fast_dev_run"]);
+    }
+    for value in ["false", "0"] {
+        let loaded = load(value);
+        assert_eq!((loaded.config.trainer.max_epochs, loaded.warnings.len()), (100, 0), "{value}");
+    }
 }
 
 #[test]

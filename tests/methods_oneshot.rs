@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use formula_network::formula_images;
 use golden_steps::{FORGET, Golden, architecture, check, dataset, fixtures, formula_model, indices, labels, phase};
-use regun::config::schema::{CompatConfig, CudaGraphMode};
+use regun::config::schema::{BatchLimit, CompatConfig, CudaGraphMode};
 use regun::config::{Config, Request, load};
 use regun::data::device_images::DeviceImages;
 use regun::data::split::SplitIndices;
@@ -62,6 +62,8 @@ fn settings(batch_size: usize) -> TrainSettings {
     TrainSettings {
         batch_size,
         accumulate: 1,
+        limit: BatchLimit::ALL,
+        overfits: false,
         clip: None,
         freeze_backbone: false,
         sync_batchnorm: true,

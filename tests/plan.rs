@@ -1,5 +1,6 @@
 //! A training takes the steps that its plan counts.
 
+use regun::config::schema::BatchLimit;
 use regun::config::{Request, load};
 use regun::data::{DeviceDataset, LoadOptions, Part, load_dataset, split};
 use regun::distributed::World;
@@ -30,6 +31,11 @@ const VARIANTS: &[&str] = &[
      unlearn.attack.max_rounds=1",
     "unlearn=lur unlearn.pruning.enabled=false unlearn.trainer.max_epochs=1",
     "unlearn=regun unlearn.trainer.max_epochs=2",
+    // Limits of the batches.
+    "trainer.limit_train_batches=3",
+    "unlearn=scrub unlearn.trainer.max_epochs=2 trainer.limit_train_batches=0.5",
+    "unlearn=regun unlearn.trainer.max_epochs=2 trainer.overfit_batches=1",
+    "unlearn=neggradp unlearn.sequential=true trainer.fast_dev_run=2",
 ];
 
 /// For each phase, in order: its name, the optimizer steps of its first epoch, and those of all epochs.
@@ -86,6 +92,11 @@ fn the_plan_counts_the_steps_of_the_run() {
         let mut model = Model::initialise(&architecture, 1, "base", Kind::Float, Device::Cpu).unwrap();
         let mut trainer = Trainer { world: &world, dataset: &dataset, model: &mut model, settings: settings.clone() };
         trainer.run(&mut *method, &mut counted).unwrap();
+        let limit = TrainSettings::new(&config, &world, "test", 1).limit;
+        if let BatchLimit::Batches(batches) = limit {
+            let wanted = batches.div_ceil(2);
+            assert!(planned.iter().all(|phase| phase.steps_per_epoch == wanted), "{variant}: {planned:?}");
+        }
         let in_plan: Vec<_> = planned.iter().map(|phase| (phase.name, phase.steps_per_epoch, phase.steps)).collect();
         assert_eq!(in_plan, counted.0, "{variant}");
         let epochs: Vec<usize> = planned.iter().map(|phase| phase.epochs).collect();

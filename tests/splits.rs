@@ -26,6 +26,7 @@ fn spec(scheme: Scheme) -> SplitConfig {
         heldout_frac: 0.1,
         validation_frac: 0.1,
         retain_frac: 0.8,
+        checks_retain_frac: true,
         forget_frac: 0.1,
         forget_classes: vec![3],
     }
@@ -160,6 +161,8 @@ fn warnings_give_the_resulting_sizes() {
     for said in ["is 0.9, not 1", "40050 images", "35550", "held-out 5000, validation 4500, forget 450, retain 40050"] {
         assert!(warning.contains(said), "{warning}");
     }
+    let not_chosen = SplitConfig { checks_retain_frac: false, ..shipped };
+    assert_eq!(split(&labels, &not_chosen).unwrap().warnings, [] as [&str; 0]);
     let half = SplitConfig { retain_frac: 0.4, forget_frac: 0.5, ..spec(Scheme::Random) };
     let [warning] = &split(&labels, &half).unwrap().warnings[..] else { panic!("wanted one warning") };
     assert!(warning.contains("forget has 22500 images and retain only 18000"), "{warning}");

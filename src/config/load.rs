@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use super::builtin::BUILTIN;
 use super::class_count::count_classes;
+use super::fast_dev_run;
 use super::program::PROGRAM;
 use super::request::Request;
 use super::schema::{Config, UnlearnConfig};
-use super::validate::validate;
+use super::validate::{is_users, validate};
 use crate::error::Result;
-use crate::hydra::{self, Composed, ConfigLibrary, Environment, HydraProgram, Node, Section};
+use crate::hydra::{self, Composed, ConfigLibrary, Environment, HydraProgram, Node, Section, yaml};
 
 /// A configuration ready for use.
 #[derive(Debug, Clone)]
@@ -63,6 +64,12 @@ pub fn meant_by(name: &str, value: &str, overrides: &[String]) -> Option<String>
     composed.meant_by(name, value, PROGRAM.synonyms)
 }
 
+/// Whether a key of the root file has the value of the built-in one.
+fn is_shipped(root: &Section, key: &str) -> Result<bool> {
+    let shipped = yaml::parse(BUILTIN.text("config.yaml").unwrap_or_default(), "config.yaml")?;
+    Ok(root.get(key).map(|node| &node.value) == shipped.get(key).map(|node| &node.value))
+}
+
 impl Loaded {
     /// Resolves, reads and checks a composed tree.
     ///
@@ -70,6 +77,7 @@ impl Loaded {
     /// The errors of [`load`].
     pub fn read(mut composed: Composed) -> Result<Self> {
         count_classes(&mut composed)?;
+        fast_dev_run::apply(&mut composed)?;
         let run_dir = composed.run_dir()?;
         let tree = composed.resolve()?;
         let mut warnings = composed.warnings;
@@ -77,6 +85,8 @@ impl Loaded {
         let mut config: Config = root.decode_collecting(&["unlearn"], &mut warnings)?;
         config.unlearn =
             root.section("unlearn").map(|method| UnlearnConfig::read(method, &mut warnings)).transpose()?;
+        config.split.checks_retain_frac =
+            is_users(&root, "split.retain_frac") && !is_shipped(&root, "split.retain_frac")?;
         validate(&config, &root, &mut warnings)?;
         Ok(Loaded { config, tree: root.into_node(), warnings, run_dir })
     }

@@ -18,6 +18,7 @@
 mod additions;
 pub mod builtin;
 mod class_count;
+mod fast_dev_run;
 mod load;
 mod program;
 mod request;

@@ -84,6 +84,11 @@ impl DeviceDataset {
         }
     }
 
+    /// Keeps only the first `samples` of the test set.
+    pub fn limit_test(&mut self, samples: usize) {
+        self.test_indices.truncate(samples);
+    }
+
     pub fn num_classes(&self) -> usize {
         self.num_classes
     }

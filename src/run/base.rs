@@ -48,7 +48,10 @@ pub fn execute(session: &mut Session, references: &References, reuse: bool) -> R
     let (base_path, retrained_path) = (names_of.base(names::SAFETENSORS), names_of.retrained(names::SAFETENSORS));
     let base = load_or_train(session, "base", seed, Part::Train, &base_path, reuse)?;
     let retrained = load_or_train(session, "retrained", seed, Part::Retain, &retrained_path, reuse)?;
-    let flags = equal_layer_flags(&base.model, &retrained.model, session.config().model.model.freeze_backbone)?;
+    let flags = match session.config().trainer.trains() {
+        true => equal_layer_flags(&base.model, &retrained.model, session.config().model.model.freeze_backbone)?,
+        false => vec!["nothing is trained: trainer.max_epochs or trainer.limit_train_batches is 0".into()],
+    };
     session.flag(flags);
 
     // Evaluation

@@ -3,7 +3,7 @@
 
 use crate::checkpoint::Facts;
 use crate::config::Loaded;
-use crate::config::schema::{Config, ModelConfig, Scheme};
+use crate::config::schema::{BatchLimit, Config, ModelConfig, Scheme};
 use crate::data::Dataset;
 use crate::data::split::{SplitIndices, digest};
 use crate::digest::sha256;
@@ -67,6 +67,16 @@ pub fn provenance(loaded: &Loaded) -> Facts {
     for key in PROVENANCE {
         if let Some(value) = loaded.value(key) {
             facts = facts.with(key, value);
+        }
+    }
+    // Only where they change the model, so that files of earlier versions compare as equal.
+    let trainer = &loaded.config.trainer;
+    for (key, limit, is_default) in [
+        ("trainer.limit_train_batches", trainer.limit_train_batches, trainer.limit_train_batches == BatchLimit::ALL),
+        ("trainer.overfit_batches", trainer.overfit_batches, trainer.overfit_batches.is_none()),
+    ] {
+        if !is_default {
+            facts = facts.with(key, limit);
         }
     }
     facts

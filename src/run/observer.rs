@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::folder::RunFolder;
 use super::session::Session;
 use super::training_progress::{TrainingProgress, Validation};
+use crate::config::schema::{BatchLimit, Config};
 use crate::data::{DeviceDataset, Part};
 use crate::distributed::World;
 use crate::error::{Error, ErrorKind, Result};
@@ -15,7 +16,7 @@ use crate::eval::collect;
 use crate::models::Model;
 use crate::report::json::number;
 use crate::train::meter::MeterMeans;
-use crate::train::{AccuracyCounts, EpochReport, Observer, StepReport};
+use crate::train::{AccuracyCounts, EpochReport, Observer, StepReport, limited};
 
 /// Evaluates a model after an epoch. A collective call: rank 0 gets the metrics, the other ranks get `None`.
 pub type EpochEvaluation<'a> = Box<dyn FnMut(&Model) -> Result<Option<Metrics>> + 'a>;
@@ -32,6 +33,8 @@ pub struct TrainingObserver<'a> {
     /// Optimizer steps between two lines in `metrics.jsonl` (0: no such lines).
     log_every: usize,
     evaluation: Option<EpochEvaluation<'a>>,
+    /// Samples of the validation after each epoch.
+    validation_samples: usize,
     // --- runtime state ---
     progress: TrainingProgress,
     /// Optimizer steps so far.
@@ -48,22 +51,42 @@ pub struct TrainingObserver<'a> {
 
 impl<'a> TrainingObserver<'a> {
     /// `title`: role of the model. `evaluation`: called after each epoch.
-    pub fn new(session: &'a Session, title: &str, evaluation: Option<EpochEvaluation<'a>>) -> Self {
+    ///
+    /// # Errors
+    /// `Usage` for a limit of the validation that leaves no whole batch.
+    pub fn new(session: &'a Session, title: &str, evaluation: Option<EpochEvaluation<'a>>) -> Result<Self> {
         let (world, trainer) = (session.world(), &session.config().trainer);
-        TrainingObserver {
+        let (limit, key) = match trainer.overfit_batches.is_none() {
+            true => (trainer.limit_val_batches, "trainer.limit_val_batches"),
+            false => (trainer.overfit_batches, "trainer.overfit_batches"),
+        };
+        let validation_samples =
+            limited_samples(session.config(), limit, key, session.dataset().indices(Part::Val).len())?;
+        Ok(TrainingObserver {
             world,
             dataset: session.dataset(),
             folder: session.folder.as_ref(),
             title: title.to_owned(),
             log_every: trainer.log_every_n_steps,
             evaluation,
+            validation_samples,
             progress: TrainingProgress::new(trainer.enable_progress_bar && world.is_root()),
             steps: 0,
             last_evaluation: None,
             seconds_evaluating: 0.0,
             images: 0,
-        }
+        })
     }
+}
+
+/// The samples of a part of `samples` that the value `limit` of `key` leaves, in batches of `data.batch_size`.
+///
+/// # Errors
+/// `Usage` for a fraction that leaves no whole batch.
+pub fn limited_samples(config: &Config, limit: BatchLimit, key: &str, samples: usize) -> Result<usize> {
+    let batch = config.data.batch_size;
+    let batches = limited(limit, samples.div_ceil(batch), key, "the part")?;
+    Ok(samples.min(batches * batch))
 }
 
 impl Observer for TrainingObserver<'_> {
@@ -83,7 +106,7 @@ impl Observer for TrainingObserver<'_> {
     fn epoch(&mut self, report: &EpochReport<'_>) -> Result<()> {
         self.images += report.images;
         let rate = report.images as f64 / report.seconds.max(1e-9);
-        let validation = validation(self.world, self.dataset, report.model)?;
+        let validation = validation(self.world, self.dataset, report.model, self.validation_samples)?;
         let clock = Instant::now();
         let evaluated = match &mut self.evaluation {
             Some(evaluate) => evaluate(report.model)?,
@@ -174,12 +197,13 @@ fn add_accuracy(line: &mut Map<String, Value>, name: &str, accuracy: &AccuracyCo
     line.insert(format!("{name}_micro"), number(accuracy.over_samples()));
 }
 
-/// Mean cross entropy and accuracy on val. A collective call: `None` without val samples, and on all ranks but rank 0.
-fn validation(world: &World, dataset: &DeviceDataset, model: &Model) -> Result<Option<Validation>> {
-    if dataset.indices(Part::Val).is_empty() {
+/// Mean cross entropy and accuracy on the first `samples` of val. A collective call: `None` without samples, and on all
+/// ranks but rank 0.
+fn validation(world: &World, dataset: &DeviceDataset, model: &Model, samples: usize) -> Result<Option<Validation>> {
+    if samples == 0 {
         return Ok(None);
     }
-    let Some([logits]) = collect::logits(world, dataset, model, [Part::Val])? else { return Ok(None) };
+    let Some(logits) = collect::logits_of_first(world, dataset, model, Part::Val, samples)? else { return Ok(None) };
     let mut accuracy = AccuracyCounts::new(logits.num_classes);
     let predicted: Vec<i64> = (0..logits.len()).map(|sample| logits.predicted_class(sample) as i64).collect();
     accuracy.add(&predicted, &logits.labels)?;

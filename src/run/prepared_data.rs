@@ -6,6 +6,7 @@ use serde_json::Value;
 use tch::{Device, Kind};
 
 use super::identity;
+use super::observer::limited_samples;
 use crate::checkpoint::Facts;
 use crate::config::Loaded;
 use crate::config::schema::Config;
@@ -75,17 +76,29 @@ impl PreparedData {
             tracing::warn!("{warning}");
         }
         let images = &dataset.train;
+        let identity = identity::of_data(config, &dataset, &parts);
+        let mut flags = data_flags(&dataset);
+        let limit = config.trainer.limit_test_batches;
+        let tested = limited_samples(config, limit, "trainer.limit_test_batches", dataset.test.len())?;
+        if tested < dataset.test.len() {
+            flags.push(format!(
+                "trainer.limit_test_batches={limit}: evaluations see the first {tested} of {} test images",
+                dataset.test.len()
+            ));
+        }
+        let mut on_device = DeviceDataset::new(&dataset, parts, &config.data, key.kind, key.device)?;
+        on_device.limit_test(tested);
         Ok(PreparedData {
             name: dataset.name.clone(),
             image_shape: [images.channels, images.height, images.width],
             input_sizes: input_sizes(&config.data.transforms, images),
-            identity: identity::of_data(config, &dataset, &parts),
+            identity,
             content_without_test: dataset.fingerprints.train.clone(),
             no_test: dataset.no_test.clone(),
-            flags: data_flags(&dataset),
+            flags,
             image_bytes: [images, &dataset.test].map(|images| images.pixels.len() as u64).iter().sum(),
             is_mapped: matches!(images.pixels, Pixels::Mapped(_)),
-            dataset: DeviceDataset::new(&dataset, parts, &config.data, key.kind, key.device)?,
+            dataset: on_device,
             key,
         })
     }

@@ -7,6 +7,7 @@ use super::model_files::{checkpoint_exists, load_role, model_of, provenance_flag
 use super::reference;
 use super::session::Session;
 use crate::checkpoint::{Checkpoint, Facts};
+use crate::config::schema::BatchLimit;
 use crate::data::Part;
 use crate::error::{Error, Result};
 use crate::eval::evaluator::model_logits;
@@ -166,6 +167,10 @@ fn cache_key(session: &Session, retrained: &Checkpoint, references: &[&Checkpoin
         .with("evaluation batch", session.dataset().eval_batch_size())
         .with("precision", format!("{:?}", session.kind()))
         .with("retrained (sha256)", &retrained.checksum);
+    // Only where it is limited, so that caches of earlier versions stay valid.
+    if session.config().trainer.limit_test_batches != BatchLimit::ALL {
+        key = key.with("test images", session.dataset().indices(Part::Test).len());
+    }
     for (index, reference) in references.iter().enumerate() {
         key = key.with(&format!("reference {:03} (sha256)", index + 1), &reference.checksum);
     }

@@ -37,7 +37,7 @@ pub fn train(
     settings: TrainSettings,
     evaluation: Option<EpochEvaluation<'_>>,
 ) -> Result<TrainingOutcome> {
-    let mut observer = TrainingObserver::new(session, &settings.purpose, evaluation);
+    let mut observer = TrainingObserver::new(session, &settings.purpose, evaluation)?;
     let mut trainer = Trainer { world: session.world(), dataset: session.dataset(), model, settings };
     let seconds = trainer.run(method, &mut observer)?;
     Ok(TrainingOutcome {

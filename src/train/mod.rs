@@ -48,6 +48,7 @@ pub use method::Method;
 pub use mixed::Mixed;
 pub use observer::{EpochReport, Observer, StepReport};
 pub use phase::{Pass, Phase};
+pub use phase_loaders::limited;
 pub use plan::{PhasePlan, plan};
 pub use settings::TrainSettings;
 pub use step::{Drawn, Step};

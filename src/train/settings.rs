@@ -4,7 +4,7 @@ use tch::Device;
 
 use super::gradient_all_reduce::AllReduceSettings;
 use super::mixed::Mixed;
-use crate::config::schema::{BatchScope, CompatConfig, Config, CudaGraphMode};
+use crate::config::schema::{BatchLimit, BatchScope, CompatConfig, Config, CudaGraphMode};
 use crate::distributed::World;
 use crate::names::Names;
 
@@ -16,6 +16,10 @@ pub struct TrainSettings {
     pub batch_size: usize,
     /// Micro-steps per optimizer step.
     pub accumulate: usize,
+    /// Batches of each pass.
+    pub limit: BatchLimit,
+    /// Each epoch has the same batches, in the order of the data.
+    pub overfits: bool,
     /// Largest norm of the whole gradient. None: gradients are not clipped.
     pub clip: Option<f64>,
     /// Only the head is trained.
@@ -49,9 +53,12 @@ impl TrainSettings {
             BatchScope::Global => 1,
             BatchScope::PerRank => world.size(),
         };
+        let overfits = !config.trainer.overfit_batches.is_none();
         TrainSettings {
             batch_size: config.data.batch_size * ranks,
             accumulate: config.trainer.accumulate_grad_batches,
+            limit: if overfits { config.trainer.overfit_batches } else { config.trainer.limit_train_batches },
+            overfits,
             clip: config.trainer.gradient_clip_val,
             freeze_backbone: config.model.model.freeze_backbone,
             sync_batchnorm: config.trainer.sync_batchnorm,

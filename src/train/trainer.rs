@@ -29,11 +29,15 @@ pub struct Trainer<'a> {
 impl Trainer<'_> {
     /// Trains the model with `method`. Returns the seconds spent training, without the time of `observer`.
     pub fn run(&mut self, method: &mut dyn Method, observer: &mut dyn Observer) -> Result<f64> {
+        let nothing_left = self.settings.limit.is_none();
         let mut context = self.context();
         let clock = Instant::now();
         method.prepare(&mut context)?;
         let mut seconds = clock.elapsed().as_secs_f64();
-        let phases = method.phases();
+        let mut phases = method.phases();
+        if nothing_left {
+            phases.clear(); // no batch of any pass is left
+        }
         let last_phase = phases.iter().rposition(|phase| phase.epochs > 0);
         let mut micro_steps = 0;
         for (number, phase) in phases.iter().enumerate() {

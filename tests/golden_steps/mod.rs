@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use regun::config::schema::{CompatConfig, CudaGraphMode, ModelConfig, OptimConfig, OptimName, Stem};
+use regun::config::schema::{BatchLimit, CompatConfig, CudaGraphMode, ModelConfig, OptimConfig, OptimName, Stem};
 use regun::data::DeviceDataset;
 use regun::data::device_images::DeviceImages;
 use regun::data::split::SplitIndices;
@@ -210,6 +210,8 @@ impl Golden<'_> {
         let settings = TrainSettings {
             batch_size,
             accumulate: 1,
+            limit: BatchLimit::ALL,
+            overfits: false,
             clip: None,
             freeze_backbone: false,
             sync_batchnorm: true,

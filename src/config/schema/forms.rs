@@ -25,6 +25,27 @@ pub(super) fn number_or_off<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
     Ok(number.filter(|number| *number != 0.0))
 }
 
+/// A number of epochs.
+pub(super) fn epochs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    deserializer.deserialize_any(EpochsVisitor)
+}
+
+struct EpochsVisitor;
+
+impl Visitor<'_> for EpochsVisitor {
+    type Value = usize;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(
+            "a number of epochs, an integer, at least 0 (Lightning's -1, training without end, is not supported)",
+        )
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<usize, E> {
+        usize::try_from(value).map_err(|_| E::invalid_value(Unexpected::Signed(value), &self))
+    }
+}
+
 /// A list of integers. A single one is a list, too, and so is the text `3,5` or `[3, 5]`.
 pub(super) fn integers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<i64>, D::Error> {
     deserializer.deserialize_any(IntegersVisitor)

@@ -15,6 +15,9 @@ pub struct SplitConfig {
     pub validation_frac: f64,
     /// Only compared with the other fractions: retain gets the rest.
     pub retain_frac: f64,
+    /// Whether `retain_frac` is compared: the user has chosen it.
+    #[serde(skip)]
+    pub checks_retain_frac: bool,
     /// Fraction of the images that are not held out; with scheme `class` only of those of the forget classes.
     pub forget_frac: f64,
     /// Scheme `class`: the classes to forget.

@@ -4,12 +4,24 @@ use serde::Deserialize;
 
 use super::devices::DevicesConfig;
 use super::forms;
+use super::limits::{BatchLimit, FastDevRun};
 
 /// Training settings shared by all models and methods.
 #[derive(Debug, Clone, Deserialize)]
 pub struct TrainerConfig {
     /// Epochs of the base, retrained and reference models.
+    #[serde(deserialize_with = "forms::epochs")]
     pub max_epochs: usize,
+    /// A smoke test: one epoch of so many batches. Its models have a folder of their own.
+    pub fast_dev_run: FastDevRun,
+    /// Batches of each pass of a training.
+    pub limit_train_batches: BatchLimit,
+    /// Batches of the validation after each epoch.
+    pub limit_val_batches: BatchLimit,
+    /// Batches of the test set in evaluations.
+    pub limit_test_batches: BatchLimit,
+    /// Train on the same few batches in each epoch, in the order of the data (0.0: off).
+    pub overfit_batches: BatchLimit,
     pub accelerator: Accelerator,
     pub devices: DevicesConfig,
     pub precision: Precision,
@@ -33,6 +45,13 @@ pub struct TrainerConfig {
     pub cuda_graph: CudaGraphMode,
     /// CPU threads of one rank (null: cores of the machine / its ranks).
     pub threads: Option<usize>,
+}
+
+impl TrainerConfig {
+    /// Whether base, retrained and reference models see any batch.
+    pub fn trains(&self) -> bool {
+        self.max_epochs > 0 && !self.limit_train_batches.is_none()
+    }
 }
 
 /// The type of device.

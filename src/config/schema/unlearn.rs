@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::forms;
 use super::optim::{OptimConfig, SchedulerConfig};
 use crate::error::Result;
 use crate::hydra::Section;
@@ -55,5 +56,6 @@ struct SharedKeys {
 
 #[derive(Default, Deserialize)]
 struct UnlearnTrainer {
+    #[serde(deserialize_with = "forms::epochs")]
     max_epochs: usize,
 }

@@ -9,4 +9,5 @@ mod trainer;
 mod transforms;
 mod whole;
 
+pub(super) use idle_keys::is_users;
 pub(super) use whole::validate;

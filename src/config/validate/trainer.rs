@@ -10,10 +10,13 @@ use crate::hydra::join;
 /// # Errors
 /// A value out of its range.
 pub(super) fn check_trainer(check: &ConfigChecker, trainer: &TrainerConfig) -> Result<()> {
-    check.at_least(trainer.max_epochs, 1, "trainer.max_epochs")?;
     check.at_least(trainer.accumulate_grad_batches, 1, "trainer.accumulate_grad_batches")?;
     if let Some(norm) = trainer.gradient_clip_val {
-        check.that(norm > 0.0 && norm.is_finite(), "trainer.gradient_clip_val", "a number above 0, or null")?;
+        check.that(
+            norm > 0.0 && norm.is_finite(),
+            "trainer.gradient_clip_val",
+            "a number above 0, or 0 or null for no clipping",
+        )?;
     }
     check.at_least(trainer.threads.unwrap_or(1), 1, "trainer.threads")
 }

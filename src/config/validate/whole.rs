@@ -25,16 +25,17 @@ pub(in crate::config) fn validate(config: &Config, root: &Section, warnings: &mu
     check.at_least(model.image_size.unwrap_or(1), 1, "model.model.image_size")?;
     check.that(config.model.optim.name != OptimName::None, "model.optim.name", "sgd or adamw")?;
     check.section(config.model.optim.fault(), "model.optim")?;
-    check.section(config.model.scheduler.fault(), "model.scheduler")?;
+    if config.trainer.max_epochs > 0 {
+        check.section(config.model.scheduler.fault(), "model.scheduler")?;
+    }
     check_trainer(&check, &config.trainer)?;
     check_launch(&check, &config.launch)?;
     check_split(&check, &config.split, config.data.num_classes)?;
     check.at_least(config.mul_eval.mia_num_models, 1, "mul_eval.mia_num_models")?;
     if let Some(unlearn) = &config.unlearn {
         check.section(unlearn.optim.fault(), "unlearn.optim")?;
-        check.section(unlearn.scheduler.as_ref().and_then(SchedulerConfig::fault), "unlearn.scheduler")?;
-        if unlearn.optim.name != OptimName::None {
-            check.at_least(unlearn.max_epochs, 1, "unlearn.trainer.max_epochs")?;
+        if unlearn.max_epochs > 0 {
+            check.section(unlearn.scheduler.as_ref().and_then(SchedulerConfig::fault), "unlearn.scheduler")?;
         }
     }
     warn_about_idle_keys(config, root, warnings);

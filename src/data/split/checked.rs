@@ -117,7 +117,7 @@ fn warnings(parts: &SplitIndices, n: usize, spec: &SplitConfig) -> Vec<String> {
             n - parts.heldout.len(),
         ),
     };
-    if (sum - 1.0).abs() > 1e-6 {
+    if spec.checks_retain_frac && (sum - 1.0).abs() > 1e-6 {
         warnings.push(format!(
             "split.{names} is {}, not 1: retain gets the rest, {} images, although retain_frac={} of {rest} \
              would be {} ({})",
