@@ -33,7 +33,8 @@ pub(super) fn apply(composed: &mut Composed) -> Result<()> {
     if let Some(Value::Str(folder)) = composed.value(key)?.map(|node| node.value) {
         let folder = format!("{folder}/fast_dev_run");
         composed.warnings.push(format!(
-            "trainer.fast_dev_run: one epoch of {batches} batch(es), a test of the set-up; models and caches go to {folder}"
+            "trainer.fast_dev_run: one epoch of {batches} batch(es), a test of the set-up; models and caches go to \
+             {folder}"
         ));
         composed.set(key, Value::Str(folder));
     }
