@@ -783,3 +783,33 @@ fn a_preset_changes_its_own_method_only_and_overrides_win_over_it() {
     assert_eq!(unlearn(&["unlearn=b", "e=tuned", "unlearn.lr=7"])["lr"], 7);
     assert!(resolve(files, &["e=tuned"]).unwrap().get("presets").is_none());
 }
+
+/// `cifar_stem` is the Python program's old spelling of `stem`.
+#[test]
+fn the_old_spelling_of_the_stem_is_read_where_there_is_no_new_one() {
+    let old = "model:\n  name: resnet18\n  num_classes: ${data.num_classes}\n  pretrained: false\n  \
+               freeze_backbone: false\n  cifar_stem: true\n";
+    let shipped = include_str!("../conf/model/resnet.yaml");
+    let training = &shipped[shipped.find("optim:").expect("a section")..];
+    let files = folder(&[("model/old.yaml", &format!("{old}{training}"))]);
+    let stem = |overrides: &[&str]| {
+        let overrides = [&["model=old", "logging.enable=false"], overrides].concat();
+        let loaded = load_from(Some(files.path()), &overrides, EMPTY).unwrap_or_else(|error| panic!("{error}"));
+        assert!(loaded.value("model.model.cifar_stem").is_none());
+        (loaded.config.model.model.stem, loaded.value("model.model.stem").unwrap_or_default(), loaded.warnings)
+    };
+    assert_eq!(stem(&[]), (Some(Stem::Cifar), json!("cifar"), vec![]));
+    assert_eq!(stem(&["model.model.cifar_stem=false"]), (Some(Stem::None), json!("none"), vec![]));
+    assert_eq!(stem(&["model.model.cifar_stem=null"]), (None, json!(null), vec![]));
+    assert_eq!(stem(&["+model.model.stem=null"]), (Some(Stem::Cifar), json!("cifar"), vec![]));
+    let (new, _, warnings) = stem(&["+model.model.stem=tiny_imagenet"]);
+    assert_eq!(new, Some(Stem::TinyImagenet));
+    assert_says(&warnings.join("\n"), &["cifar_stem has no effect", "model.model.stem=tiny_imagenet"]);
+
+    let shipped = |overrides: &[&str]| load(overrides).map(|loaded| loaded.config.model.model.stem);
+    let without = ["~model.model.stem", "model.model.cifar_stem=true"];
+    assert_eq!(shipped(&without).unwrap_or_else(|error| panic!("{error}")), Some(Stem::Cifar));
+    let same = ["model.model.cifar_stem=true"];
+    assert_eq!(shipped(&same).unwrap_or_else(|error| panic!("{error}")), Some(Stem::Cifar));
+    assert_says(&failure(&["~model.model.stem", "model.model.cifar_stem=3"]), &["cifar_stem", "true or false"]);
+}

@@ -16,7 +16,9 @@ use regun::data::split::SplitIndices;
 use regun::data::{DataLoader, DeviceDataset, LoadOptions, Part, Sampler, View, load_dataset, split};
 use regun::distributed::World;
 use regun::models::init::Init;
-use regun::models::{Architecture, Forward, Model, Slot, StateLayout, build, layout};
+use regun::models::swin::{Swin, SwinVariant};
+use regun::models::vit::{ViT, ViTVariant};
+use regun::models::{Architecture, Forward, Model, Slot, State, StateLayout, build, layout};
 use regun::names::Names;
 use regun::train::loss::cross_entropy_sum;
 use regun::train::{AllReduceSettings, TrainContext, TrainSettings, Trainer};
@@ -453,7 +455,7 @@ fn snip_resets_the_listed_weights() {
         let mut loader = DataLoader::new(sampler, &whole, batch_size, 42, "test").unwrap();
         let settings = settings(batch_size);
         let context = TrainContext { world: &world, dataset: &whole, model: &mut model, settings: &settings };
-        let selection = snip::select(&context, &settings_of_case, &plan, &mut loader).unwrap();
+        let selection = snip::select(&context, &settings_of_case, &plan, &mut loader).unwrap().unwrap();
         close(what, selection.threshold, &golden["threshold"], 1e-7);
         close(what, selection.last_loss, &golden["last_snip_loss"], 1e-9);
 
@@ -479,6 +481,46 @@ fn snip_resets_the_listed_weights() {
         let golden =
             Golden { what, dataset: &dataset, steps: &steps, terms: &|_| &[], norm_tolerance: 1e-7, compat: COMPAT };
         golden.check_from(&mut model, batch_size, &mut lur(0.01, 0.5, 0.5, 1));
+    }
+}
+
+/// The automatic patterns are names of a ResNet. As in the Python program, a network without such layers is not pruned.
+#[test]
+fn lur_prunes_no_swin_or_vit_unless_patterns_are_given() {
+    let fixtures = fixtures();
+    let dataset = dataset(&fixtures, &[]);
+    let swin = SwinVariant { channels: 8, depths: [1, 1, 1, 1], heads: 2, drop: 0.0 };
+    let vit = ViTVariant { channels: 8, hidden: 16, layers: 1, heads: 2, patch: 8 };
+    let networks: [Arc<dyn Architecture>; 2] =
+        [Arc::new(Swin::new(swin, 10)), Arc::new(ViT::new(vit, 16, 10).unwrap())];
+    for (network, pruned) in networks.iter().zip(["head.weight", "conv_proj.weight"]) {
+        let prepared = |layer_patterns: Option<Vec<String>>| {
+            let names = Names {
+                cache_dir: "cache".into(),
+                model: "swin_t".into(),
+                dataset: "cifar10".into(),
+                scheme: "random".into(),
+                forget_frac: 0.1,
+                seed: 42,
+            };
+            let pruning = PruningSettings { enabled: true, layer_patterns, ..pruning() };
+            let settings_of_lur = LurSettings { alpha: 0.01, retain_weight: 0.5, forget_weight: 0.5, pruning };
+            let mut model = Model::initialise(network, 42, "base", Kind::Double, Device::Cpu).unwrap();
+            let settings = TrainSettings { names: Some(names), ..settings(6) };
+            let (world, mut method) = (World::solo(), Lur::new(settings_of_lur, phase(0)));
+            Trainer { world: &world, dataset: &dataset, model: &mut model, settings }
+                .run(&mut method, &mut ())
+                .map(|_| model.state)
+        };
+        let before = Model::initialise(network, 42, "base", Kind::Double, Device::Cpu).unwrap().state;
+        let changed = |after: &State| {
+            let pairs = before.named().zip(after.tensors());
+            pairs.filter(|((_, a), b)| a != b).map(|((name, _), _)| name.to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(changed(&prepared(None).unwrap()), [""; 0]);
+        assert_eq!(changed(&prepared(Some(vec![pruned.into()])).unwrap()), [pruned]);
+        let error = prepared(Some(vec!["layer3".into(), "layer4".into()])).err().unwrap();
+        assert!(error.message().contains("layer_patterns=[layer3, layer4]: no parameter"), "{error}");
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::builtin::BUILTIN;
 use super::class_count::count_classes;
 use super::fast_dev_run;
+use super::old_spellings::respell;
 use super::program::PROGRAM;
 use super::request::Request;
 use super::schema::{Config, UnlearnConfig};
@@ -79,8 +80,9 @@ impl Loaded {
         count_classes(&mut composed)?;
         fast_dev_run::apply(&mut composed)?;
         let run_dir = composed.run_dir()?;
-        let tree = composed.resolve()?;
+        let mut tree = composed.resolve()?;
         let mut warnings = composed.warnings;
+        respell(&mut tree, &mut warnings)?;
         let root = Section::new("", tree);
         let mut config: Config = root.decode_collecting(&["unlearn"], &mut warnings)?;
         config.unlearn =

@@ -2,7 +2,7 @@
 //!
 //! `load` composes a [`Request`] with [`crate::hydra`], reads the tree into [`schema`] and checks it with `validate`.
 //! `builtin` holds the files of `conf/`. `additions` brings keys that configurations of the Python program lack,
-//! and `class_count` counts the classes of a folder of images.
+//! and `class_count` counts the classes of a folder of images. `old_spellings` reads keys of older configurations.
 //!
 //! ```
 //! # fn main() -> regun::error::Result<()> {
@@ -20,6 +20,7 @@ pub mod builtin;
 mod class_count;
 mod fast_dev_run;
 mod load;
+mod old_spellings;
 mod program;
 mod request;
 pub mod schema;

@@ -22,9 +22,12 @@ const IDENTITY: &[&str] = &[
     "split.validation_frac",
     "split.forget_frac",
     "model.model.name",
-    "model.model.stem",
+    STEM,
     "model.model.num_classes",
 ];
+const STEM: &str = "model.model.stem";
+/// The Python program's old key for the stem: true or false.
+const CIFAR_STEM: &str = "model.model.cifar_stem";
 /// Part of the identity only if whole classes are forgotten.
 const FORGET_CLASSES: &str = "split.forget_classes";
 /// For a reference model the Python program may have stored either the common seed or the model's own.
@@ -109,8 +112,16 @@ fn lookup<'a>(tree: &'a Value, key: &str) -> Option<&'a Value> {
 }
 
 /// The value of a dotted key, with references to other keys replaced by their values. `None` if it is not in the file.
+/// An old file has `cifar_stem` in place of `stem`.
 fn setting(tree: &Value, key: &str) -> Option<Value> {
-    resolved(tree, lookup(tree, key)?, 0)
+    let value = lookup(tree, key).and_then(|value| resolved(tree, value, 0));
+    match value {
+        None | Some(Value::Null) if key == STEM => match lookup(tree, CIFAR_STEM) {
+            Some(Value::Bool(cifar)) => Some(if *cifar { "cifar" } else { "none" }.into()),
+            _ => value,
+        },
+        value => value,
+    }
 }
 
 /// A value with its `${...}` replaced. `None` if one refers to a whole section or to a computed value.

@@ -91,7 +91,12 @@ impl Method for Lur {
         let purpose = format!("{}/snip", train.purpose);
         let sampler = Sampler::cycle(Part::Forget, View::Train);
         let mut loader = DataLoader::new(sampler, context.dataset, train.batch_size, train.seed, &purpose)?;
-        let selection = snip::select(context, pruning, &plan, &mut loader)?;
+        let Some(selection) = snip::select(context, pruning, &plan, &mut loader)? else {
+            if context.world.is_root() {
+                tracing::info!("{}", nothing_pruned(plan.patterns.as_deref().unwrap_or_default()));
+            }
+            return Ok(());
+        };
         snip::reinitialise(&context.model.state, &selection, train.seed, &purpose)?;
         if context.world.is_root() {
             let mut reset = 0;
@@ -170,10 +175,33 @@ impl Method for Lur {
     }
 }
 
+/// The message for a network in which no layer has the automatic patterns in its name.
+fn nothing_pruned(patterns: &[String]) -> String {
+    format!(
+        "LUR prunes nothing: no layer of this network has {} in its name, which are names of a ResNet; \
+         unlearn.pruning.layer_patterns=[head], say, chooses layers",
+        patterns.join(" or ")
+    )
+}
+
 /// The sums of `tensors` over all ranks, in one collective call. New tensors without a graph.
 fn all_reduced(world: &World, tensors: &[Tensor]) -> Result<Vec<Tensor>> {
     let mut joined = concatenate(tensors)?;
     world.all_reduce(&mut joined)?;
     let shapes: Vec<Vec<i64>> = tensors.iter().map(Tensor::size).collect();
     views_of(&joined, shapes.iter().map(Vec::as_slice))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_about_no_pruning_reads_as_text() {
+        assert_eq!(
+            nothing_pruned(&["layer4".into(), "fc".into()]),
+            "LUR prunes nothing: no layer of this network has layer4 or fc in its name, which are names of a ResNet; \
+             unlearn.pruning.layer_patterns=[head], say, chooses layers"
+        );
+    }
 }

@@ -110,15 +110,21 @@ pub struct SnipSelection {
     pub last_loss: f64,
 }
 
-/// Chooses the weights from batches of `loader`, which walks forget. A collective call, with the same result on all
-/// ranks.
+/// Chooses the weights from batches of `loader`, which walks forget. `None` if no parameter has one of the automatic
+/// patterns in its name. A collective call, with the same result on all ranks.
+///
+/// # Errors
+/// `Usage` if no parameter has one of the given patterns in its name.
 pub fn select(
     context: &TrainContext<'_>,
     settings: &PruningSettings,
     plan: &PruningPlan,
     loader: &mut DataLoader,
-) -> Result<SnipSelection> {
+) -> Result<Option<SnipSelection>> {
     let slots = eligible(context, settings, plan)?;
+    if slots.is_empty() {
+        return Ok(None);
+    }
     let state = &context.model.state;
     // Detached tensors share memory with the model, so the passes update its running statistics. The gradients go to
     // the new leaves.
@@ -160,26 +166,21 @@ pub fn select(
     let shapes = slots.iter().map(|slot| state.layout().spec(*slot).shape.as_slice());
     let chosen = views_of(&chosen, shapes)?;
     let reset = slots.into_iter().zip(chosen).collect();
-    Ok(SnipSelection { reset, threshold, last_loss })
+    Ok(Some(SnipSelection { reset, threshold, last_loss }))
 }
 
-/// Slots of the eligible parameters, in layout order.
+/// Slots of the eligible parameters, in layout order. Empty if no name has one of the automatic patterns, which are
+/// names of a ResNet: the Python program then prunes nothing.
 fn eligible(context: &TrainContext<'_>, settings: &PruningSettings, plan: &PruningPlan) -> Result<Vec<Slot>> {
     let layout = context.model.state.layout();
-    let matching = |patterns: Option<&[String]>| -> Vec<Slot> {
-        let parameters = layout.parameters().filter(|(slot, _)| context.is_trainable(*slot));
-        parameters.filter(|(_, entry)| settings.eligible(entry, patterns)).map(|(slot, _)| slot).collect()
-    };
-    let mut slots = matching(plan.patterns.as_deref());
-    if slots.is_empty() && settings.layer_patterns.is_none() {
-        // The automatic patterns are names of a ResNet.
-        tracing::info!("LUR: no layer is called {:?}: all layers are pruned", plan.patterns.iter().flatten());
-        slots = matching(None);
-    }
-    if slots.is_empty() {
+    let patterns = plan.patterns.as_deref();
+    let parameters = layout.parameters().filter(|(slot, _)| context.is_trainable(*slot));
+    let eligible = parameters.filter(|(_, entry)| settings.eligible(entry, patterns));
+    let slots: Vec<Slot> = eligible.map(|(slot, _)| slot).collect();
+    if slots.is_empty() && settings.layer_patterns.is_some() {
         return Err(Error::usage(format!(
-            "unlearn.pruning.layer_patterns={:?}: no parameter that may be pruned has one of these in its name",
-            plan.patterns.as_deref().unwrap_or_default()
+            "unlearn.pruning.layer_patterns=[{}]: no parameter that may be pruned has one of these in its name",
+            patterns.unwrap_or_default().join(", ")
         ))
         .hint("names read like layer4.1.conv2.weight; unlearn.pruning.exclude_bn=false admits those with `bn`"));
     }
