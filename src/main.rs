@@ -43,6 +43,7 @@ fn main() {
         info: cli.info,
         package: cli.package,
         resolve: cli.resolve,
+        weights_key: cli.weights_key,
         json: cli.json,
     };
     // Rank 0 may still be writing when the others are done, so all ranks wait for each other. A failure ends all ranks;

@@ -4,13 +4,19 @@ mod common;
 #[path = "common/trained.rs"]
 mod trained;
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{Cursor, Read, Write};
 use std::path::Path;
 
 use common::Workspace;
 use regun::checkpoint::{self, Checkpoint};
+use regun::config::schema::{ModelConfig, Stem};
+use regun::models::{self, State};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 use serde_json::Value;
+use tch::{Device, Kind, Tensor};
 use trained::{BASE, REFERENCE_1, RETRAINED, SETUP, trained};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
@@ -152,6 +158,130 @@ fn a_model_of_another_program_is_checked_by_its_hyper_parameters() {
     assert!(run.stderr.contains("nor its data.name"), "{run}");
     let other = format!("evaluate --checkpoint {python} {SETUP} model=resnet model.model.name=resnet18");
     workspace.regun(&other).fails(MISSING, &[&python, "not those of this architecture", "model.model.name"]);
+}
+
+/// Writes a `.pt` of another program with these tensors.
+fn save_foreign(workspace: &Workspace, name: &str, config: &str, tensors: Vec<(String, Tensor)>) {
+    let manifest = checkpoint::Manifest { origin: Some("PyTorch".into()), config: config.into(), ..Default::default() };
+    let foreign = Checkpoint { manifest, tensors, checksum: String::new(), path: name.into() };
+    checkpoint::pytorch::save_state_dict(&workspace.path(name), &foreign).unwrap();
+}
+
+/// The tensors of a model with other names.
+fn renamed(model: &Checkpoint, rename: impl Fn(&str) -> String) -> Vec<(String, Tensor)> {
+    model.tensors.iter().map(|(name, tensor)| (rename(name), tensor.shallow_clone())).collect()
+}
+
+#[test]
+fn names_are_fitted_to_the_architecture() {
+    let workspace = trained();
+    let base = load(&workspace, BASE);
+    let evaluate = |path: &str, more: &str| {
+        workspace.regun(&format!("evaluate --checkpoint {path} {SETUP} hydra.run.dir=run {more}"))
+    };
+    evaluate(BASE, "").succeeds();
+    let wanted = results(&workspace, "run");
+    let ones = |shape: &[i64]| Tensor::ones(shape, (Kind::Float, Device::Cpu));
+
+    // Wrappers in any nesting, also inside of the names, EMA's counter, profilers' counters, a criterion, a metric.
+    let compiled =
+        |name: &str| format!("model.module._orig_mod.{}", name.replace("layer1.", "layer1._orig_mod.module."));
+    let mut wrapped = renamed(&base, compiled);
+    wrapped.push(("model.n_averaged".into(), Tensor::from(3_i64)));
+    wrapped.push(("model.module._orig_mod.layer1.total_ops".into(), ones(&[1])));
+    wrapped.push(("model.module._orig_mod.total_params".into(), ones(&[1])));
+    wrapped.push(("criterion.weight".into(), ones(&[10])));
+    wrapped.push(("train_acc.confmat".into(), ones(&[10, 10])));
+    save_foreign(&workspace, "wrapped.pt", "", wrapped);
+    let run = evaluate("wrapped.pt", "").succeeds();
+    assert_eq!(results(&workspace, "run"), wanted);
+    assert!(run.stderr.contains("left out") && run.stderr.contains("criterion.weight"), "{run}");
+    // `convert` knows the architecture by its names.
+    workspace.regun("convert wrapped.pt plain.safetensors").succeeds();
+    assert_eq!(load(&workspace, "plain.safetensors").checksum, base.checksum);
+
+    // Half precision, in a safetensors file of another program: with its metadata or without.
+    let half: Vec<(String, Tensor)> = renamed(&base, |name| format!("backbone.{name}"));
+    let half = half.into_iter().map(|(name, tensor)| match tensor.kind() {
+        Kind::Float => (name, tensor.to_kind(Kind::Half)),
+        _ => (name, tensor),
+    });
+    let half: Vec<(String, Tensor)> = half.collect();
+    let bytes = |tensor: &Tensor| {
+        let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
+        tensor.copy_data_u8(&mut bytes, tensor.numel());
+        bytes
+    };
+    let contents: Vec<_> = half.iter().map(|(name, tensor)| (name, bytes(&tensor.contiguous()), tensor)).collect();
+    let views = || {
+        contents.iter().map(|(name, bytes, tensor)| {
+            let dtype = if tensor.kind() == Kind::Half { Dtype::F16 } else { Dtype::I64 };
+            let shape = tensor.size().iter().map(|&side| side as usize).collect();
+            (name.as_str(), TensorView::new(dtype, shape, bytes).unwrap())
+        })
+    };
+    for metadata in [None, Some(HashMap::from([("format".to_owned(), "pt".to_owned())]))] {
+        let file = safetensors::serialize(views(), metadata).unwrap();
+        fs::write(workspace.path("half.safetensors"), file).unwrap();
+        let run = evaluate("half.safetensors", "").succeeds();
+        assert!(run.stderr.contains("was made by another program"), "{run}");
+    }
+
+    // Two networks in one file: the user chooses, by the start of the names or by the key of the dict.
+    let mut two = renamed(&base, |name| format!("net.{name}"));
+    let teacher = load(&workspace, RETRAINED);
+    two.extend(renamed(&teacher, |name| format!("ema.{name}")));
+    save_foreign(&workspace, "two.pt", "", two);
+    let run = evaluate("two.pt", "").fails(MISSING, &["`ema` (", "`net` (", "--weights-key"]);
+    assert!(!run.stderr.contains("`net.layer1`"), "{run}");
+    evaluate("two.pt", "--weights-key net").succeeds();
+    assert_eq!(results(&workspace, "run"), wanted);
+    evaluate("two.pt", "--weights-key nothing").fails(MISSING, &["--weights-key nothing", "the file itself"]);
+    workspace.regun("convert two.pt ema.safetensors --weights-key ema").succeeds();
+    assert_eq!(load(&workspace, "ema.safetensors").checksum, teacher.checksum);
+    // A command that finds its base model by the configuration takes the option too.
+    let unlearn = format!("unlearn unlearn=finetune unlearn.trainer.max_epochs=1 {SETUP} run.base_weights=two.pt");
+    workspace.regun(&unlearn).fails(MISSING, &["two.pt", "--weights-key"]);
+    workspace.regun(&format!("{unlearn} --weights-key net")).succeeds();
+
+    // A deeper network is not cut to a smaller one.
+    let mut deeper = renamed(&base, str::to_owned);
+    deeper.push(("layer1.3.conv1.weight".into(), ones(&[16, 16, 3, 3])));
+    save_foreign(&workspace, "deeper.pt", "", deeper);
+    evaluate("deeper.pt", "")
+        .fails(MISSING, &["not those of this architecture", "1 unexpected: layer1.3.conv1.weight"]);
+}
+
+/// An old file of the Python program says `cifar_stem` in place of `stem`.
+#[test]
+fn the_old_spelling_of_the_stem_in_a_checkpoint_fits() {
+    let workspace = Workspace::new();
+    let setup = "data=digits model=resnet data.debug_subset_size=100 trainer.threads=1";
+    let model = ModelConfig {
+        name: "resnet18".into(),
+        num_classes: 10,
+        pretrained: false,
+        pretrained_path: None,
+        stem: Some(Stem::Cifar),
+        freeze_backbone: false,
+        label_smoothing: None,
+        image_size: None,
+    };
+    let network = models::build(&model).unwrap();
+    let state = State::init(network.layout(), 1, "test", Kind::Float, Device::Cpu).unwrap();
+    let tensors = || state.named().map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone())).collect::<Vec<_>>();
+    let config = |stem: &str| format!("{{\"model\": {{\"model\": {{\"name\": \"resnet18\", {stem}}}}}, \"seed\": 42}}");
+    for (stem, fits) in [
+        ("\"cifar_stem\": true", true),
+        ("\"cifar_stem\": false", false),
+        ("\"stem\": null, \"cifar_stem\": true", true),
+    ] {
+        save_foreign(&workspace, "old.ckpt", &config(stem), tensors());
+        // The references are missing, which is found after the model.
+        let run = workspace.regun(&format!("evaluate --checkpoint old.ckpt {setup}")).fails(MISSING, &[]);
+        let refused = run.stderr.contains("model.model.stem: found null, wanted cifar");
+        assert_eq!(refused, !fits, "{stem}: {run}");
+    }
 }
 
 /// Writes a `.pt` with the same weights and nothing else.

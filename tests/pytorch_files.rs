@@ -170,15 +170,21 @@ fn a_written_file_is_read_back_unchanged() {
 
 /// Runs a script if Python has torch and torchvision. Otherwise prints that it was skipped and returns `None`.
 fn python(script: &str, folder: &Path) -> Option<String> {
+    python_with(&["torch", "torchvision"], script, folder)
+}
+
+/// Runs a script if Python has these modules. Otherwise prints that it was skipped and returns `None`.
+fn python_with(modules: &[&str], script: &str, folder: &Path) -> Option<String> {
     let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
     let interpreter = if ours.exists() { ours } else { "python3".into() };
     let run = |script: &str| Command::new(&interpreter).args(["-c", script]).arg(folder).output();
-    match run(
-        "import sys; from importlib.util import find_spec as has; sys.exit(not (has('torch') and has('torchvision')))",
-    ) {
+    let all = modules.join(" ");
+    match run(&format!(
+        "import sys; from importlib.util import find_spec as has; sys.exit(not all(map(has, '{all}'.split())))"
+    )) {
         Ok(probe) if probe.status.success() => {}
         _ => {
-            eprintln!("not compared with PyTorch: {} has no torch and torchvision", interpreter.display());
+            eprintln!("not compared with PyTorch: {} lacks one of {all}", interpreter.display());
             return None;
         }
     }
@@ -213,7 +219,7 @@ assert types["bfloat16"].dtype is torch.bfloat16 and types["bool"].tolist() == [
 assert types["count"].item() == 1 << 40 and types["empty"].shape == (0, 3)
 lightning = torch.load(folder / "types.ckpt", weights_only=True)
 assert lightning["state_dict"]["model.shared.head"].tolist() == [0, 1, 2, 3] and lightning["epoch"] == 3
-assert lightning["hyper_parameters"] == {"seed": 42, "split": {"forget_frac": 0.2, "names": ["a", "b: c"]}}
+assert "hyper_parameters" not in lightning  # the configuration has no section `model`
 print(network.fc.weight.double().sum().item(), network.conv1.weight.double().sum().item())
 "#;
     let Some(said) = python(script, folder.path()) else { return };
@@ -244,6 +250,113 @@ torch.save(network.half().state_dict(), OUT / "resnet18.pth", _use_new_zipfile_s
     let architecture = models::build(&network("resnet18", None, 1000)).unwrap();
     let weights = load(folder.path().join("resnet18.pth"));
     State::from_named(architecture.layout(), weights.tensors, Kind::Float, Device::Cpu).unwrap();
+}
+
+/// Files with values of many kinds beside the weights, with the weights under many keys, and with many prefixes.
+#[test]
+fn files_of_other_programs_are_read_for_their_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/make_foreign.py");
+    if python_with(&["torch", "numpy"], &fs::read_to_string(script).unwrap(), folder.path()).is_none() {
+        return;
+    }
+    let ramp = Tensor::arange(6, (Kind::Float, Device::Cpu)).reshape([2, 3]) / 4;
+    let mut read = 0;
+    for entry in fs::read_dir(folder.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let file = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let refusal = || checkpoint::load(&path).err().unwrap_or_else(|| panic!("{file} was read")).to_string();
+        let parts: &[&str] = match file.as_str() {
+            "unclear_ema" => &["`state_dict` (2 tensors), `state_dict_ema` (2 tensors)", "--weights-key"],
+            "unclear_model_ema" => &["`model` (2 tensors), `model_ema` (2 tensors)", "--weights-key"],
+            "unclear_two" => &["`student` (2 tensors), `teacher.inner` (2 tensors)", "--weights-key"],
+            "refused_module" => &["`net` in the file holds a whole module", "state_dict()"],
+            "refused_optimizer" => &["no weights: found a dict of optimizer, epoch"],
+            "refused_loads" => &["wants to call pickle.loads", "hostile"],
+            _ => {
+                let checkpoint = load(&path);
+                let names: Vec<&str> = checkpoint.tensors.iter().map(|(name, _)| name.as_str()).collect();
+                assert_eq!(names, ["bias", "weight"], "{file}");
+                assert_eq!(*get(&checkpoint, "weight"), ramp, "{file}");
+                read += 1;
+                continue;
+            }
+        };
+        let said = refusal();
+        assert!(parts.iter().all(|part| said.contains(part)), "{file}: wanted {parts:?} in: {said}");
+    }
+    assert!(read > 40, "only {read} files");
+    // The user's choice.
+    let chosen = |file: &str, key: &str| checkpoint::open(&folder.path().join(file)).unwrap().only(Some(key));
+    let weight =
+        |file, key| get(&chosen(file, key).unwrap_or_else(|error| panic!("{error}")), "weight").shallow_clone();
+    assert_eq!(weight("unclear_ema.pth", "state_dict"), ramp);
+    assert_eq!(weight("unclear_ema.pth", "state_dict_ema"), &ramp * 2);
+    assert_eq!(weight("unclear_model_ema.pth", "model_ema"), ramp);
+    assert_eq!(weight("unclear_two.pth", "teacher.inner"), &ramp * 3);
+    assert_eq!(weight("key_net.pth", "net"), ramp);
+    let error = chosen("unclear_ema.pth", "ema").err().unwrap().to_string();
+    for part in ["--weights-key ema", "`state_dict` (2 tensors), `state_dict_ema` (2 tensors)", "joined by points"] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+/// Lightning makes the module of a `.ckpt` of ours without help, and its own file comes back with its configuration.
+/// Objects of omegaconf need `weights_only=False` (or omegaconf's names among torch's safe ones), in its own files too.
+#[test]
+fn lightning_loads_the_module_of_our_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let ours = load(fixture("lightning.ckpt"));
+    let config = "seed: 42\ndata: {name: digits, num_classes: 3}\nmodel:\n  model: {name: small, num_classes: 3, stem: null}\n  \
+                  optim: {lr: 0.1, betas: [0.9, 0.999], nesterov: true}\n  scheduler: {}\nsplit: {names: [[a], {b: 1}]}\n";
+    let manifest = Manifest { config: config.into(), epoch: 3, ..Manifest::default() };
+    let ours = Checkpoint { manifest, ..ours };
+    pytorch::save_lightning(&folder.path().join("ours.ckpt"), &ours).unwrap();
+    let script = r#"
+import collections, sys, typing, torch, lightning, omegaconf
+from pathlib import Path
+folder = Path(sys.argv[1])
+class Module(lightning.LightningModule):
+    def __init__(self, cfg):
+        super().__init__()
+        self.save_hyperparameters()
+        assert cfg.optim.lr == 0.1 and cfg.model.stem is None and cfg.optim.betas[1] == 0.999 and cfg.optim.nesterov is True
+        self.model = torch.nn.Sequential(torch.nn.Linear(2, cfg.model.num_classes), torch.nn.BatchNorm1d(3))
+module = Module.load_from_checkpoint(folder / "ours.ckpt", weights_only=False)
+assert module.model[0].weight.flatten().tolist() == [0, 1, 2, 3, 4, 5], module.model[0].weight
+cfg = module.hparams.cfg
+assert isinstance(cfg, omegaconf.DictConfig) and isinstance(cfg.optim.betas, omegaconf.ListConfig)
+made = omegaconf.OmegaConf.create({
+    "seed": 42, "data": {"name": "digits", "num_classes": 3},
+    "model": {"model": {"name": "small", "num_classes": 3, "stem": None},
+              "optim": {"lr": 0.1, "betas": [0.9, 0.999], "nesterov": True}, "scheduler": {}},
+    "split": {"names": [["a"], {"b": 1}]},
+})
+def state(node):  # of a node and of all below, as omegaconf itself keeps it
+    inner = node._content if hasattr(node, "_content") else node._val
+    below = inner.items() if isinstance(inner, dict) else enumerate(inner) if isinstance(inner, list) else ()
+    below = {key: state(value) for key, value in below}
+    return type(node), sorted(node.__dict__), node._metadata, below or inner
+assert state(cfg) == state(made.model), "a section"
+assert state(cfg._get_parent()) == state(made), "the whole configuration"
+assert cfg._get_parent()._get_node("model") is cfg and omegaconf.OmegaConf.to_container(cfg) == omegaconf.OmegaConf.to_container(made.model)
+cfg.optim.lr = 0.2
+names = [omegaconf.DictConfig, omegaconf.ListConfig, omegaconf.AnyNode, omegaconf.base.ContainerMetadata,
+         omegaconf.base.Metadata, typing.Any, collections.defaultdict, dict, list, int]
+with torch.serialization.safe_globals(names):
+    assert Module.load_from_checkpoint(folder / "ours.ckpt", weights_only=True).hparams.cfg.optim.lr == 0.1
+trainer = lightning.Trainer(max_epochs=0, accelerator="cpu", logger=False, enable_checkpointing=False)
+trainer.strategy.connect(module)
+trainer.save_checkpoint(folder / "theirs.ckpt")
+"#;
+    if python_with(&["lightning", "omegaconf"], script, folder.path()).is_none() {
+        return;
+    }
+    let theirs = load(folder.path().join("theirs.ckpt"));
+    assert_eq!(theirs.checksum, ours.checksum);
+    let config: serde_json::Value = serde_json::from_str(&theirs.manifest.config).unwrap();
+    assert_eq!((&config["seed"], &config["model"]["optim"]["lr"]), (&42.into(), &0.2.into()));
+    assert_eq!(config["split"]["names"], serde_json::json!([["a"], { "b": 1 }]));
 }
 
 fn network(name: &str, stem: Option<Stem>, num_classes: i64) -> ModelConfig {

@@ -17,3 +17,8 @@ pub(super) fn unreadable(path: &Path, source: &io::Error) -> Error {
 pub(super) fn damaged(message: impl Into<String>) -> Error {
     Error::missing(message).hint("the file is damaged, or not what its name says: restore it from a copy")
 }
+
+/// A name from a file, shortened and with control characters escaped, so that it cannot disturb the terminal.
+pub(super) fn printable(name: &str) -> String {
+    name.chars().take(80).flat_map(char::escape_debug).collect()
+}

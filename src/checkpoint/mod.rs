@@ -3,7 +3,8 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`load`](mod@load) | reads a checkpoint of any kind, recognised by its content |
-//! | [`native`] | the program's own files (`.safetensors`) |
+//! | [`file`], [`fit`] | a file that has been read; the choice of its weights, and their names in an architecture |
+//! | [`native`] | the program's own files and others of their format (`.safetensors`) |
 //! | [`pytorch`] | files of PyTorch and Lightning (`.pt`, `.pth`, `.ckpt`), read without executing anything |
 //! | [`loaded`] | a checkpoint in memory, and the check that it fits a configuration |
 //! | [`manifest`], [`facts`] | the manifest; identity and provenance, and their comparison |
@@ -19,6 +20,8 @@ mod bytes;
 mod cache;
 mod errors;
 mod facts;
+mod file;
+mod fit;
 mod load;
 mod loaded;
 mod manifest;
@@ -28,7 +31,8 @@ pub mod pytorch;
 pub use bytes::fingerprint;
 pub use cache::{read_cache, write_cache};
 pub use facts::Facts;
-pub use load::load;
+pub use file::{CheckpointFile, WantedTensor};
+pub use load::{load, open};
 pub use loaded::Checkpoint;
 pub use manifest::Manifest;
 pub use native::save;

@@ -1,4 +1,4 @@
-//! The program's own files: safetensors with one entry of metadata, `regun`, that holds the manifest and a checksum.
+//! Safetensors files. The program's own have one entry of metadata, `regun`, that holds the manifest and a checksum.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use super::bytes::{TensorBytes, checksum, kind_of};
-use super::errors::unreadable;
+use super::errors::{printable, unreadable};
+use super::file::{CheckpointFile, WeightsDict};
 use super::loaded::Checkpoint;
 use super::manifest::Manifest;
 use crate::error::{Error, ErrorKind, Result};
@@ -17,6 +18,11 @@ use crate::files::write_atomic;
 /// The only entry of the file's metadata. There is one only because safetensors writes several entries in an order that
 /// changes from run to run, and equal models shall be equal files.
 const METADATA_KEY: &str = "regun";
+
+/// The origin of a file without that entry.
+const OTHER_PROGRAM: &str = "another program";
+/// The start of the small text that stands for a large file in a clone without Git LFS.
+const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 
 /// The content of that entry, stored as JSON.
 #[derive(Serialize, Deserialize)]
@@ -42,42 +48,64 @@ pub fn save(path: &Path, manifest: &Manifest, tensors: &[(String, Tensor)]) -> R
     Ok(checksum)
 }
 
-/// Reads a file that [`save`] wrote and checks its tensors against the checksum.
+/// Reads a safetensors file: one that [`save`] wrote, whose tensors are checked against the checksum, or one of another
+/// program, which has names and tensors alone.
 ///
 /// # Errors
-/// Of kind [`ErrorKind::Missing`]: not a safetensors file, no manifest of regun in it, or another checksum.
-pub fn load(path: &Path) -> Result<Checkpoint> {
+/// Of kind [`ErrorKind::Missing`]: not a safetensors file, or another checksum.
+pub fn open(path: &Path) -> Result<CheckpointFile> {
     let contents = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
+    if contents.starts_with(LFS_POINTER) {
+        return Err(Error::missing(format!("checkpoint {} is a pointer of Git LFS, not the file", path.display()))
+            .hint("fetch the file itself with `git lfs pull`"));
+    }
     let broken = |why: String| {
         Error::missing(format!("checkpoint {} is damaged or not a safetensors file: {why}", path.display()))
             .hint("train it again, or restore the file from a copy")
     };
     let (_, header) = SafeTensors::read_metadata(&contents).map_err(|error| broken(error.to_string()))?;
-    let metadata = header.metadata().as_ref().and_then(|metadata| metadata.get(METADATA_KEY));
-    let metadata = metadata.ok_or_else(|| {
-        let path = path.display();
-        Error::missing(format!("checkpoint {path} is damaged or not one of regun: no `{METADATA_KEY}` in its metadata"))
-            .hint("train it again, or restore the file from a copy")
-    })?;
-    let Metadata { checksum: wanted, manifest }: Metadata<String, Manifest> =
-        serde_json::from_str(metadata).map_err(|error| broken(error.to_string()))?;
     let file = SafeTensors::deserialize(&contents).map_err(|error| broken(error.to_string()))?;
     let mut views = file.tensors();
     views.sort_by(|a, b| a.0.cmp(&b.0));
-    let found = checksum(views.iter().map(|(name, view)| (name.as_str(), view.dtype(), view.shape(), view.data())));
-    if found != wanted {
-        return Err(broken(format!("checksum of the tensors is {found}, the file says {wanted}")));
+    let ours = header.metadata().as_ref().and_then(|metadata| metadata.get(METADATA_KEY));
+    let (manifest, checksum) = match ours {
+        Some(metadata) => {
+            let Metadata { checksum: wanted, manifest }: Metadata<String, Manifest> =
+                serde_json::from_str(metadata).map_err(|error| broken(error.to_string()))?;
+            let views = views.iter();
+            let found =
+                self::checksum(views.map(|(name, view)| (name.as_str(), view.dtype(), view.shape(), view.data())));
+            if found != wanted {
+                return Err(broken(format!("checksum of the tensors is {found}, the file says {wanted}")));
+            }
+            (manifest, Some(found))
+        }
+        None => (Manifest { origin: Some(OTHER_PROGRAM.into()), ..Manifest::default() }, None),
+    };
+    let mut dict = WeightsDict { path: String::new(), tensors: Vec::new(), preferred: true, fault: None };
+    for (name, view) in &views {
+        let Some(kind) = kind_of(view.dtype()) else {
+            let fault = format!("tensor {} has the unsupported dtype {:?}", printable(name), view.dtype());
+            dict.fault.get_or_insert(
+                Error::missing(fault).hint("save the weights as float32 (or float64, float16, bfloat16)"),
+            );
+            continue;
+        };
+        let shape: Vec<i64> = view.shape().iter().map(|&side| side as i64).collect();
+        dict.tensors.push((name.clone(), Tensor::f_from_data_size(view.data(), &shape, kind)?));
     }
-    let tensors = views
-        .iter()
-        .map(|(name, view)| {
-            let kind = kind_of(view.dtype())
-                .ok_or_else(|| broken(format!("tensor {name} has the unsupported dtype {:?}", view.dtype())))?;
-            let shape: Vec<i64> = view.shape().iter().map(|&side| side as i64).collect();
-            Ok((name.clone(), Tensor::f_from_data_size(view.data(), &shape, kind)?))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    Ok(Checkpoint { manifest, tensors, checksum: found, path: path.to_owned() })
+    if dict.tensors.is_empty() && dict.fault.is_none() && ours.is_none() {
+        return Err(broken("it has no tensors".into()));
+    }
+    Ok(CheckpointFile { path: path.to_owned(), manifest, dicts: vec![dict], checksum })
+}
+
+/// Reads a file that [`save`] wrote.
+///
+/// # Errors
+/// The errors of [`open`].
+pub fn load(path: &Path) -> Result<Checkpoint> {
+    open(path)?.only(None)
 }
 
 #[cfg(test)]

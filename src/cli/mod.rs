@@ -54,6 +54,10 @@ pub struct Cli {
     #[arg(long, short = 'i', global = true, value_name = "WHAT", num_args = 0..=1, default_missing_value = "all")]
     pub info: Option<InfoPart>,
 
+    /// Dict of the weights in a model file of another program, as keys joined by points: `state_dict_ema`.
+    #[arg(long, global = true, value_name = "KEY")]
+    pub weights_key: Option<String>,
+
     /// Print the result as one JSON object.
     #[arg(long, global = true)]
     pub json: bool,

@@ -16,6 +16,9 @@ pub fn reduce<O>(heap: &Heap<O>, callable: &Global, args: &[ValueId]) -> Option<
         // The argument makes default values. The pickle lists all values, so it is not needed.
         ("collections", "defaultdict") => Some(PickleValue::Dict(Vec::new())),
         ("collections", "OrderedDict") => pairs(heap, args).map(PickleValue::Dict),
+        ("collections", "Counter") => counts(heap, args).map(PickleValue::Dict),
+        ("collections", "deque") => members(heap, &args[..args.len().min(1)]).map(PickleValue::List),
+        ("pathlib" | "pathlib._local", name) if name.ends_with("Path") => path(heap, args),
         _ => return None,
     };
     Some(value.ok_or_else(|| damaged(format!("{callable} is called with arguments that it does not take"))))
@@ -57,4 +60,22 @@ fn pairs<O>(heap: &Heap<O>, args: &[ValueId]) -> Option<Vec<(ValueId, ValueId)>>
         _ => None,
     };
     members(heap, args)?.into_iter().map(pair).collect()
+}
+
+fn counts<O>(heap: &Heap<O>, args: &[ValueId]) -> Option<Vec<(ValueId, ValueId)>> {
+    match args {
+        [] => Some(Vec::new()),
+        [only] => heap.entries(*only).map(<[_]>::to_vec),
+        _ => None,
+    }
+}
+
+/// A path as text. Its arguments are its parts, of which the first can be the root.
+fn path<O>(heap: &Heap<O>, args: &[ValueId]) -> Option<PickleValue<O>> {
+    let parts: Vec<&str> = args.iter().map(|&id| heap.text(id)).collect::<Option<_>>()?;
+    let text = match parts.as_slice() {
+        ["/", rest @ ..] => format!("/{}", rest.join("/")),
+        parts => parts.join("/"),
+    };
+    Some(PickleValue::Str(text.into()))
 }

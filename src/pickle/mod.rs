@@ -1,8 +1,9 @@
 //! Reads Python pickles without executing them, and writes plain ones.
 //!
 //! A pickle is a program for a small stack machine. Python's machine imports and calls any name in the program. This
-//! machine only builds data: names stay names, and a call is looked up in a [`Dialect`], a closed table of constructors
-//! that are known to make plain data. A call of any other name is an error.
+//! machine only builds data: names stay names. A call of a known constructor makes a plain value. A call of any other
+//! name makes a [`Record`] of the name, its arguments and its state, so that a file can be read whatever else it holds.
+//! A call of a name that would act on the machine (`os.system`, `eval`) is an error, because no honest file has one.
 //!
 //! The input may be hostile. Memory is allocated only for bytes that the input really has. The number of values and the
 //! bytes that they unfold to are bounded. Values refer to each other by [`ValueId`] in one flat [`Heap`], so that deep
@@ -14,13 +15,17 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`vm`] | the stack machine, and the trait of a dialect |
-//! | [`value`] | values and the heap |
+//! | [`call`] | calls: to a known constructor, a dialect, or a record |
+//! | [`effects`] | names that would act on the machine |
+//! | [`value`] | values, records and the heap |
 //! | [`reader`] | numbers and text in the input |
-//! | [`constructors`] | constructors of plain Python data, known in every dialect |
-//! | [`numpy`] | the dialect of numpy arrays; PyTorch's is in [`crate::checkpoint::pytorch`] |
+//! | [`constructors`] | constructors of plain Python data |
+//! | [`numpy`] | numpy's arrays, dtypes and scalars; PyTorch's tensors are in [`crate::checkpoint::pytorch`] |
 //! | [`writer`] | writes pickles |
 
-pub mod constructors;
+mod call;
+mod constructors;
+mod effects;
 mod errors;
 pub mod numpy;
 mod reader;
@@ -31,6 +36,6 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use value::{Global, Heap, PickleValue, ValueId};
-pub use vm::{Dialect, Pickle, load};
+pub use value::{Global, Heap, PickleValue, Record, ValueId};
+pub use vm::{Dialect, Pickle, PlainDialect, load};
 pub use writer::PickleWriter;

@@ -74,20 +74,21 @@ impl<'a> PickleReader<'a> {
     }
 }
 
-/// An integer of protocol 0, in decimal digits.
-pub fn decimal(digits: &str) -> Result<i128> {
-    digits.parse().map_err(|_| damaged("an integer is malformed or longer than 128 bits"))
+/// An integer of protocol 0, in decimal digits. `None` if it has more than 128 bits.
+pub fn decimal(digits: &str) -> Result<Option<i128>> {
+    let unsigned = digits.strip_prefix('-').unwrap_or(digits);
+    if unsigned.is_empty() || !unsigned.bytes().all(|digit| digit.is_ascii_digit()) {
+        return Err(damaged("an integer is malformed"));
+    }
+    Ok(digits.parse().ok())
 }
 
-/// An integer in little-endian two's complement, 16 bytes at most.
-pub fn long(bytes: &[u8]) -> Result<i128> {
-    if bytes.len() > 16 {
-        return Err(damaged(format!("an integer has {} bytes, wanted at most 16", bytes.len())));
-    }
+/// An integer in little-endian two's complement. `None` if it has more than 16 bytes.
+pub fn long(bytes: &[u8]) -> Option<i128> {
     let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
     let mut padded = [if negative { 0xff } else { 0 }; 16];
-    padded[..bytes.len()].copy_from_slice(bytes);
-    Ok(i128::from_le_bytes(padded))
+    padded.get_mut(..bytes.len())?.copy_from_slice(bytes);
+    Some(i128::from_le_bytes(padded))
 }
 
 pub fn utf8(bytes: &[u8]) -> Result<&str> {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::numpy::NumpyObject;
+
 /// The index of a value in a [`Heap`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ValueId(u32);
@@ -38,7 +40,30 @@ pub enum PickleValue<O> {
     /// Keys and values in the order of insertion. Of equal keys the last one counts.
     Dict(Vec<(ValueId, ValueId)>),
     Global(Global),
+    Numpy(NumpyObject),
+    Record(Box<Record>),
+    /// An object of the dialect.
     Object(O),
+}
+
+/// An object of a class that has no meaning here. It holds all that the pickle says of it; nothing was called.
+#[derive(Debug, Clone)]
+pub struct Record {
+    pub class: Global,
+    /// Arguments of the call that would make the object.
+    pub args: Vec<ValueId>,
+    /// Its attributes: mostly a dict.
+    pub state: Option<ValueId>,
+    /// Members of a subclass of `list` or `set`.
+    pub items: Vec<ValueId>,
+    /// Keys and values of a subclass of `dict`.
+    pub entries: Vec<(ValueId, ValueId)>,
+}
+
+impl Record {
+    pub fn new(class: Global, args: &[ValueId]) -> Self {
+        Record { class, args: args.to_vec(), state: None, items: Vec::new(), entries: Vec::new() }
+    }
 }
 
 impl<O> PickleValue<O> {
@@ -56,6 +81,9 @@ impl<O> PickleValue<O> {
             PickleValue::Set(_) => "set",
             PickleValue::Dict(_) => "dict",
             PickleValue::Global(_) => "global",
+            PickleValue::Numpy(NumpyObject::Dtype(_)) => "numpy.dtype",
+            PickleValue::Numpy(_) => "numpy.ndarray",
+            PickleValue::Record(_) => "object",
             PickleValue::Object(_) => "object",
         }
     }
@@ -110,22 +138,45 @@ impl<O> Heap<O> {
         }
     }
 
-    /// The members of a list or a tuple. `None` for any other value.
+    /// The members of a list or a tuple, or of a subclass of `list`. `None` for any other value.
     pub fn items(&self, id: ValueId) -> Option<&[ValueId]> {
         match self.get(id) {
             PickleValue::List(items) | PickleValue::Tuple(items) => Some(items),
+            PickleValue::Record(record) if !record.items.is_empty() => Some(&record.items),
+            _ => None,
+        }
+    }
+
+    /// Keys and values of a dict, or of an object of a subclass of `dict` that is not empty. `None` for any other value.
+    pub fn entries(&self, id: ValueId) -> Option<&[(ValueId, ValueId)]> {
+        match self.get(id) {
+            PickleValue::Dict(entries) => Some(entries),
+            PickleValue::Record(record) if !record.entries.is_empty() => Some(&record.entries),
             _ => None,
         }
     }
 
     /// The value under a text key of a dict. `None` if `id` is no dict or has no such key.
     pub fn entry(&self, id: ValueId, key: &str) -> Option<ValueId> {
-        match self.get(id) {
-            PickleValue::Dict(entries) => {
-                entries.iter().rev().find(|&&(k, _)| self.is_text(k, key)).map(|&(_, value)| value)
+        self.entries(id)?.iter().rev().find(|&&(k, _)| self.is_text(k, key)).map(|&(_, value)| value)
+    }
+
+    /// The dicts that hold the attributes of a record: one, or two if its class has slots. Empty for any other value.
+    pub fn attributes(&self, id: ValueId) -> Vec<ValueId> {
+        let PickleValue::Record(record) = self.get(id) else { return Vec::new() };
+        let Some(state) = record.state else { return Vec::new() };
+        match self.get(state) {
+            PickleValue::Dict(_) => vec![state],
+            PickleValue::Tuple(parts) if parts.len() == 2 => {
+                parts.iter().copied().filter(|&part| matches!(self.get(part), PickleValue::Dict(_))).collect()
             }
-            _ => None,
+            _ => Vec::new(),
         }
+    }
+
+    /// The value of an attribute of a record. `None` if it has no such attribute, or is no record.
+    pub fn attribute(&self, id: ValueId, name: &str) -> Option<ValueId> {
+        self.attributes(id).into_iter().find_map(|attributes| self.entry(attributes, name))
     }
 
     fn is_text(&self, id: ValueId, text: &str) -> bool {

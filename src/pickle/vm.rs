@@ -1,10 +1,13 @@
 //! The stack machine: it reads opcodes and makes a heap of values. The dialect gives names their meaning.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 
+use super::call::{call, call_name, check_state};
 use super::errors::damaged;
+use super::numpy;
 use super::reader::{PickleReader, decimal, long, quoted, raw_unicode, utf8};
-use super::value::{Global, Heap, PickleValue, ValueId};
+use super::value::{Global, Heap, PickleValue, Record, ValueId};
 use crate::error::Result;
 
 /// Maximum number of opcodes of one pickle. Each makes at most a few small values, so this limits the memory to some
@@ -16,19 +19,19 @@ const MAX_UNFOLDING: usize = 4;
 /// Pickles may always unfold to this many bytes, however small they are.
 const MIN_UNFOLDING: usize = 1 << 20;
 
-/// Gives the names in a pickle their meaning.
+/// Gives names in a pickle a meaning, besides those of plain Python data and of numpy. All other names make records.
 pub trait Dialect {
     /// The type of the objects that only this dialect has.
     type Object;
 
-    /// The value of `callable(*args)`, or of `callable.__new__(callable, *args)`. An error unless the callable is known
-    /// to make plain data.
+    /// The value of `callable(*args)`, or of `callable.__new__(callable, *args)`. `None` if the callable has no meaning
+    /// in this dialect.
     fn reduce(
         &mut self,
         heap: &Heap<Self::Object>,
         callable: &Global,
         args: &[ValueId],
-    ) -> Result<PickleValue<Self::Object>>;
+    ) -> Result<Option<PickleValue<Self::Object>>>;
 
     /// The object that `object` becomes by `object.__setstate__(state)`.
     fn build(&mut self, heap: &Heap<Self::Object>, object: &Self::Object, state: ValueId) -> Result<Self::Object>;
@@ -36,6 +39,27 @@ pub trait Dialect {
     /// The object that is stored outside of the pickle under the name `id`. An error by default.
     fn persistent(&mut self, _heap: &Heap<Self::Object>, _id: ValueId) -> Result<PickleValue<Self::Object>> {
         Err(damaged("the pickle refers to an object outside of itself"))
+    }
+}
+
+/// The dialect without objects of its own: plain data, numpy, and records.
+#[derive(Debug, Clone, Copy)]
+pub struct PlainDialect;
+
+impl Dialect for PlainDialect {
+    type Object = Infallible;
+
+    fn reduce(
+        &mut self,
+        _heap: &Heap<Infallible>,
+        _callable: &Global,
+        _args: &[ValueId],
+    ) -> Result<Option<PickleValue<Infallible>>> {
+        Ok(None)
+    }
+
+    fn build(&mut self, _heap: &Heap<Infallible>, object: &Infallible, _state: ValueId) -> Result<Infallible> {
+        match *object {}
     }
 }
 
@@ -111,8 +135,8 @@ impl<'a, D: Dialect> Machine<'a, D> {
             b'J' => PickleValue::Int(i32::from_le_bytes(self.input.array()?).into()), // BININT
             b'I' => self.text_int()?,                                   // INT
             b'L' => self.text_long()?,                                  // LONG
-            0x8a => PickleValue::Int(long(self.input.sized::<1>()?)?),  // LONG1
-            0x8b => PickleValue::Int(long(self.input.sized::<4>()?)?),  // LONG4
+            0x8a => integer(long(self.input.sized::<1>()?)),            // LONG1
+            0x8b => integer(long(self.input.sized::<4>()?)),            // LONG4
             b'F' => self.text_float()?,                                 // FLOAT
             b'G' => PickleValue::Float(f64::from_be_bytes(self.input.array()?)), // BINFLOAT
 
@@ -272,13 +296,13 @@ impl<'a, D: Dialect> Machine<'a, D> {
         match self.input.text_line()? {
             "00" => Ok(PickleValue::Bool(false)),
             "01" => Ok(PickleValue::Bool(true)),
-            digits => decimal(digits).map(PickleValue::Int),
+            digits => decimal(digits).map(integer),
         }
     }
 
     fn text_long(&mut self) -> Result<PickleValue<D::Object>> {
         let line = self.input.text_line()?;
-        decimal(line.strip_suffix('L').unwrap_or(line)).map(PickleValue::Int)
+        decimal(line.strip_suffix('L').unwrap_or(line)).map(integer)
     }
 
     fn text_float(&mut self) -> Result<PickleValue<D::Object>> {
@@ -348,6 +372,7 @@ impl<'a, D: Dialect> Machine<'a, D> {
         let list = self.top()?;
         match self.heap.get_mut(list) {
             PickleValue::List(items) => items.extend(new),
+            PickleValue::Record(record) => record.items.extend(new),
             other => return Err(damaged(format!("the pickle appends to a {}", other.type_name()))),
         }
         Ok(())
@@ -358,6 +383,7 @@ impl<'a, D: Dialect> Machine<'a, D> {
         let set = self.top()?;
         match self.heap.get_mut(set) {
             PickleValue::Set(items) => items.extend(new),
+            PickleValue::Record(record) => record.items.extend(new),
             other => return Err(damaged(format!("the pickle adds members to a {}", other.type_name()))),
         }
         Ok(())
@@ -378,6 +404,7 @@ impl<'a, D: Dialect> Machine<'a, D> {
         let dict = self.top()?;
         match self.heap.get_mut(dict) {
             PickleValue::Dict(entries) => entries.extend(new),
+            PickleValue::Record(record) => record.entries.extend(new),
             other => return Err(damaged(format!("the pickle sets items of a {}", other.type_name()))),
         }
         Ok(())
@@ -408,19 +435,21 @@ impl<'a, D: Dialect> Machine<'a, D> {
         let PickleValue::Tuple(args) = self.heap.get(args) else {
             return Err(damaged(format!("the arguments of a call are a {}", self.heap.get(args).type_name())));
         };
-        let value = match self.heap.get(callable) {
-            PickleValue::Global(callable) => self.dialect.reduce(&self.heap, callable, args)?,
-            other => return Err(damaged(format!("the pickle calls a {}", other.type_name()))),
-        };
+        let value = call(self.dialect, &self.heap, callable, args, None)?;
         self.accounted(value)
     }
 
     fn new_object_with_keywords(&mut self) -> Result<PickleValue<D::Object>> {
         let keywords = self.pop()?;
-        match self.heap.get(keywords) {
-            PickleValue::Dict(entries) if entries.is_empty() => self.reduce(),
-            _ => Err(damaged("an object is made with keyword arguments")),
-        }
+        let args = self.pop()?;
+        let callable = self.pop()?;
+        let (PickleValue::Dict(entries), PickleValue::Tuple(args)) = (self.heap.get(keywords), self.heap.get(args))
+        else {
+            return Err(damaged("the arguments of a call are not a tuple and a dict"));
+        };
+        let keywords = (!entries.is_empty()).then_some(keywords);
+        let value = call(self.dialect, &self.heap, callable, args, keywords)?;
+        self.accounted(value)
     }
 
     fn object(&mut self) -> Result<PickleValue<D::Object>> {
@@ -428,17 +457,14 @@ impl<'a, D: Dialect> Machine<'a, D> {
         let Some((&class, args)) = items.split_first() else {
             return Err(damaged("an object is made without a class"));
         };
-        let value = match self.heap.get(class) {
-            PickleValue::Global(class) => self.dialect.reduce(&self.heap, class, args)?,
-            other => return Err(damaged(format!("the class of an object is a {}", other.type_name()))),
-        };
+        let value = call(self.dialect, &self.heap, class, args, None)?;
         self.accounted(value)
     }
 
     fn instance(&mut self) -> Result<PickleValue<D::Object>> {
         let class = self.global_lines()?;
         let args = self.pop_to_mark()?;
-        let value = self.dialect.reduce(&self.heap, &class, &args)?;
+        let value = call_name(self.dialect, &self.heap, &class, &args)?;
         self.accounted(value)
     }
 
@@ -462,6 +488,10 @@ impl<'a, D: Dialect> Machine<'a, D> {
             PickleValue::Str(text) => text.len(),
             PickleValue::List(ids) | PickleValue::Tuple(ids) | PickleValue::Set(ids) => size_of_val(ids.as_slice()),
             PickleValue::Dict(entries) => size_of_val(entries.as_slice()),
+            PickleValue::Record(record) => {
+                let ids = record.args.len() + record.items.len() + 2 * record.entries.len();
+                size_of::<Record>() + ids * size_of::<ValueId>()
+            }
             _ => 0,
         })?;
         Ok(value)
@@ -471,13 +501,29 @@ impl<'a, D: Dialect> Machine<'a, D> {
         let state = self.pop()?;
         let target = self.top()?;
         let built = match self.heap.get(target) {
-            PickleValue::Object(object) => self.dialect.build(&self.heap, object, state)?,
-            // Attributes of an OrderedDict are not its items.
-            PickleValue::Dict(_) => return Ok(()),
+            PickleValue::Object(object) => PickleValue::Object(self.dialect.build(&self.heap, object, state)?),
+            PickleValue::Numpy(object) => numpy::build(&self.heap, object, state)?,
+            PickleValue::Record(record) => {
+                check_state(&self.heap, state)?;
+                PickleValue::Record(Box::new(Record { state: Some(state), ..(**record).clone() }))
+            }
+            // Attributes of an OrderedDict or a deque are not its content.
+            PickleValue::Dict(_) | PickleValue::List(_) | PickleValue::Set(_) | PickleValue::Str(_) => return Ok(()),
             other => return Err(damaged(format!("the pickle sets the state of a {}", other.type_name()))),
         };
-        *self.heap.get_mut(target) = PickleValue::Object(built);
+        *self.heap.get_mut(target) = built;
         Ok(())
+    }
+}
+
+/// An integer. One of more than 128 bits, such as the state of a generator, is a record without a value.
+fn integer<O>(value: Option<i128>) -> PickleValue<O> {
+    match value {
+        Some(value) => PickleValue::Int(value),
+        None => {
+            let class = Global { module: "builtins".into(), name: "int".into() };
+            PickleValue::Record(Box::new(Record::new(class, &[])))
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Writes pickles of protocol 2, which every Python 3 and PyTorch's restricted reader can read.
 //!
-//! There is no memo: a value that occurs twice is written twice.
+//! A value that occurs twice is written twice, unless the caller remembers and recalls it.
 
 use serde_json::Value as Json;
 
@@ -68,15 +68,57 @@ impl PickleWriter {
 
     /// A list of the values that `items` writes.
     pub fn list(&mut self, items: impl FnOnce(&mut Self)) {
-        self.0.extend(b"]("); // EMPTY_LIST, MARK
+        self.begin_list();
         items(self);
+        self.end_list();
+    }
+
+    /// Begins a list of the values that are written before [`end_list`](Self::end_list).
+    pub fn begin_list(&mut self) {
+        self.0.extend(b"]("); // EMPTY_LIST, MARK
+    }
+
+    pub fn end_list(&mut self) {
         self.0.push(b'e'); // APPENDS
     }
 
     /// A dict of the keys and values that `items` writes in turn.
     pub fn dict(&mut self, items: impl FnOnce(&mut Self)) {
-        self.0.push(b'}'); // EMPTY_DICT
-        self.set_items(items);
+        self.begin_dict();
+        items(self);
+        self.end_dict();
+    }
+
+    /// Begins a dict of the keys and values that are written in turn before [`end_dict`](Self::end_dict).
+    pub fn begin_dict(&mut self) {
+        self.0.extend(b"}("); // EMPTY_DICT, MARK
+    }
+
+    pub fn end_dict(&mut self) {
+        self.0.push(b'u'); // SETITEMS
+    }
+
+    /// A new object of a class, without arguments.
+    pub fn new_object(&mut self, module: &str, class: &str) {
+        self.global(module, class);
+        self.0.extend([b')', 0x81]); // EMPTY_TUPLE, NEWOBJ
+    }
+
+    /// Takes the last value as the state of the object before it.
+    pub fn build(&mut self) {
+        self.0.push(b'b'); // BUILD
+    }
+
+    /// Remembers the last value under `key`.
+    pub fn remember(&mut self, key: u32) {
+        self.0.push(b'r'); // LONG_BINPUT
+        self.0.extend(key.to_le_bytes());
+    }
+
+    /// The value that was remembered under `key`, the same object.
+    pub fn recall(&mut self, key: u32) {
+        self.0.push(b'j'); // LONG_BINGET
+        self.0.extend(key.to_le_bytes());
     }
 
     /// A `collections.OrderedDict` of the keys and values that `items` writes in turn.
@@ -84,13 +126,9 @@ impl PickleWriter {
         self.global("collections", "OrderedDict");
         self.tuple(|_| {});
         self.call();
-        self.set_items(items);
-    }
-
-    fn set_items(&mut self, items: impl FnOnce(&mut Self)) {
         self.0.push(b'('); // MARK
         items(self);
-        self.0.push(b'u'); // SETITEMS
+        self.end_dict();
     }
 
     /// Calls the global that was written before the last tuple, with that tuple as arguments.

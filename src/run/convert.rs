@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::options::Options;
 use super::output::{print, print_json};
+use super::weights;
 use crate::checkpoint::{self, Checkpoint, pytorch};
 use crate::error::{Error, Result};
 
@@ -28,7 +29,7 @@ pub fn run(options: &Options, source: &Path, target: &Path, force: bool) -> Resu
     if target.exists() && !force {
         return Err(Error::usage(format!("{} exists", target.display())).hint("--force replaces it"));
     }
-    let checkpoint = checkpoint::load(source)?;
+    let checkpoint = weights::of_any_architecture(checkpoint::open(source)?, options.weights_key.as_deref())?;
     save(target, &checkpoint)?;
     let notes = notes(&checkpoint, target);
     if options.json {

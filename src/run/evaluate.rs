@@ -7,7 +7,7 @@ use super::options::Options;
 use super::references::find_baselines;
 use super::session::Session;
 use super::setup::Setup;
-use super::{checkpoint_check, overview, results};
+use super::{checkpoint_check, overview, results, weights};
 use crate::checkpoint;
 use crate::error::{Error, Result};
 use crate::eval::flags::over_unlearning_flags;
@@ -16,12 +16,14 @@ pub fn run(options: &Options, overrides: &[String], path: &Path, train_reference
     // The checkpoint comes first: a mistyped path is reported before the data is read.
     let found =
         find_checkpoint(path).ok_or_else(|| Error::missing(format!("checkpoint {} does not exist", path.display())))?;
-    let checkpoint = checkpoint::load(&found)?;
+    let file = checkpoint::open(&found)?;
     let loaded = options.load(overrides)?;
     let setup = Setup::new(options, &loaded)?;
     let data = setup.data(&loaded)?;
     Session::new(&setup, &data, loaded, "evaluate")?.guard(|session| {
         // Checks
+        let key = session.setup.options.weights_key.as_deref();
+        let checkpoint = weights::of_layout(file, key, session.architecture.layout())?;
         checkpoint_check::check_fits(&session.identity_for(&checkpoint), &session.loaded, &checkpoint, None)?;
         let model = model_of(session, &checkpoint)?;
         check_finite(&model, &format!("checkpoint {}", found.display()))?;

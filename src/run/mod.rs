@@ -8,7 +8,7 @@
 //! | `setup`, `devices` | threads, numerics and device: once per process |
 //! | `prepared_data` | data set, split and device dataset: once per data configuration |
 //! | `session`, `folder`, `run_facts`, `results` | one run: configuration, data, architecture, run folder, facts, results |
-//! | `identity`, `checkpoint_check`, `model_files` | the identity of a model; loading and saving models |
+//! | `identity`, `checkpoint_check`, `model_files`, `weights` | the identity of a model; loading and saving models |
 //! | `training`, `observer`, `training_progress` | training a model, with progress and `metrics.jsonl` |
 //! | `overview`, `overview_table` | the table at the start of a run |
 //! | `references` | reference models and retrained baseline |
@@ -43,6 +43,7 @@ mod show;
 mod training;
 mod training_progress;
 mod unlearn;
+mod weights;
 
 use crate::cli::Command;
 use crate::error::{Error, Result};

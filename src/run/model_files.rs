@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::checkpoint_check;
 use super::session::Session;
+use super::weights;
 use crate::checkpoint::{self, Checkpoint, Facts, Manifest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::{Model, State};
@@ -37,9 +38,12 @@ pub fn find_role(path: &Path, role: &str, command: &str) -> Result<PathBuf> {
 /// `Missing` without a file, with a damaged file, or with a model of another identity. The hint names `command`.
 pub fn load_role(session: &Session, path: &Path, role: &str, seed: u64, command: &str) -> Result<Checkpoint> {
     let found = find_role(path, role, command)?;
-    let checkpoint = checkpoint::load(&found).map_err(|error| {
+    let file = checkpoint::open(&found).map_err(|error| {
         error.hint(format!("make it again with `{command}` and the same overrides, or restore it from a copy"))
     })?;
+    // The key is that of the model to unlearn. Other models have it too, or are clear without it.
+    let key = session.setup.options.weights_key.as_deref().filter(|key| role == "base" || file.has_key(key));
+    let checkpoint = weights::of_layout(file, key, session.architecture.layout())?;
     let identity = session.identity_for(&checkpoint);
     checkpoint_check::check_fits(&identity, &session.loaded, &checkpoint, Some((role, seed))).map_err(|error| {
         error.hint(format!("use the settings that it was trained with, or make it with these: `{command}`"))

@@ -36,6 +36,8 @@ pub struct Options {
     pub package: Option<String>,
     /// `--resolve`: print the configuration with its interpolations resolved.
     pub resolve: bool,
+    /// `--weights-key`: the dict of the weights in a model file of another program.
+    pub weights_key: Option<String>,
     /// Print the result as one JSON object.
     pub json: bool,
 }

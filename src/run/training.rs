@@ -5,7 +5,7 @@ use std::path::Path;
 use super::model_files::{check_finite, save_model};
 use super::observer::{EpochEvaluation, TrainingObserver};
 use super::session::Session;
-use super::{identity, overview};
+use super::{identity, overview, weights};
 use crate::checkpoint;
 use crate::config::schema::Config;
 use crate::data::Part;
@@ -61,7 +61,9 @@ pub fn train_and_save(session: &Session, role: &str, seed: u64, part: Part, path
     let pretrained = match network.pretrained {
         true => {
             let (folder, mirror) = (config.paths.cache_dir.join("pretrained"), config.data.mirror.as_deref());
-            Some(checkpoint::load(&pretrained::weights_file(network, &folder, mirror, session.world())?)?)
+            let file = checkpoint::open(&pretrained::weights_file(network, &folder, mirror, session.world())?)?;
+            let key = session.setup.options.weights_key.as_deref().filter(|_| network.pretrained_path.is_some());
+            Some(weights::of_layout(file, key, session.architecture.layout())?)
         }
         false => None,
     };

@@ -11,9 +11,10 @@ use zip::result::ZipError;
 
 use super::document;
 use super::objects::TorchDialect;
-use super::tensors::{NamedTensors, Storage, StorageReader, materialise};
+use super::tensors::{Storage, StorageReader};
 use super::write::MANIFEST;
 use crate::checkpoint::errors::{damaged, unreadable};
+use crate::checkpoint::file::WeightsDict;
 use crate::checkpoint::manifest::Manifest;
 use crate::error::{Error, Result};
 use crate::pickle;
@@ -25,12 +26,12 @@ const MAX_UNPACKING: u128 = 16;
 const MIN_UNPACKING: u128 = 1 << 20;
 
 /// Reads the manifest and the weights.
-pub fn read(path: &Path) -> Result<(Manifest, NamedTensors)> {
+pub fn read(path: &Path) -> Result<(Manifest, Vec<WeightsDict>)> {
     let file = File::open(path).map_err(|error| unreadable(path, &error))?;
     read_from(BufReader::new(file))
 }
 
-fn read_from(mut input: impl Read + Seek) -> Result<(Manifest, NamedTensors)> {
+fn read_from(mut input: impl Read + Seek) -> Result<(Manifest, Vec<WeightsDict>)> {
     let length = input.seek(SeekFrom::End(0)).map_err(|error| damaged(error.to_string()))?;
     let zip = ZipArchive::new(input).map_err(|error| broken("the archive", &error))?;
     let sizes = (0..zip.len()).map(|index| zip.by_index_data(index).map(|record| u128::from(record.size())));
@@ -46,11 +47,11 @@ fn read_from(mut input: impl Read + Seek) -> Result<(Manifest, NamedTensors)> {
     };
     let bytes = archive.record("data.pkl")?.ok_or_else(|| damaged("the archive has no data.pkl"))?;
     let pickle = pickle::load(&bytes, &mut TorchDialect)?;
-    let (mut manifest, views) = document::read(&pickle.heap, pickle.root)?;
+    let (mut manifest, dicts) = document::read(&pickle.heap, pickle.root, &mut archive)?;
     if let Some(ours) = archive.record(MANIFEST)? {
         manifest = serde_json::from_slice(&ours).map_err(|error| damaged(format!("{MANIFEST}: {error}")))?;
     }
-    Ok((manifest, materialise(views, &mut archive)?))
+    Ok((manifest, dicts))
 }
 
 struct Archive<R> {

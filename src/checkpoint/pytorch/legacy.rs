@@ -7,8 +7,9 @@ use std::path::Path;
 
 use super::document;
 use super::objects::{TorchDialect, TorchObject};
-use super::tensors::{NamedTensors, Storage, StorageReader, materialise};
+use super::tensors::{Storage, StorageReader};
 use crate::checkpoint::errors::{damaged, unreadable};
+use crate::checkpoint::file::WeightsDict;
 use crate::checkpoint::manifest::Manifest;
 use crate::error::Result;
 use crate::pickle::{self, Heap, Pickle, PickleValue};
@@ -17,12 +18,12 @@ const MAGIC: i128 = 0x1950_a86a_20f9_469c_fc6c;
 const PROTOCOL: i128 = 1001;
 
 /// Reads the manifest and the weights.
-pub fn read(path: &Path) -> Result<(Manifest, NamedTensors)> {
+pub fn read(path: &Path) -> Result<(Manifest, Vec<WeightsDict>)> {
     let input = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
     read_from(&input)
 }
 
-fn read_from(input: &[u8]) -> Result<(Manifest, NamedTensors)> {
+fn read_from(input: &[u8]) -> Result<(Manifest, Vec<WeightsDict>)> {
     let mut rest = input;
     let mut next = || -> Result<Pickle<TorchObject>> {
         let pickle = pickle::load(rest, &mut TorchDialect)?;
@@ -41,8 +42,7 @@ fn read_from(input: &[u8]) -> Result<(Manifest, NamedTensors)> {
     let content = next()?;
     let keys = next()?;
     let mut storages = locate(&content.heap, &keys, rest)?;
-    let (manifest, views) = document::read(&content.heap, content.root)?;
-    Ok((manifest, materialise(views, &mut storages)?))
+    document::read(&content.heap, content.root, &mut storages)
 }
 
 /// The bytes of the storages, by key.

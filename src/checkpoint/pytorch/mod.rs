@@ -6,11 +6,13 @@
 //! | [`container`] | the kinds of files, told by their first bytes |
 //! | [`archive`] | the container since PyTorch 1.6: a zip of one pickle and one record for each storage |
 //! | [`legacy`] | the container before PyTorch 1.6: pickles, then storages, one after the other |
-//! | [`objects`] | the meaning of names in these pickles: tensors, omegaconf's nodes |
+//! | [`objects`] | the meaning of names in these pickles: tensors and storages |
 //! | [`tensors`] | storages, the views into them, and the tensors of both |
-//! | [`document`] | the place of the weights in the unpickled object |
+//! | [`search`](mod@search) | the dicts of tensors in the unpickled object |
+//! | [`document`] | the weights and the facts in the unpickled object |
 //! | [`hyper_parameters`] | the configuration in a Lightning file |
 //! | [`write`](mod@write) | writes the zip container |
+//! | [`omegaconf`] | writes the configuration in a Lightning file |
 //!
 //! Nothing in such a file is executed (see [`crate::pickle`]). No size that the file states is trusted: views are
 //! checked against their storages, storages against the bytes present, records against the size of the file.
@@ -22,6 +24,8 @@ mod hyper_parameters;
 mod legacy;
 mod load;
 mod objects;
+mod omegaconf;
+mod search;
 mod tensors;
 mod write;
 

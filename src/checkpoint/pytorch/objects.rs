@@ -1,16 +1,15 @@
-//! The pickle dialect of PyTorch and Lightning: the names that may be called, and the objects that they make.
+//! The pickle dialect of PyTorch: tensors and their storages. All else in such a file is plain data or a record.
 //!
 //! A tensor is `_rebuild_tensor_v2(storage, offset, shape, strides, ..)`; its storage is a persistent id
-//! `("storage", torch.FloatStorage, key, device, elements)`. The hyper-parameters of a Lightning file are nodes of
-//! omegaconf: plain objects whose attributes are their state. Sources: `torch/_utils.py`, `torch/serialization.py`,
-//! `omegaconf/basecontainer.py`.
+//! `("storage", torch.FloatStorage, key, device, elements)`. Sources: `torch/_utils.py`, `torch/_tensor.py`,
+//! `torch/serialization.py`.
 
 use std::sync::Arc;
 
 use super::tensors::{ElementType, Storage, TensorView};
 use crate::checkpoint::errors::damaged;
-use crate::error::{Error, Result};
-use crate::pickle::{Dialect, Global, Heap, PickleValue, ValueId, constructors};
+use crate::error::Result;
+use crate::pickle::{Dialect, Global, Heap, PickleValue, ValueId};
 
 /// Maximum number of dimensions of a tensor: more than any layer has. It limits the memory that a small pickle can
 /// take.
@@ -21,14 +20,11 @@ const MAX_DIMENSIONS: usize = 8;
 pub enum TorchObject {
     Storage(Arc<Storage>),
     Tensor(Arc<TensorView>),
-    /// An object that consists only of its attributes.
-    Record {
-        class: Global,
-        attributes: Option<ValueId>,
-    },
+    /// A storage or a tensor that this version cannot read, with the name of its class or of its constructor.
+    Unreadable(Global),
 }
 
-/// The dialect: tensors, plain data, omegaconf's nodes.
+/// The dialect of PyTorch's tensors.
 #[derive(Debug, Clone, Copy)]
 pub struct TorchDialect;
 
@@ -40,13 +36,26 @@ impl Dialect for TorchDialect {
         heap: &Heap<TorchObject>,
         callable: &Global,
         args: &[ValueId],
-    ) -> Result<PickleValue<TorchObject>> {
-        if let Some(value) = constructors::reduce(heap, callable, args) {
-            return value;
-        }
+    ) -> Result<Option<PickleValue<TorchObject>>> {
         match (&*callable.module, &*callable.name) {
             ("torch._utils", "_rebuild_tensor_v2" | "_rebuild_tensor") => tensor(heap, args),
-            ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => parameter(heap, args),
+            (
+                "torch._utils",
+                "_rebuild_parameter" | "_rebuild_parameter_with_state" | "_rebuild_device_tensor_from_cpu_tensor",
+            ) => parameter(heap, args),
+            ("torch._utils", name) if name.starts_with("_rebuild_") && name.contains("tensor") => {
+                Ok(PickleValue::Object(TorchObject::Unreadable(callable.clone())))
+            }
+            // `(function, class, arguments, attributes)`: a tensor with attributes, or of a subclass.
+            ("torch._tensor", "_rebuild_from_type_v2") => match args {
+                &[function, _class, arguments, ..] => match (heap.get(function), heap.items(arguments)) {
+                    (PickleValue::Global(function), Some(arguments)) if function != callable => {
+                        return self.reduce(heap, function, arguments);
+                    }
+                    _ => Err(damaged("a tensor is made by something that is no function")),
+                },
+                _ => Err(damaged("a tensor of a subclass is made of too few values")),
+            },
             ("torch", "Size") => match args {
                 &[sizes] => heap.items(sizes).map(|sizes| PickleValue::Tuple(sizes.to_vec())),
                 _ => None,
@@ -55,29 +64,27 @@ impl Dialect for TorchDialect {
             ("torch", "device") => {
                 args.first().map(|&id| heap.get(id).clone()).ok_or_else(|| damaged("a torch.device without a name"))
             }
-            ("pathlib" | "pathlib._local", name) if name.ends_with("Path") => path(heap, args),
-            (module, "AttributeDict") if module.contains("lightning") => Ok(PickleValue::Dict(Vec::new())),
-            ("argparse", "Namespace") => Ok(record(callable)),
-            (module, _) if module == "omegaconf" || module.starts_with("omegaconf.") => Ok(record(callable)),
-            _ => Err(unknown(callable)),
+            _ => return Ok(None),
         }
+        .map(Some)
     }
 
-    fn build(&mut self, _heap: &Heap<TorchObject>, object: &TorchObject, state: ValueId) -> Result<TorchObject> {
-        Ok(match object {
-            TorchObject::Record { class, .. } => TorchObject::Record { class: class.clone(), attributes: Some(state) },
-            // Python attributes of a tensor are ignored.
-            other => other.clone(),
-        })
+    fn build(&mut self, _heap: &Heap<TorchObject>, object: &TorchObject, _state: ValueId) -> Result<TorchObject> {
+        // Python attributes of a tensor are ignored.
+        Ok(object.clone())
     }
 
     fn persistent(&mut self, heap: &Heap<TorchObject>, id: ValueId) -> Result<PickleValue<TorchObject>> {
-        let Some([kind, class, key, _device, elements, rest @ ..]) = heap.items(id) else {
+        let parts = heap.items(id).unwrap_or_default();
+        // `("module", class, file, source)`: the class of a module, with its source.
+        if let &[kind, class, ..] = parts
+            && heap.text(kind) == Some("module")
+        {
+            return Ok(heap.get(class).clone());
+        }
+        let [kind, class, key, _device, elements, rest @ ..] = parts else {
             return Err(damaged("a reference to a storage is not a tuple of at least 5"));
         };
-        if heap.text(*kind) == Some("module") {
-            return Err(whole_module());
-        }
         if rest.iter().any(|&view| !matches!(heap.get(view), PickleValue::None)) {
             return Err(damaged("a storage is a part of another one, as only PyTorch 0.3 and older wrote it"));
         }
@@ -86,30 +93,13 @@ impl Dialect for TorchDialect {
         else {
             return Err(damaged("a reference to a storage is malformed"));
         };
-        let element = ElementType::of_storage(class).ok_or_else(|| {
-            Error::missing(format!("the file has a {class}, whose elements this version cannot read"))
-                .hint("save the weights as float32 (or float64, float16, bfloat16, or an integer type)")
-        })?;
+        let Some(element) = ElementType::of_storage(class) else {
+            return Ok(PickleValue::Object(TorchObject::Unreadable(class.clone())));
+        };
         let elements = usize::try_from(elements).map_err(|_| damaged("a storage has an impossible size"))?;
-        Ok(PickleValue::Object(TorchObject::Storage(Arc::new(Storage { key: key.into(), element, elements }))))
+        let storage = Storage { key: key.into(), class: class.clone(), element, elements };
+        Ok(PickleValue::Object(TorchObject::Storage(Arc::new(storage))))
     }
-}
-
-fn record(class: &Global) -> PickleValue<TorchObject> {
-    PickleValue::Object(TorchObject::Record { class: class.clone(), attributes: None })
-}
-
-fn unknown(callable: &Global) -> Error {
-    if callable.module.starts_with("torch.nn") || callable.module.starts_with("torchvision.models") {
-        return whole_module();
-    }
-    Error::missing(format!("the pickle wants to call {callable}, which is not known to make plain data"))
-        .hint("nothing was executed; save only the weights: torch.save(model.state_dict(), PATH)")
-}
-
-fn whole_module() -> Error {
-    Error::missing("the file holds a whole module with its code, wanted its weights")
-        .hint("load it with PyTorch and save only the weights: torch.save(model.state_dict(), PATH)")
 }
 
 /// `_rebuild_tensor_v2(storage, offset, shape, strides, ..)`.
@@ -117,8 +107,13 @@ fn tensor(heap: &Heap<TorchObject>, args: &[ValueId]) -> Result<PickleValue<Torc
     let &[storage, offset, shape, strides, ..] = args else {
         return Err(damaged(format!("a tensor is made of {} values, wanted at least 4", args.len())));
     };
-    let PickleValue::Object(TorchObject::Storage(storage)) = heap.get(storage) else {
-        return Err(damaged(format!("a tensor is made of a {}, wanted a storage", heap.get(storage).type_name())));
+    let storage = match heap.get(storage) {
+        PickleValue::Object(TorchObject::Storage(storage)) if storage.element.is_readable() => storage,
+        PickleValue::Object(TorchObject::Storage(storage)) => {
+            return Ok(PickleValue::Object(TorchObject::Unreadable(storage.class.clone())));
+        }
+        unreadable @ PickleValue::Object(TorchObject::Unreadable(_)) => return Ok(unreadable.clone()),
+        other => return Err(damaged(format!("a tensor is made of a {}, wanted a storage", other.type_name()))),
     };
     let size = |id: ValueId| heap.int(id).and_then(|value| usize::try_from(value).ok());
     let sizes = |id: ValueId| -> Option<Vec<usize>> {
@@ -135,13 +130,7 @@ fn tensor(heap: &Heap<TorchObject>, args: &[ValueId]) -> Result<PickleValue<Torc
 
 fn parameter(heap: &Heap<TorchObject>, args: &[ValueId]) -> Result<PickleValue<TorchObject>> {
     match args.first().map(|&id| heap.get(id)) {
-        Some(tensor @ PickleValue::Object(TorchObject::Tensor(_))) => Ok(tensor.clone()),
+        Some(tensor @ PickleValue::Object(TorchObject::Tensor(_) | TorchObject::Unreadable(_))) => Ok(tensor.clone()),
         _ => Err(damaged("a parameter is made of something that is no tensor")),
     }
-}
-
-fn path(heap: &Heap<TorchObject>, args: &[ValueId]) -> Result<PickleValue<TorchObject>> {
-    let parts: Option<Vec<&str>> = args.iter().map(|&id| heap.text(id)).collect();
-    let parts = parts.ok_or_else(|| damaged("a path is made of something that is no text"))?;
-    Ok(PickleValue::Str(parts.join("/").into()))
 }

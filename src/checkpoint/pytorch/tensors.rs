@@ -27,6 +27,15 @@ const STORAGES: &[(&str, Kind)] = &[
     ("BoolStorage", Kind::Bool),
 ];
 
+/// Storage classes whose elements have no meaning here, with types of the same size.
+const UNREADABLE: &[(&str, Kind)] = &[
+    ("ComplexFloatStorage", Kind::ComplexFloat),
+    ("ComplexDoubleStorage", Kind::ComplexDouble),
+    ("QInt8Storage", Kind::QInt8),
+    ("QUInt8Storage", Kind::QUInt8),
+    ("QInt32Storage", Kind::QInt32),
+];
+
 /// The type of the elements of a storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ElementType(Kind);
@@ -35,7 +44,17 @@ impl ElementType {
     /// The element type of a storage class. `None` if the class is unknown.
     pub fn of_storage(class: &Global) -> Option<Self> {
         let of_torch = matches!(&*class.module, "torch" | "torch.cuda");
-        STORAGES.iter().find(|(name, _)| of_torch && *class.name == **name).map(|&(_, kind)| ElementType(kind))
+        let mut known = STORAGES.iter().chain(UNREADABLE);
+        known.find(|(name, _)| of_torch && *class.name == **name).map(|&(_, kind)| ElementType(kind))
+    }
+
+    /// False for elements that only take room in the file.
+    pub fn is_readable(self) -> bool {
+        STORAGES.iter().any(|&(_, kind)| kind == self.0)
+    }
+
+    pub fn is_float(self) -> bool {
+        matches!(self.0, Kind::Float | Kind::Double | Kind::Half | Kind::BFloat16)
     }
 
     /// Bytes of one element.
@@ -53,6 +72,8 @@ pub fn storage_of(kind: Kind) -> Option<&'static str> {
 #[derive(Debug)]
 pub struct Storage {
     pub key: Box<str>,
+    /// Name of the storage class.
+    pub class: Global,
     pub element: ElementType,
     /// Number of elements.
     pub elements: usize,
@@ -110,6 +131,16 @@ impl TensorView {
         &self.storage
     }
 
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// True if the other view has the same elements, in a storage of the same file.
+    pub fn is_alias_of(&self, other: &TensorView) -> bool {
+        let place = |view: &TensorView| (view.offset, view.shape.clone(), view.strides.clone());
+        self.storage.key == other.storage.key && place(self) == place(other)
+    }
+
     fn num_elements(&self) -> usize {
         self.shape.iter().product()
     }
@@ -118,9 +149,6 @@ impl TensorView {
 /// Weights by name: views.
 pub type NamedViews = Vec<(String, Arc<TensorView>)>;
 
-/// Weights by name: tensors.
-pub type NamedTensors = Vec<(String, Tensor)>;
-
 /// Reads the bytes of storages.
 pub trait StorageReader {
     /// The little-endian bytes of a storage. An error if the file has more or fewer bytes than the storage states.
@@ -128,11 +156,14 @@ pub trait StorageReader {
 }
 
 /// Makes the tensors of these views, in the same order. Views of one storage share its memory.
-pub fn materialise(views: NamedViews, storages: &mut impl StorageReader) -> Result<NamedTensors> {
+pub fn materialise<'a>(
+    views: impl Iterator<Item = &'a TensorView>,
+    storages: &mut impl StorageReader,
+) -> Result<Vec<Tensor>> {
     let mut read: HashMap<Box<str>, (ElementType, Tensor)> = HashMap::new();
     let (mut held, mut seen) = (0_usize, 0_usize);
-    let mut tensors = Vec::with_capacity(views.len());
-    for (name, view) in views {
+    let mut tensors = Vec::new();
+    for view in views {
         let storage = view.storage();
         if !read.contains_key(&storage.key) {
             let bytes = storages.read(storage)?;
@@ -147,7 +178,7 @@ pub fn materialise(views: NamedViews, storages: &mut impl StorageReader) -> Resu
         }
         seen = seen.saturating_add(view.num_elements() * element.size());
         let sizes = |sizes: &[usize]| sizes.iter().map(|&n| n as i64).collect::<Vec<_>>();
-        tensors.push((name, flat.f_as_strided(sizes(&view.shape), sizes(&view.strides), view.offset as i64)?));
+        tensors.push(flat.f_as_strided(sizes(&view.shape), sizes(&view.strides), view.offset as i64)?);
     }
     if seen > held.saturating_mul(MAX_SHARING) {
         return Err(damaged(format!("{held} bytes of storages unfold to tensors of {seen} bytes")));

@@ -1,4 +1,5 @@
-//! Writes the zip container as `torch.save` does, for `torch.load` with `weights_only=True`.
+//! Writes the zip container as `torch.save` does. Names and tensors open with `weights_only=True`. A Lightning file has
+//! objects of omegaconf, like Lightning's own.
 //!
 //! One more record holds the manifest. PyTorch ignores it; regun reads it, so that a file converted to `.pt` and back
 //! is the same checkpoint.
@@ -6,10 +7,12 @@
 use std::io::{Cursor, Write};
 use std::path::Path;
 
+use serde_json::Value;
 use zip::result::ZipResult;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
+use super::omegaconf::write_section;
 use super::tensors::storage_of;
 use crate::checkpoint::bytes::TensorBytes;
 use crate::checkpoint::loaded::Checkpoint;
@@ -30,6 +33,9 @@ const ALIGNMENT: u16 = 64;
 const LIGHTNING: &str = "2.0.0";
 /// Prefix of all names in a Lightning file: the module's attribute that holds the network.
 const PREFIX: &str = "model.";
+/// The section of the configuration that the module gets, and its argument.
+const SECTION: &str = "model";
+const ARGUMENT: &str = "cfg";
 
 /// Writes names and tensors like `torch.save(model.state_dict(), path)`.
 pub fn save_state_dict(path: &Path, checkpoint: &Checkpoint) -> Result<()> {
@@ -39,12 +45,13 @@ pub fn save_state_dict(path: &Path, checkpoint: &Checkpoint) -> Result<()> {
     save(path, &checkpoint.manifest, &tensors, &writer.finish())
 }
 
-/// Writes a Lightning checkpoint for a module that has the network in its attribute `model`: `state_dict`, epoch, and
-/// the configuration as `hyper_parameters` in plain dicts. There is no optimizer state.
+/// Writes a Lightning checkpoint for a module that has the network in its attribute `model` and takes the section
+/// `model` of the configuration as its argument `cfg`, like that of the Python program: `state_dict`, epoch, and
+/// `hyper_parameters`. There is no optimizer state.
 pub fn save_lightning(path: &Path, checkpoint: &Checkpoint) -> Result<()> {
     let tensors = encode(checkpoint)?;
     let Manifest { config, epoch, .. } = &checkpoint.manifest;
-    let hyper_parameters = yaml::parse(config, "the configuration in the checkpoint")?.to_json();
+    let configuration = yaml::parse(config, "the configuration in the checkpoint")?.to_json();
     let mut writer = PickleWriter::default();
     writer.dict(|writer| {
         writer.text("epoch");
@@ -55,9 +62,14 @@ pub fn save_lightning(path: &Path, checkpoint: &Checkpoint) -> Result<()> {
         writer.text(LIGHTNING);
         writer.text("state_dict");
         state_dict(writer, PREFIX, &tensors);
-        if hyper_parameters.as_object().is_some_and(|tree| !tree.is_empty()) {
+        if let Some(tree) = configuration.as_object().filter(|tree| tree.get(SECTION).is_some_and(Value::is_object)) {
+            writer.text("hparams_name");
+            writer.text("kwargs");
             writer.text("hyper_parameters");
-            writer.json(&hyper_parameters);
+            writer.dict(|writer| {
+                writer.text(ARGUMENT);
+                write_section(writer, tree, SECTION);
+            });
         }
     });
     save(path, &checkpoint.manifest, &tensors, &writer.finish())

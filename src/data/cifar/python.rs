@@ -7,8 +7,8 @@ use super::file::{IMAGE, check_label, size, unusable};
 use super::format::CifarFormat;
 use crate::data::images::Images;
 use crate::error::Result;
-use crate::pickle::numpy::{self, NumpyArray, NumpyDialect, NumpyDtype};
-use crate::pickle::{self, PickleValue};
+use crate::pickle::numpy::{NumpyArray, NumpyDtype, NumpyObject};
+use crate::pickle::{self, PickleValue, PlainDialect};
 
 /// Appends the images of one pickled file to `into`.
 pub(super) fn read_python(path: &Path, format: &CifarFormat, images: usize, into: &mut Images) -> Result<()> {
@@ -22,14 +22,14 @@ pub(super) fn read_python(path: &Path, format: &CifarFormat, images: usize, into
     }
     let bytes = fs::read(path).map_err(|e| unusable(e.to_string()))?;
     let batch =
-        pickle::load(&bytes, &mut NumpyDialect).map_err(|e| e.context(format!("cannot use {}", path.display())))?;
+        pickle::load(&bytes, &mut PlainDialect).map_err(|e| e.context(format!("cannot use {}", path.display())))?;
     if batch.length != bytes.len() {
         return Err(unusable(format!("{} bytes follow the end of the pickle", bytes.len() - batch.length)));
     }
     let heap = &batch.heap;
 
     let data = heap.entry(batch.root, "data").map(|id| heap.get(id));
-    let Some(PickleValue::Object(numpy::NumpyObject::Array(data))) = data else {
+    let Some(PickleValue::Numpy(NumpyObject::Array(data))) = data else {
         return Err(unusable("it has no array `data` with the pixels".into()));
     };
     check_shape(data, images).map_err(unusable)?;
