@@ -9,24 +9,11 @@ use super::bytes::fingerprint;
 use super::fit::{Choice, Place, best_places, fitted, without_wrappers};
 use super::loaded::Checkpoint;
 use super::manifest::Manifest;
+use super::weights_dict::{WantedTensor, WeightsDict};
 use crate::error::{Error, Result};
 
 /// Maximum number of dicts that an error lists.
 const CHOICES_SHOWN: usize = 8;
-
-/// A tensor of an architecture: its name, and its shape if that is fixed.
-pub type WantedTensor<'a> = (&'a str, Option<&'a [i64]>);
-
-/// A dict of names and tensors in a file.
-pub struct WeightsDict {
-    /// Its keys from the root of the file on, joined by points. Empty for the root itself.
-    pub path: String,
-    pub tensors: Vec<(String, Tensor)>,
-    /// It can be the weights: no other dict in the file is better suited.
-    pub preferred: bool,
-    /// The reason why it cannot be used.
-    pub fault: Option<Error>,
-}
 
 /// The content of a model file.
 pub struct CheckpointFile {

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use tch::Tensor;
 
 use super::errors::printable;
-use super::file::{WantedTensor, WeightsDict};
+use super::weights_dict::{WantedTensor, WeightsDict};
 
 /// Parts that wrappers put into names at any place: `torch.compile`, FSDP, activation checkpointing, DeepSpeed.
 const INNER: [&str; 4] = ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"];

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`load`](mod@load) | reads a checkpoint of any kind, recognised by its content |
 //! | [`file`], [`fit`] | a file that has been read; the choice of its weights, and their names in an architecture |
+//! | [`weights_dict`] | a dict of names and tensors in a file |
 //! | [`native`] | the program's own files and others of their format (`.safetensors`) |
 //! | [`pytorch`] | files of PyTorch and Lightning (`.pt`, `.pth`, `.ckpt`), read without executing anything |
 //! | [`loaded`] | a checkpoint in memory, and the check that it fits a configuration |
@@ -27,12 +28,14 @@ mod loaded;
 mod manifest;
 mod native;
 pub mod pytorch;
+mod weights_dict;
 
 pub use bytes::fingerprint;
 pub use cache::{read_cache, write_cache};
 pub use facts::Facts;
-pub use file::{CheckpointFile, WantedTensor};
+pub use file::CheckpointFile;
 pub use load::{load, open};
 pub use loaded::Checkpoint;
 pub use manifest::Manifest;
 pub use native::save;
+pub use weights_dict::WantedTensor;

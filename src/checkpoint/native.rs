@@ -9,9 +9,10 @@ use tch::Tensor;
 
 use super::bytes::{TensorBytes, checksum, kind_of};
 use super::errors::{printable, unreadable};
-use super::file::{CheckpointFile, WeightsDict};
+use super::file::CheckpointFile;
 use super::loaded::Checkpoint;
 use super::manifest::Manifest;
+use super::weights_dict::WeightsDict;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::write_atomic;
 

@@ -1,9 +1,9 @@
 //! Calls in a pickle: known constructors make plain values, all other names make records. Nothing is executed.
 
+use super::dialect::Dialect;
 use super::effects::{acts, is_plain_attribute};
 use super::errors::damaged;
 use super::value::{Global, Heap, PickleValue, Record, ValueId};
-use super::vm::Dialect;
 use super::{constructors, numpy};
 use crate::error::{Error, Result};
 

@@ -14,20 +14,23 @@
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | [`vm`] | the stack machine, and the trait of a dialect |
+//! | [`vm`] | the stack machine |
+//! | [`dialect`] | the trait of a dialect: names that only some pickles have |
 //! | [`call`] | calls: to a known constructor, a dialect, or a record |
 //! | [`effects`] | names that would act on the machine |
 //! | [`value`] | values, records and the heap |
 //! | [`reader`] | numbers and text in the input |
 //! | [`constructors`] | constructors of plain Python data |
-//! | [`numpy`] | numpy's arrays, dtypes and scalars; PyTorch's tensors are in [`crate::checkpoint::pytorch`] |
+//! | [`array`], [`numpy`] | numpy's arrays, dtypes and scalars; PyTorch's tensors are in [`crate::checkpoint::pytorch`] |
 //! | [`writer`] | writes pickles |
 
+mod array;
 mod call;
 mod constructors;
+mod dialect;
 mod effects;
 mod errors;
-pub mod numpy;
+mod numpy;
 mod reader;
 mod value;
 mod vm;
@@ -36,6 +39,8 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use array::{NumpyArray, NumpyDtype, NumpyObject};
+pub use dialect::{Dialect, PlainDialect};
 pub use value::{Global, Heap, PickleValue, Record, ValueId};
-pub use vm::{Dialect, Pickle, PlainDialect, load};
+pub use vm::{Pickle, load};
 pub use writer::PickleWriter;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::numpy::NumpyObject;
+use super::array::NumpyObject;
 
 /// The index of a value in a [`Heap`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

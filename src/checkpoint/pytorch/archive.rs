@@ -14,8 +14,8 @@ use super::objects::TorchDialect;
 use super::tensors::{Storage, StorageReader};
 use super::write::MANIFEST;
 use crate::checkpoint::errors::{damaged, unreadable};
-use crate::checkpoint::file::WeightsDict;
 use crate::checkpoint::manifest::Manifest;
+use crate::checkpoint::weights_dict::WeightsDict;
 use crate::error::{Error, Result};
 use crate::pickle;
 

@@ -7,8 +7,8 @@ use super::objects::TorchObject;
 use super::search::{FoundDict, search};
 use super::tensors::{StorageReader, materialise};
 use crate::checkpoint::errors::printable;
-use crate::checkpoint::file::WeightsDict;
 use crate::checkpoint::manifest::Manifest;
+use crate::checkpoint::weights_dict::WeightsDict;
 use crate::error::{Error, Result};
 use crate::pickle::{Heap, PickleValue, ValueId};
 

@@ -9,8 +9,8 @@ use super::document;
 use super::objects::{TorchDialect, TorchObject};
 use super::tensors::{Storage, StorageReader};
 use crate::checkpoint::errors::{damaged, unreadable};
-use crate::checkpoint::file::WeightsDict;
 use crate::checkpoint::manifest::Manifest;
+use crate::checkpoint::weights_dict::WeightsDict;
 use crate::error::Result;
 use crate::pickle::{self, Heap, Pickle, PickleValue};
 

@@ -7,8 +7,7 @@ use super::file::{IMAGE, check_label, size, unusable};
 use super::format::CifarFormat;
 use crate::data::images::Images;
 use crate::error::Result;
-use crate::pickle::numpy::{NumpyArray, NumpyDtype, NumpyObject};
-use crate::pickle::{self, PickleValue, PlainDialect};
+use crate::pickle::{self, NumpyArray, NumpyDtype, NumpyObject, PickleValue, PlainDialect};
 
 /// Appends the images of one pickled file to `into`.
 pub(super) fn read_python(path: &Path, format: &CifarFormat, images: usize, into: &mut Images) -> Result<()> {
