@@ -152,7 +152,7 @@ fn without_test_images_a_reference_trains_and_an_evaluation_says_what_is_missing
     let run = format!("reference --run-idx 1 {MINE}");
     let finished = workspace.regun(&run).succeeds();
     assert!(finished.stderr.contains("goes on without: mine has no folder test"), "{finished}");
-    for command in ["base", "pipeline --methods regun", "unlearn unlearn=regun"] {
+    for command in ["base", "pipeline --methods regun"] {
         let run = workspace.regun(&format!("{command} {MINE} hydra.run.dir=none"));
         run.fails(MISSING, &["no test images", "mine has no folder test", "hint: "]);
         assert!(!workspace.path("none").exists(), "{command} made a run folder");

@@ -393,7 +393,7 @@ fn a_wrong_validation_part_of_tiny_imagenet_leaves_the_training_images_and_the_r
         (
             |root| {
                 move_val(root, |name, wnid| format!("val/{wnid}/{name}"));
-                put("rgb8.png", &root.join("val/n02/images/val_1.JPEG"));
+                put("420.jpg", &root.join("val/n02/images/val_1.JPEG"));
             },
             &["in two places: val/n02/images/val_1.JPEG and val/n02/val_1.JPEG"],
         ),

@@ -79,7 +79,7 @@ fn beside_classes(data_dir: &Path, part: &str) -> Result<Vec<String>> {
     Ok(files.map(|name| format!("{part}/{name}")).collect())
 }
 
-/// What there is in a folder, for the end of a message; empty if there is nothing.
+/// The content of a folder, for the end of a message; empty if there is nothing.
 fn content_of(folder: &Path) -> String {
     const NAMED: usize = 5;
     match names(folder) {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use super::again;
+use super::faults::again;
 use crate::error::{Error, Result};
 use crate::folders::names;
 

@@ -8,16 +8,19 @@
 //! file name; test images by file name. The folders between do not count, so each layout gives the same data set.
 
 mod annotations;
+mod faults;
 mod val;
 
 use std::path::{Path, PathBuf};
+
+use faults::{incomplete, twice};
 
 use super::listing::{self, ImageFile, ImageListing};
 use crate::error::{Error, Result};
 use crate::folders::folders;
 
 pub const FOLDER: &str = "tiny-imagenet-200";
-pub const URL: &str = "https://cs231n.stanford.edu/tiny-imagenet-200.zip";
+pub use faults::URL;
 
 /// Lists the set in `data_dir`, or in the folder [`FOLDER`] below it.
 ///
@@ -59,23 +62,4 @@ fn training_images(root: &Path, class_names: &[String]) -> Result<Vec<ImageFile>
         Some(pair) if pair[0].label == pair[1].label => Err(twice(root, &pair[0], &pair[1])),
         _ => Ok(images),
     }
-}
-
-/// The error of two files that seem to be one image.
-fn twice(root: &Path, one: &ImageFile, other: &ImageFile) -> Error {
-    Error::missing(format!(
-        "Tiny ImageNet in {} has an image in two places: {} and {}",
-        root.display(),
-        one.path,
-        other.path
-    ))
-    .hint(format!("remove the one that does not belong there, or {}", again()))
-}
-
-fn incomplete(root: &Path, reason: &str) -> Error {
-    Error::missing(format!("Tiny ImageNet in {} is not complete: {reason}", root.display())).hint(again())
-}
-
-fn again() -> String {
-    format!("unpack the archive again; it comes from {URL}")
 }

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::annotations::{self, Annotations};
-use super::{incomplete, twice};
+use super::faults::{incomplete, twice};
 use crate::data::listing::{self, ImageFile};
 use crate::error::{Error, Result};
 
