@@ -9,6 +9,7 @@
 //! | `prepared_data` | data set, split and device dataset: once per data configuration |
 //! | `session`, `folder`, `run_facts`, `results` | one run: configuration, data, architecture, run folder, facts, results |
 //! | `identity`, `checkpoint_check`, `model_files`, `weights` | the identity of a model; loading and saving models |
+//! | `limits` | limits of validation and test, as numbers of samples |
 //! | `training`, `observer`, `training_progress` | training a model, with progress and `metrics.jsonl` |
 //! | `overview`, `overview_table` | the table at the start of a run |
 //! | `references` | reference models and retrained baseline |
@@ -24,6 +25,7 @@ mod environment;
 mod evaluate;
 mod folder;
 mod identity;
+mod limits;
 mod mistakes;
 mod model_files;
 mod observer;

@@ -5,9 +5,9 @@ use std::time::Instant;
 use serde_json::{Map, Value};
 
 use super::folder::RunFolder;
+use super::limits::limited_samples;
 use super::session::Session;
 use super::training_progress::{TrainingProgress, Validation};
-use crate::config::schema::{BatchLimit, Config};
 use crate::data::{DeviceDataset, Part};
 use crate::distributed::World;
 use crate::error::{Error, ErrorKind, Result};
@@ -16,7 +16,7 @@ use crate::eval::collect;
 use crate::models::Model;
 use crate::report::json::number;
 use crate::train::meter::MeterMeans;
-use crate::train::{AccuracyCounts, EpochReport, Observer, StepReport, limited};
+use crate::train::{AccuracyCounts, EpochReport, Observer, StepReport};
 
 /// Evaluates a model after an epoch. A collective call: rank 0 gets the metrics, the other ranks get `None`.
 pub type EpochEvaluation<'a> = Box<dyn FnMut(&Model) -> Result<Option<Metrics>> + 'a>;
@@ -77,16 +77,6 @@ impl<'a> TrainingObserver<'a> {
             images: 0,
         })
     }
-}
-
-/// The samples of a part of `samples` that the value `limit` of `key` leaves, in batches of `data.batch_size`.
-///
-/// # Errors
-/// `Usage` for a fraction that leaves no whole batch.
-pub fn limited_samples(config: &Config, limit: BatchLimit, key: &str, samples: usize) -> Result<usize> {
-    let batch = config.data.batch_size;
-    let batches = limited(limit, samples.div_ceil(batch), key, "the part")?;
-    Ok(samples.min(batches * batch))
 }
 
 impl Observer for TrainingObserver<'_> {

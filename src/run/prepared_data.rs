@@ -6,7 +6,7 @@ use serde_json::Value;
 use tch::{Device, Kind};
 
 use super::identity;
-use super::observer::limited_samples;
+use super::limits::limited_samples;
 use crate::checkpoint::Facts;
 use crate::config::Loaded;
 use crate::config::schema::Config;
