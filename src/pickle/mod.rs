@@ -21,7 +21,7 @@
 //! | [`value`] | values, records and the heap |
 //! | [`reader`] | numbers and text in the input |
 //! | [`constructors`] | constructors of plain Python data |
-//! | [`array`], [`numpy`] | numpy's arrays, dtypes and scalars; PyTorch's tensors are in [`crate::checkpoint::pytorch`] |
+//! | [`array`], [`numpy`] | numpy's values; PyTorch's tensors are in [`crate::checkpoint::pytorch`] |
 //! | [`writer`] | writes pickles |
 
 mod array;

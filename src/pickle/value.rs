@@ -147,7 +147,7 @@ impl<O> Heap<O> {
         }
     }
 
-    /// Keys and values of a dict, or of an object of a subclass of `dict` that is not empty. `None` for any other value.
+    /// Keys and values of a dict, or of a subclass of `dict` that is not empty. `None` for any other value.
     pub fn entries(&self, id: ValueId) -> Option<&[(ValueId, ValueId)]> {
         match self.get(id) {
             PickleValue::Dict(entries) => Some(entries),
