@@ -68,11 +68,16 @@ pub fn open(path: &Path) -> Result<CheckpointFile> {
     let file = SafeTensors::deserialize(&contents).map_err(|error| broken(error.to_string()))?;
     let mut views = file.tensors();
     views.sort_by(|a, b| a.0.cmp(&b.0));
-    let ours = header.metadata().as_ref().and_then(|metadata| metadata.get(METADATA_KEY));
+    let metadata = header.metadata().as_ref();
+    let ours = metadata.and_then(|metadata| metadata.get(METADATA_KEY));
+    let parse = |text: &String| serde_json::from_str::<Metadata<String, Manifest>>(text);
+    // A file of ours with a damaged name of its entry must not pass as a file of another program.
+    if ours.is_none() && metadata.is_some_and(|metadata| metadata.values().any(|text| parse(text).is_ok())) {
+        return Err(broken(format!("the metadata of this program do not have the name `{METADATA_KEY}`")));
+    }
     let (manifest, checksum) = match ours {
-        Some(metadata) => {
-            let Metadata { checksum: wanted, manifest }: Metadata<String, Manifest> =
-                serde_json::from_str(metadata).map_err(|error| broken(error.to_string()))?;
+        Some(text) => {
+            let Metadata { checksum: wanted, manifest } = parse(text).map_err(|error| broken(error.to_string()))?;
             let views = views.iter();
             let found =
                 self::checksum(views.map(|(name, view)| (name.as_str(), view.dtype(), view.shape(), view.data())));
