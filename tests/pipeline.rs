@@ -241,7 +241,7 @@ fn the_folder_of_a_run_is_complete() {
     // The accuracies of the log are those of the results.
     let lines = fs::read_to_string(workspace.path("run_unlearn/metrics.jsonl")).unwrap();
     for line in lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
-        assert_eq!(line["val/acc"], line["evaluate/acc_eval"], "{line}");
+        assert_eq!(line["val/acc_micro"], line["evaluate/acc_eval"], "{line}");
         let accuracy = |part: &str| line[format!("evaluate/acc_{part}")].as_f64().unwrap();
         let of_train = format!("acc(retain) {:.3} acc(forget) {:.3}", accuracy("retain"), accuracy("forget"));
         let of_others = format!("acc(test) {:.3} | val loss", accuracy("test"));
@@ -252,7 +252,7 @@ fn the_folder_of_a_run_is_complete() {
     let lines = fs::read_to_string(workspace.path("run_base/metrics.jsonl")).unwrap();
     for (line, model) in lines.lines().zip(["base", "retrained"]) {
         let line: Value = serde_json::from_str(line).unwrap();
-        assert_eq!(line["val/acc"], metrics(&workspace, "run_base", model)["acc_eval"], "{model}: {line}");
+        assert_eq!(line["val/acc_micro"], metrics(&workspace, "run_base", model)["acc_eval"], "{model}: {line}");
     }
     // The image counter covers two epochs over 54 forget images.
     let work = &read_json(&workspace.path("run_unlearn/run.json"))["work"][0];
