@@ -26,7 +26,7 @@ require_rust() {
 require_compiler() {
     local path found kind version
     path=$(command -v "${cxx[0]}") || return 0
-    found=$(printf '__GNUC__ __clang_major__\n' | "${cxx[@]}" -std=c++17 -E -P -x c++ - 2>/dev/null) ||
+    found=$("${cxx[@]}" -std=c++17 -E -P -x c++ - <<<'__GNUC__ __clang_major__' 2>/dev/null) ||
         found="0 __clang_major__"
     case $(printf '%s\n' "$found" | tail -n 1) in
     *__clang_major__) kind=GCC version=${found%% *} ;;
