@@ -229,8 +229,8 @@ is_first_build() { ! compgen -G "${CARGO_TARGET_DIR:-target}/release/build/torch
 # Says what the first build takes. README has the same numbers. $1 is yes if .venv has to be made.
 say_costs() {
     [ "$1" = no ] || say "the first build downloads libtorch: 3 GB, which take 5 GB of disk in .venv"
-    say "the first build takes about five minutes of processor time, 2 GB of memory for each compiler that runs at once"
-    say "(CARGO_BUILD_JOBS limits their number), and 2 GB of disk in ${CARGO_TARGET_DIR:-target}, with the tests 7 GB"
+    say "the first build takes about twelve minutes of processor time, 2.5 GB of memory for a compiler that runs"
+    say "(CARGO_BUILD_JOBS limits how many run at once), and 2 GB of disk in ${CARGO_TARGET_DIR:-target}, with the tests 7 GB"
 }
 
 # --- main -------------------------------------------------------------------------------------------------------------
