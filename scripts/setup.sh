@@ -230,7 +230,7 @@ is_first_build() { ! compgen -G "${CARGO_TARGET_DIR:-target}/release/build/torch
 say_costs() {
     [ "$1" = no ] || say "the first build downloads libtorch: 3 GB, which take 5 GB of disk in .venv"
     say "the first build takes about twelve minutes of processor time, 2.5 GB of memory for a compiler that runs"
-    say "(CARGO_BUILD_JOBS limits how many run at once), and 2 GB of disk in ${CARGO_TARGET_DIR:-target}, with the tests 7 GB"
+    say "(CARGO_BUILD_JOBS limits how many do), and 2 GB of disk in ${CARGO_TARGET_DIR:-target}, with the tests 7 GB"
 }
 
 # --- main -------------------------------------------------------------------------------------------------------------
