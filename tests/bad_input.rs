@@ -40,6 +40,9 @@ fn a_wrong_setting_is_named_with_the_wanted_value() {
         ("data.batch_size=0", &["data.batch_size", "0", "at least 1"]),
         ("data.batch_size=[1]", &["data.batch_size", "[1]", "an integer"]),
         ("data.num_classes=9", &["data.num_classes", "9", "at least 10"]),
+        // An old file with a number of classes of its own: one hint, whose settings are right together.
+        ("model.model.num_classes=5", &["has 10 classes", "hint: set model.model.num_classes=10"]),
+        ("model.model.num_classes=5 data.num_classes=5", &["hint: set data.num_classes=10 model.model.num_classes=10"]),
         ("model.optim.lr=fast", &["model.optim.lr", "fast", "a number"]),
         ("trainer.precision=8", &["trainer.precision", "8", "bf16-mixed"]),
         ("trainer.cuda_graph=maybe", &["trainer.cuda_graph", "maybe", "auto, true, false"]),
