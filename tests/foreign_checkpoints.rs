@@ -257,16 +257,7 @@ fn names_are_fitted_to_the_architecture() {
 fn the_old_spelling_of_the_stem_in_a_checkpoint_fits() {
     let workspace = Workspace::new();
     let setup = "data=digits model=resnet data.debug_subset_size=100 trainer.threads=1";
-    let model = ModelConfig {
-        name: "resnet18".into(),
-        num_classes: 10,
-        pretrained: false,
-        pretrained_path: None,
-        stem: Some(Stem::Cifar),
-        freeze_backbone: false,
-        label_smoothing: None,
-        image_size: None,
-    };
+    let model = ModelConfig { stem: Some(Stem::Cifar), ..ModelConfig::plain("resnet18", 10) };
     let network = models::build(&model).unwrap();
     let state = State::init(network.layout(), 1, "test", Kind::Float, Device::Cpu).unwrap();
     let tensors = || state.named().map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone())).collect::<Vec<_>>();

@@ -25,16 +25,7 @@ fn fixtures() -> Value {
 
 fn model(name: &str, stem: Option<Stem>, num_classes: i64) -> ModelConfig {
     let name = name.to_owned();
-    ModelConfig {
-        name,
-        num_classes,
-        pretrained: false,
-        pretrained_path: None,
-        stem,
-        freeze_backbone: false,
-        label_smoothing: None,
-        image_size: None,
-    }
+    ModelConfig { stem, ..ModelConfig::plain(name, num_classes) }
 }
 
 /// Builds a network from an id of the fixtures, such as "resnet18/cifar/num_classes100", "swin_t" or "vit_b_16/32" (the

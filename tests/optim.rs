@@ -191,18 +191,7 @@ fn impossible_settings_are_refused() {
 }
 
 fn model(name: &str) -> Box<dyn Architecture> {
-    let name = name.to_owned();
-    build_model(&ModelConfig {
-        name,
-        num_classes: 10,
-        pretrained: false,
-        pretrained_path: None,
-        stem: None,
-        freeze_backbone: false,
-        label_smoothing: None,
-        image_size: None,
-    })
-    .unwrap()
+    build_model(&ModelConfig::plain(name, 10)).unwrap()
 }
 
 /// Compares the parameters without decay, with names and the flag. Without either, all parameters decay.

@@ -363,16 +363,7 @@ trainer.save_checkpoint(folder / "theirs.ckpt")
 }
 
 fn network(name: &str, stem: Option<Stem>, num_classes: i64) -> ModelConfig {
-    ModelConfig {
-        name: name.into(),
-        num_classes,
-        pretrained: true,
-        pretrained_path: None,
-        stem,
-        freeze_backbone: false,
-        label_smoothing: None,
-        image_size: None,
-    }
+    ModelConfig { pretrained: true, stem, ..ModelConfig::plain(name, num_classes) }
 }
 
 #[test]

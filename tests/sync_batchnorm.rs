@@ -193,16 +193,7 @@ fn batch_norm_over_ranks_is_that_of_the_joined_batch() {
 }
 
 fn resnet20() -> Box<dyn Architecture> {
-    let config = ModelConfig {
-        name: "resnet20".into(),
-        num_classes: 10,
-        pretrained: false,
-        pretrained_path: None,
-        stem: None,
-        freeze_backbone: false,
-        label_smoothing: None,
-        image_size: None,
-    };
+    let config = ModelConfig::plain("resnet20", 10);
     build(&config).unwrap()
 }
 

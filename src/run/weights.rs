@@ -26,16 +26,7 @@ pub fn of_layout(file: CheckpointFile, key: Option<&str>, layout: &StateLayout) 
 pub fn of_any_architecture(file: CheckpointFile, key: Option<&str>) -> Result<Checkpoint> {
     let mut best: Option<Vec<String>> = None;
     for info in REGISTRY.iter().filter(|_| file.manifest.origin.is_some()) {
-        let model = ModelConfig {
-            name: info.name.into(),
-            num_classes: 1,
-            pretrained: false,
-            pretrained_path: None,
-            stem: None,
-            freeze_backbone: false,
-            label_smoothing: None,
-            image_size: None,
-        };
+        let model = ModelConfig::plain(info.name, 1);
         let network = build(&model)?;
         let names =
             network.layout().specs().iter().map(|spec| spec.name.clone()).filter(|name| !name.ends_with(COUNTS));

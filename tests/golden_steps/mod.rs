@@ -36,16 +36,7 @@ pub fn indices(value: &Value) -> Vec<usize> {
 }
 
 pub fn architecture() -> Arc<dyn Architecture> {
-    let config = ModelConfig {
-        name: "resnet18".into(),
-        num_classes: 10,
-        pretrained: false,
-        pretrained_path: None,
-        stem: Some(Stem::Cifar),
-        freeze_backbone: false,
-        label_smoothing: None,
-        image_size: None,
-    };
+    let config = ModelConfig { stem: Some(Stem::Cifar), ..ModelConfig::plain("resnet18", 10) };
     build(&config).unwrap().into()
 }
 

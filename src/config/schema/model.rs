@@ -35,6 +35,22 @@ pub struct ModelConfig {
     pub image_size: Option<i64>,
 }
 
+impl ModelConfig {
+    /// The network `name` as its paper has it, from random weights, all of it trained.
+    pub fn plain(name: impl Into<String>, num_classes: i64) -> Self {
+        ModelConfig {
+            name: name.into(),
+            num_classes,
+            pretrained: false,
+            pretrained_path: None,
+            stem: None,
+            freeze_backbone: false,
+            label_smoothing: None,
+            image_size: None,
+        }
+    }
+}
+
 /// First layers of a ResNet: those of the paper for ImageNet (`none`), or a 3x3 convolution without max-pool, of stride
 /// 1 (`cifar`) or 2 (`tiny_imagenet`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
